@@ -1,0 +1,38 @@
+"""Attention as expressions. The module is itself callable: ``ag.attention(q, k, v, mask=…)``.
+
+(The type-checkable name of the plain kind is `scaled_dot_product_attention`.)
+"""
+
+import importlib
+import sys
+from types import ModuleType
+from typing import Any
+
+from .block_mask import BlockMask, and_masks, create_block_mask, noop_mask, or_masks
+from .dot_product import attention, scaled_dot_product_attention
+from .flex import flex_attention
+
+__all__ = [
+    "BlockMask",
+    "and_masks",
+    "attention",
+    "create_block_mask",
+    "flex_attention",
+    "noop_mask",
+    "or_masks",
+    "scaled_dot_product_attention",
+]
+
+
+class _CallableModule(ModuleType):
+    """A module that is a function too, and pickles as a reference to itself."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return attention(*args, **kwargs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return importlib.import_module, (self.__name__,)
+
+
+_CallableModule.__call__.__doc__ = attention.__doc__
+sys.modules[__name__].__class__ = _CallableModule

@@ -1,0 +1,158 @@
+"""Scaled dot-product attention: ``softmax(q kᵀ / sqrt(d)) v`` (Vaswani 2017, arXiv:1706.03762)."""
+
+from typing import Any
+
+import numpy as np
+
+from ..engine.errors import ArgumentError, DTypeError, LimitError, ShapeError
+from ..engine.types import BOOL, broadcast, is_float
+from ..ops.array import Array, ArrayLike, lift
+from ..ops.creation import arange
+from ..ops.registry import public
+from ..ops.selection import where
+from ..ops.softmax import logsumexp, softmax
+from .block_mask import BlockMask
+from .inputs import Inputs, checked_inputs, checked_scale, scores_of, weighted_values
+
+
+@public()
+def scaled_dot_product_attention(
+    query: ArrayLike,
+    key: ArrayLike,
+    value: ArrayLike,
+    attn_mask: ArrayLike | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Array:
+    """torch.nn.functional.scaled_dot_product_attention, lazily.
+
+    Args:
+        query: (…, heads, L, E).
+        key: (…, heads, S, E).
+        value: (…, heads, S, Ev).
+        attn_mask: Broadcast to (…, heads, L, S). Boolean: True = attend. Float: added to the scores.
+        dropout_p: Only 0.
+        is_causal: Query i sees keys j <= i, counted from the upper left.
+        scale: Factor of the scores; 1/sqrt(E) if None.
+        enable_gqa: Query head i uses key head i // (query heads / key heads).
+
+    Returns:
+        (…, heads, L, Ev), in the query's data type. A row with nothing to attend to gives zeros.
+
+    Raises:
+        ShapeError, DTypeError: If the arrays do not go together.
+        ArgumentError: For both a mask and ``is_causal``, as torch.
+        LimitError: For ``dropout_p`` other than 0, or a sequence over ``config.max_length``.
+        NonFiniteError: At evaluation under ``check_finite``, for NaN or infinity where it counts.
+    """
+    function = "scaled_dot_product_attention"
+    if dropout_p != 0:
+        raise LimitError(f"{function}: dropout_p={dropout_p!r} is not supported; only 0 is")
+    if attn_mask is not None and is_causal:
+        raise ArgumentError(f"{function}: attn_mask and is_causal=True exclude each other")
+    mask, bias = attn_mask, None
+    if attn_mask is not None and not isinstance(attn_mask, BlockMask):
+        node = lift(attn_mask, function)
+        if is_float(node.dtype):
+            mask, bias = None, attn_mask
+    inputs = checked_inputs(function, query, key, value, bool(enable_gqa))
+    scores = _masked(inputs, scores_of(inputs, checked_scale(function, scale, inputs.query.shape[-1])), mask, bias)
+    return _attend(inputs, _causal(inputs, scores, is_causal))
+
+
+def attention(
+    query: ArrayLike,
+    key: ArrayLike,
+    value: ArrayLike,
+    *,
+    mask: ArrayLike | BlockMask | None = None,
+    bias: ArrayLike | None = None,
+    is_causal: bool | str = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+    return_lse: bool = False,
+) -> Any:
+    """``softmax(query @ keyᵀ * scale + bias) @ value`` over what the mask lets through.
+
+    Args:
+        query: (…, heads, L, E).
+        key: (…, heads, S, E).
+        value: (…, heads, S, Ev).
+        mask: Boolean (True = attend), broadcast to (…, heads, L, S), or a BlockMask.
+        bias: Float, added to the scores, broadcast to their shape.
+        is_causal: True: query i sees keys j <= i (upper left). ``"lower_right"``: the last query sees
+            all keys, as decoding needs.
+        scale: Factor of the scores; 1/sqrt(E) if None.
+        enable_gqa: Query head i uses key head i // (query heads / key heads).
+        return_lse: Return ``(out, lse)``.
+
+    Returns:
+        (…, heads, L, Ev) in the query's data type; with ``return_lse`` also the natural logarithm of
+        the sum of the exponentials, (…, heads, L), float32 or float64. A row with nothing to attend to
+        gives zeros and -inf.
+
+    Raises:
+        ShapeError, DTypeError: If the arrays do not go together; for a float ``mask`` (that is a bias).
+        ArgumentError: For another ``is_causal``.
+        LimitError: If a sequence is longer than ``config.max_length``.
+        NonFiniteError: At evaluation under ``check_finite``, for NaN or infinity where it counts.
+    """
+    inputs = checked_inputs("attention", query, key, value, bool(enable_gqa))
+    scores = scores_of(inputs, checked_scale("attention", scale, inputs.query.shape[-1]))
+    scores = _causal(inputs, _masked(inputs, scores, mask, bias), is_causal)
+    out = _attend(inputs, scores)
+    if not return_lse:
+        return out
+    return out, logsumexp(scores, -1).astype(inputs.query.dtype)
+
+
+def _attend(inputs: Inputs, scores: Array) -> Array:
+    return weighted_values(inputs, softmax(scores, -1))
+
+
+def _causal(inputs: Inputs, scores: Array, is_causal: bool | str) -> Array:
+    if isinstance(is_causal, bool | np.bool_) and not is_causal:
+        return scores
+    rows, columns = scores.shape[-2:]
+    if is_causal == "lower_right":
+        offset = columns - rows
+    elif is_causal is True or (isinstance(is_causal, np.bool_) and bool(is_causal)):
+        offset = 0
+    else:
+        raise ArgumentError(f'{inputs.function}: is_causal is True, False or "lower_right", not {is_causal!r}')
+    visible = arange(rows)[:, None] + offset >= arange(columns)[None, :]
+    return where(visible, scores, -float("inf"))
+
+
+def _masked(inputs: Inputs, scores: Array, mask: Any, bias: Any) -> Array:
+    function = inputs.function
+    if bias is not None:
+        node = lift(bias, function)
+        if not is_float(node.dtype):
+            hint = "; a boolean is a mask" if node.dtype == BOOL else ""
+            raise DTypeError(f"{function}: bias is a float array, not {node.type}{hint}")
+        _check_spreads(function, "bias", node.shape, scores.shape)
+        scores = scores + Array(node)
+    if mask is None:
+        return scores
+    if isinstance(mask, BlockMask):
+        visible = mask.predicate(function, scores.shape)
+    else:
+        node = lift(mask, function)
+        if node.dtype != BOOL:
+            hint = "; a float array that is added to the scores is the bias" if is_float(node.dtype) else ""
+            raise DTypeError(f"{function}: mask is boolean (True = attend), not {node.type}{hint} (bias=)")
+        _check_spreads(function, "mask", node.shape, scores.shape)
+        visible = Array(node)
+    return where(visible, scores, -float("inf"))
+
+
+def _check_spreads(function: str, name: str, shape: tuple[int, ...], scores: tuple[int, ...]) -> None:
+    try:
+        fits = broadcast(function, shape, scores) == scores
+    except ShapeError:
+        fits = False
+    if not fits:
+        raise ShapeError(f"{function}: {name} of shape {shape} does not broadcast to the scores' {scores}")

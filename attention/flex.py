@@ -1,0 +1,94 @@
+"""Attention with a score function of the user's: PyTorch FlexAttention's interface (arXiv:2412.05496)."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from ..engine.errors import ArgumentError, DTypeError, ShapeError
+from ..engine.tracing import tracing
+from ..engine.types import broadcast, is_float
+from ..ops.array import Array, ArrayLike, lift
+from ..ops.registry import public
+from ..ops.selection import where
+from ..ops.shape import broadcast_to
+from ..ops.softmax import logsumexp, softmax
+from .block_mask import BlockMask, index_arrays
+from .inputs import checked_inputs, checked_scale, scores_of, weighted_values
+
+_log = logging.getLogger(__name__)
+
+ScoreFunction = Callable[[Array, Array, Array, Array, Array], Any]
+
+
+@public()
+def flex_attention(
+    query: ArrayLike,
+    key: ArrayLike,
+    value: ArrayLike,
+    score_mod: ScoreFunction | None = None,
+    block_mask: BlockMask | None = None,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+    return_lse: bool = False,
+    kernel_options: dict[str, Any] | None = None,
+) -> Any:
+    """``softmax(score_mod(query @ keyᵀ * scale, b, h, q_idx, kv_idx)) @ value`` over the block mask.
+
+    Args:
+        query: (B, heads, L, E).
+        key: (B, heads, S, E).
+        value: (B, heads, S, Ev).
+        score_mod: From scores (B, heads, L, S) and int64 indices that broadcast to them, new scores.
+        block_mask: What to attend to, from `create_block_mask`.
+        scale: Factor of the scores; 1/sqrt(E) if None.
+        enable_gqa: Query head i uses key head i // (query heads / key heads).
+        return_lse: Return ``(out, lse)``.
+        kernel_options: Accepted for torch's sake, and ignored.
+
+    Returns:
+        (B, heads, L, Ev) in the query's data type; with ``return_lse`` also (B, heads, L), the natural
+        logarithm of the sum of the exponentials.
+
+    Raises:
+        ShapeError: If arrays, mask or what ``score_mod`` returns do not go together.
+        DTypeError: If they are not floats, or scores are not.
+        TraceError: If ``score_mod`` branches on a value, or indexes a NumPy table with an index.
+        ArgumentError: If ``score_mod`` is no function, or ``block_mask`` no BlockMask.
+    """
+    function = "flex_attention"
+    if kernel_options:
+        _log.debug("flex_attention: kernel_options %s are ignored", kernel_options)
+    if score_mod is not None and not callable(score_mod):
+        raise ArgumentError(f"{function}: score_mod is a function, not {score_mod!r}")
+    if block_mask is not None and not isinstance(block_mask, BlockMask):
+        raise ArgumentError(f"{function}: block_mask comes from create_block_mask, not {type(block_mask).__name__}")
+    inputs = checked_inputs(function, query, key, value, bool(enable_gqa))
+    if len(inputs.scores_shape) != 4 or inputs.query.ndim != 4:
+        raise ShapeError(f"{function}: arrays are (B, heads, length, dim): query has shape {inputs.query.shape}")
+    scores = scores_of(inputs, checked_scale(function, scale, inputs.query.shape[-1]))
+    if score_mod is not None:
+        scores = _modified(scores, score_mod)
+    if block_mask is not None:
+        scores = where(block_mask.predicate(function, scores.shape), scores, -float("inf"))
+    out = weighted_values(inputs, softmax(scores, -1))
+    return (out, logsumexp(scores, -1)) if return_lse else out
+
+
+def _modified(scores: Array, score_mod: ScoreFunction) -> Array:
+    name = getattr(score_mod, "__name__", str(score_mod))
+    batch, heads, rows, columns = scores.shape
+    with tracing(f"the score function {name}"):
+        changed = score_mod(scores, *index_arrays(batch, heads, range(rows), range(columns)))
+        if changed is None:
+            raise DTypeError(f"flex_attention: {name} returned None, not scores")
+        node = lift(changed, "flex_attention")
+    if not is_float(node.dtype):
+        raise DTypeError(f"flex_attention: {name} returned {node.type}, not float scores")
+    try:
+        fits = broadcast("flex_attention", node.shape, scores.shape) == scores.shape
+    except ShapeError:
+        fits = False
+    if not fits:
+        raise ShapeError(f"flex_attention: {name} returned {node.type} for scores of shape {scores.shape}")
+    # A float64 table does not make the attention float64.
+    return broadcast_to(Array(node), scores.shape).astype(scores.dtype)

@@ -1,0 +1,127 @@
+"""What every attention function checks of its query, key and value, and how heads are grouped."""
+
+import math
+from typing import Any, NamedTuple
+
+from ..engine.config import config
+from ..engine.errors import ArgumentError, DTypeError, LimitError, ShapeError
+from ..engine.types import FLOAT32, broadcast, is_float
+from ..ops.array import Array, ArrayLike, lift
+from ..ops.guard import Guard
+from ..ops.shape import broadcast_to
+
+
+class Inputs(NamedTuple):
+    """Checked arguments: lazy arrays in the type that scores are computed in."""
+
+    query: Array
+    key: Array
+    value: Array
+    groups: int
+    dtype: Any
+    function: str
+
+    @property
+    def scores_shape(self) -> tuple[int, ...]:
+        """``(…, heads, queries, keys)``."""
+        batch = broadcast(self.function, self.query.shape[:-2], self.grouped_batch(self.key))
+        return (*batch, self.query.shape[-2], self.key.shape[-2])
+
+    def grouped_batch(self, array: Array) -> tuple[int, ...]:
+        """The batch axes of key or value, heads repeated for their group of query heads."""
+        if self.groups == 1:
+            return array.shape[:-2]
+        return (*array.shape[:-3], array.shape[-3] * self.groups)
+
+
+def checked_inputs(function: str, query: ArrayLike, key: ArrayLike, value: ArrayLike, enable_gqa: bool) -> Inputs:
+    """Shapes, data types and lengths of ``(…, heads, length, dim)`` arrays.
+
+    Raises:
+        ShapeError: If axes are missing, widths or lengths differ, or heads do not go together.
+        DTypeError: If the three are not of one floating type.
+        LimitError: If a sequence is longer than ``config.max_length``.
+    """
+    arrays = {name: lift(x, function) for name, x in (("query", query), ("key", key), ("value", value))}
+    sides = ", ".join(f"{name} {node.type}" for name, node in arrays.items())
+    for name, node in arrays.items():
+        if not is_float(node.dtype):
+            raise DTypeError(f"{function}: {name} is a float array, not {node.type}")
+        if len(node.shape) < 2:
+            raise ShapeError(f"{function}: {name} is (…, heads, length, dim), not {node.type}")
+        if len(node.shape) >= 3 and node.shape[-3] == 0:
+            raise ShapeError(f"{function}: zero heads: {sides}")
+    q, k, v = arrays.values()
+    if not q.dtype == k.dtype == v.dtype:
+        raise DTypeError(f"{function}: one data type for all: {sides}; cast with astype")
+    if q.shape[-1] != k.shape[-1]:
+        raise ShapeError(f"{function}: query and key differ in width, {q.shape[-1]} against {k.shape[-1]}: {sides}")
+    if k.shape[-2] != v.shape[-2]:
+        raise ShapeError(f"{function}: key and value differ in length, {k.shape[-2]} against {v.shape[-2]}: {sides}")
+    longest, limit = max(q.shape[-2], k.shape[-2]), config.settings().max_length
+    if limit is not None and longest > limit:
+        raise LimitError(f"{function}: a sequence of {longest} is longer than config.max_length={limit}: {sides}")
+    groups = _groups(function, sides, q.shape, k.shape, v.shape, enable_gqa)
+    guarded = [Array(Guard(node, function, name)) for name, node in arrays.items()]
+    # Half floats are storage: scores are computed in float32.
+    computing = [array if array.dtype.itemsize >= 4 else array.astype(FLOAT32) for array in guarded]
+    inputs = Inputs(*computing, groups, q.dtype, function)
+    _check_batches(inputs, sides)
+    return inputs
+
+
+def _groups(function: str, sides: str, q: Any, k: Any, v: Any, enable_gqa: bool) -> int:
+    if not enable_gqa:
+        if len(q) >= 3 and len(k) >= 3 and q[-3] != k[-3] and 1 not in (q[-3], k[-3]):
+            hint = "; enable_gqa=True lets them share" if q[-3] % k[-3] == 0 else ""
+            raise ShapeError(f"{function}: {q[-3]} query heads and {k[-3]} key heads{hint}: {sides}")
+        return 1
+    if min(len(q), len(k), len(v)) < 3:
+        raise ShapeError(f"{function}: enable_gqa needs a heads axis: {sides}")
+    if k[-3] != v[-3]:
+        raise ShapeError(f"{function}: {k[-3]} key heads and {v[-3]} value heads: {sides}")
+    if q[-3] % k[-3]:
+        raise ShapeError(f"{function}: {q[-3]} query heads do not divide into groups over {k[-3]} key heads: {sides}")
+    return int(q[-3] // k[-3])
+
+
+def _check_batches(inputs: Inputs, sides: str) -> None:
+    try:
+        broadcast(inputs.function, inputs.scores_shape[:-2], inputs.grouped_batch(inputs.value))
+    except ShapeError as error:
+        raise ShapeError(f"{str(error).splitlines()[0]}: {sides}") from None
+
+
+def checked_scale(function: str, scale: Any, width: int) -> Any:
+    """``scale``, or 1/sqrt(width) for None.
+
+    Raises:
+        ArgumentError: If it is neither a number nor a 0-d array.
+    """
+    if scale is None:
+        return 1.0 / math.sqrt(width) if width else 1.0
+    if isinstance(scale, bool) or lift(scale, function).shape:
+        raise ArgumentError(f"{function}: scale is a number, not {scale!r}")
+    return scale
+
+
+def scores_of(inputs: Inputs, scale: Any) -> Array:
+    """``query @ keyᵀ * scale`` in ``scores_shape``; grouped heads share their key without a copy."""
+    shape = inputs.scores_shape
+    if inputs.groups == 1:
+        return broadcast_to((inputs.query @ inputs.key.mT) * scale, shape)
+    heads = inputs.key.shape[-3]
+    query = inputs.query.reshape((*inputs.query.shape[:-3], heads, inputs.groups, *inputs.query.shape[-2:]))
+    key = inputs.key[..., :, None, :, :]
+    return ((query @ key.mT) * scale).reshape(shape)
+
+
+def weighted_values(inputs: Inputs, weights: Array) -> Array:
+    """``weights @ value``, in the query's data type."""
+    if inputs.groups == 1:
+        return (weights @ inputs.value).astype(inputs.dtype)
+    heads = inputs.value.shape[-3]
+    grouped = weights.reshape((*weights.shape[:-3], heads, inputs.groups, *weights.shape[-2:]))
+    result = grouped @ inputs.value[..., :, None, :, :]
+    shape = (*result.shape[:-4], heads * inputs.groups, *result.shape[-2:])
+    return result.reshape(shape).astype(inputs.dtype)

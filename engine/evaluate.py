@@ -1,0 +1,121 @@
+"""From expressions to arrays: settings, passes, plan, interpreter, results that are nobody else's."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .config import Settings, config
+from .errors import ArgumentError, LimitError
+from .interpreter import interpret
+from .ir import Node, Values, walk
+from .leaves import Data
+from .memory import plan_memory
+from .pipeline import optimize
+from .threads import limited
+
+
+def evaluate_now(roots: Sequence[Node], check_finite: bool | None = None) -> list[Values]:
+    """The arrays of ``roots``, from one evaluation under the settings in force.
+
+    Args:
+        roots: What to compute; shared work is done once.
+        check_finite: Overrides the setting; on by default here.
+
+    Raises:
+        NonFiniteError, IndexOutOfRangeError, ShapeError, LimitError, ArgumentError: See `evaluate`.
+    """
+    settings = config.settings()
+    if check_finite is None:
+        check_finite = settings.check_finite is not False
+    return evaluate(prepare(roots, settings), {}, settings, check_finite=check_finite)
+
+
+def prepare(roots: Sequence[Node], settings: Settings) -> tuple[Node, ...]:
+    """The graph that is run: optimized, but for the reference targets, which run it as written."""
+    return tuple(roots) if settings.target.startswith("reference") else optimize(roots)
+
+
+def evaluate(
+    roots: Sequence[Node], bindings: Mapping[Node, Values], settings: Settings, *, check_finite: bool
+) -> list[Values]:
+    """Run a prepared graph.
+
+    Returns:
+        One new, writable array for each root: never a view of an input or of another result.
+
+    Raises:
+        LimitError: If more memory would be needed than ``settings.memory_limit``.
+        NonFiniteError: For NaN or infinity in q, k or v where it counts, if ``check_finite``.
+        IndexOutOfRangeError: For an index outside its axis, where it counts.
+        ShapeError: If a bound array was resized.
+        ArgumentError: If a placeholder has no data.
+    """
+    all64 = settings.target == "reference64"
+    if settings.memory_limit is not None:
+        peak = plan_memory(roots, all64=all64).peak_bytes
+        if peak > settings.memory_limit:
+            raise LimitError(
+                f"compute: needs {peak} bytes at its peak, more than memory_limit={settings.memory_limit}; "
+                f"the smallest possible is {peak}"
+            )
+    with limited(settings.threads):
+        results = interpret(roots, bindings, all64=all64, check_finite=check_finite)
+    return own(results, [*inputs_of(roots), *bindings.values()])
+
+
+def own(results: Sequence[Values], inputs: Sequence[Values]) -> list[Values]:
+    """Results as arrays of their own: contiguous, writable, sharing memory with nothing."""
+    taken = {id(array) for array in inputs}
+    owned: list[Values] = []
+    for result in results:
+        fresh = result.base is None and result.flags.c_contiguous and result.flags.writeable
+        if not fresh or id(result) in taken or type(result) is not np.ndarray:
+            result = np.array(result, order="C", copy=True, subok=False)
+        taken.add(id(result))
+        owned.append(result)
+    return owned
+
+
+def inputs_of(roots: Sequence[Node]) -> list[Values]:
+    """The NumPy arrays that a graph reads: for the check that ``out`` overlaps none of them."""
+    return [node.source for node in walk(roots) if isinstance(node, Data) and isinstance(node.source, np.ndarray)]
+
+
+def write_out(results: Sequence[Values], outs: Sequence[Any], inputs: Sequence[Values]) -> None:
+    """Check all of ``outs``, then copy the results into them.
+
+    Raises:
+        ArgumentError: If one is no NumPy array, has another shape or dtype, is read-only, overlaps
+            an input or another one; nothing is written then.
+    """
+    for out, result in zip(outs, results, strict=True):
+        check_out(out, result.shape, result.dtype)
+        if any(_overlap(out, array) for array in inputs):
+            raise ArgumentError("out: overlaps the memory of an input")
+    for number, out in enumerate(outs):
+        if any(_overlap(out, other) for other in outs[:number]):
+            raise ArgumentError("out: two of the arrays overlap")
+    for out, result in zip(outs, results, strict=True):
+        out[...] = result
+
+
+def check_out(out: Any, shape: tuple[int, ...], dtype: Any) -> None:
+    """Raise ArgumentError unless ``out`` is a writable array of this shape and dtype."""
+    if type(out) is not np.ndarray and type(out) is not np.memmap:
+        raise ArgumentError(f"out: a NumPy array, not {type(out).__name__}")
+    if out.shape != shape or out.dtype != dtype:
+        raise ArgumentError(f"out: has {out.dtype}{list(out.shape)} where the result is {dtype}{list(shape)}")
+    if not out.flags.writeable:
+        raise ArgumentError("out: is read-only")
+    if any(stride == 0 and length > 1 for stride, length in zip(out.strides, out.shape, strict=True)):
+        raise ArgumentError("out: several of its elements share memory")
+
+
+def _overlap(left: Values, right: Values) -> bool:
+    if not np.may_share_memory(left, right):
+        return False
+    try:
+        return bool(np.shares_memory(left, right, max_work=10_000))
+    except np.exceptions.TooHardError:
+        return True

@@ -1,0 +1,110 @@
+"""The NumPy interpreter: what every expression means. All compiled code is tested against it.
+
+Each node's ``reference`` runs on its operands' values; intermediates are released after their last
+use. Overflow on the way, hidden positions and index errors are settled by the careful path
+(`engine.careful`), which runs only when the plain one meets trouble.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from .careful import Careful, Court, Values
+from .ir import Node, walk
+from .types import FLOAT64, TensorType, carrier, is_float
+
+Bindings = Mapping[Node, Values]
+
+
+def interpret(
+    roots: Sequence[Node], bindings: Bindings, *, all64: bool = False, check_finite: bool = False
+) -> list[Values]:
+    """The values of ``roots``.
+
+    Args:
+        roots: What to evaluate.
+        bindings: Data for placeholders.
+        all64: Compute and return every float in float64 (the target ``reference64``).
+        check_finite: Raise NonFiniteError for NaN or inf in q, k or v where it counts.
+
+    Raises:
+        IndexOutOfRangeError: For an index outside its axis at a position that counts.
+        NonFiniteError: See ``check_finite``.
+    """
+    with np.errstate(all="ignore"):
+        plain = _plain(roots, bindings, all64=all64, check_finite=check_finite)
+        if plain is None:
+            court = Court(check_finite)
+            results = _careful(roots, bindings, court, all64=all64)
+            court.judge(results)
+            plain = [result.value for result in results]
+        return [_finish(value, root.type, all64) for value, root in zip(plain, roots, strict=True)]
+
+
+def _plain(roots: Sequence[Node], bindings: Bindings, *, all64: bool, check_finite: bool) -> list[Values] | None:
+    """The values, or None at the first trouble."""
+    values: dict[Node, Values] = {}
+    order = walk(roots)
+    last_use = last_uses(order, roots)
+    for step, node in enumerate(order):
+        operands = [values[operand] for operand in node.operands]
+        values[node] = _evaluate(node, operands, bindings, all64=all64, rounds=not all64)
+        if node.trouble(values[node], operands, check_finite):
+            return None
+        for done in last_use[step]:
+            del values[done]
+    return [values[root] for root in roots]
+
+
+def _careful(roots: Sequence[Node], bindings: Bindings, court: Court, *, all64: bool) -> list[Careful]:
+    values: dict[Node, Careful] = {}
+    order = walk(roots)
+    last_use = last_uses(order, roots)
+    for step, node in enumerate(order):
+        operands = [values[operand] for operand in node.operands]
+        value = _evaluate(node, [operand.value for operand in operands], bindings, all64=True, rounds=not all64)
+        values[node] = node.careful(operands, value, court)
+        for done in last_use[step]:
+            del values[done]
+    return [values[root] for root in roots]
+
+
+def _evaluate(node: Node, operands: Sequence[Values], bindings: Bindings, *, all64: bool, rounds: bool) -> Values:
+    """One node's value in its carrier type; explicit casts round to their stored type if ``rounds``."""
+    held = carrier(node.type, all64=all64)
+    if node in bindings:
+        return np.asarray(bindings[node]).astype(held, copy=False)
+    if node.wide and held != FLOAT64 and is_float(held):
+        operands = [widen(operand) for operand in operands]
+    value = np.asarray(node.reference(*operands))
+    if node.rounds and rounds:
+        value = value.astype(node.dtype, copy=False)
+    value = value.astype(held, copy=False)
+    assert value.shape == node.shape, f"{node.name}: reference gave {value.shape}, not {node.shape}"
+    return value
+
+
+def widen(value: Values) -> Values:
+    """Floats as float64, all else as it is."""
+    return value.astype(np.float64) if value.dtype.kind == "f" else value
+
+
+def last_uses(order: Sequence[Node], roots: Sequence[Node]) -> list[list[Node]]:
+    """For each step of ``order``, the nodes whose values nobody needs afterwards."""
+    last: dict[Node, int] = {}
+    for step, node in enumerate(order):
+        last[node] = step
+        for operand in node.operands:
+            last[operand] = step
+    for root in roots:
+        last.pop(root, None)
+    release: list[list[Node]] = [[] for _ in order]
+    for node, step in last.items():
+        release[step].append(node)
+    return release
+
+
+def _finish(value: Values, kind: TensorType, all64: bool) -> Values:
+    """A result in its declared type (float64 for any float under ``reference64``)."""
+    dtype = FLOAT64 if all64 and is_float(kind.dtype) else kind.dtype
+    return value.astype(dtype, copy=False)

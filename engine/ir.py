@@ -1,0 +1,347 @@
+"""Nodes: the lazy graph. Frozen, interned, compared by identity.
+
+Equal nodes are one object, so common subexpressions need no pass, and any dict keyed by nodes is a
+memo table. Nothing here recurses on the depth of a graph: chains of many thousand nodes are normal.
+"""
+
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar, dataclass_transform
+
+import numpy as np
+
+from .location import Line, current_lines, inherit_lines
+from .types import DType, Shape, TensorType
+
+Values = np.ndarray[Any, Any]
+
+# Interning merges nodes of many lines; an error quotes the first, a listing some.
+_MOST_LINES = 4
+
+
+class _Reference(weakref.ref["Node"]):
+    """A weak reference that knows its key in the table of nodes."""
+
+    __slots__ = ("key",)
+    key: tuple[Any, ...]
+
+    def __new__(cls, node: "Node", forget: Callable[["_Reference"], None], key: tuple[Any, ...]) -> "_Reference":
+        self = super().__new__(cls, node, forget)
+        self.key = key
+        return self
+
+    def __init__(self, node: "Node", forget: Callable[["_Reference"], None], key: tuple[Any, ...]) -> None:
+        super().__init__(node, forget)
+
+
+# Keys hold the ids of operands, not the operands: a live node holds its operands, so their ids are
+# taken, and a dead node's entry is recognised by its dead reference. Holding the operands here
+# would free a long chain by recursion through weak-reference callbacks.
+_table: dict[tuple[Any, ...], _Reference] = {}
+# Callbacks run inside garbage collection, which can start while this very thread holds the lock.
+_lock = threading.RLock()
+
+
+def _forget(reference: _Reference) -> None:
+    with _lock:
+        if _table.get(reference.key) is reference:
+            del _table[reference.key]
+
+
+def _freeze(value: Any) -> Any:
+    """A hashable stand-in that keeps apart what Python's equality merges: 1, 1.0, True; 0.0, -0.0."""
+    kind = type(value)
+    if kind in (int, bool, str, type(None)):
+        return kind, value
+    if kind is float:
+        return kind, repr(value)
+    if kind is tuple:
+        return kind, *map(_freeze, value)
+    if isinstance(value, np.dtype):
+        return np.dtype, value.name
+    return "id", id(value)
+
+
+class _NodeClass(type):
+    """Turns a class body's annotations into fields, and its calls into interned nodes."""
+
+    fields: tuple[str, ...]
+    operand_fields: frozenset[str]
+
+    def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> "_NodeClass":
+        own = {
+            field: hint
+            for field, hint in namespace.get("__annotations__", {}).items()
+            if "ClassVar" not in str(hint) and not field.startswith("_") and name != "Node"
+        }
+        if name != "Node":
+            namespace["__slots__"] = tuple(own)
+            namespace.setdefault("name", _words(name))
+        cls = super().__new__(mcs, name, bases, namespace)
+        inherited = next((base for base in bases if isinstance(base, _NodeClass)), None)
+        cls.fields = (inherited.fields if inherited else ()) + tuple(own)
+        operands = {field for field, hint in own.items() if _is_operand(hint)}
+        cls.operand_fields = (inherited.operand_fields if inherited else frozenset()) | operands
+        return cls
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        if kwargs:
+            args += tuple(kwargs[field] for field in cls.fields[len(args) :])
+        assert len(args) == len(cls.fields), f"{cls.__name__} takes {cls.fields}"
+        operand_fields = cls.operand_fields
+        key: list[Any] = [cls]
+        for field, value in zip(cls.fields, args, strict=True):
+            if field not in operand_fields:
+                key.append(_freeze(value))
+            elif isinstance(value, tuple):
+                key.append(tuple(map(id, value)))
+            else:
+                key.append(id(value))
+        return _intern(cls, tuple(key), args)
+
+
+def _is_operand(hint: Any) -> bool:
+    return hint is Node or hint in ("Node", "tuple[Node, ...]") or hint == tuple[Node, ...]
+
+
+def _words(name: str) -> str:
+    """``LogSumExp`` as ``log_sum_exp``."""
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("_")
+
+
+def _intern(cls: _NodeClass, key: tuple[Any, ...], args: tuple[Any, ...]) -> "Node":
+    with _lock:
+        reference = _table.get(key)
+        found = reference() if reference is not None else None
+    lines = current_lines()
+    if found is None:
+        node = _build(cls, args)
+        with _lock:
+            reference = _table.get(key)
+            found = reference() if reference is not None else None
+            if found is None:
+                _table[key] = _Reference(node, _forget, key)
+                object.__setattr__(node, "lines", lines)
+                return node
+    if any(line not in found.lines for line in lines) and len(found.lines) < _MOST_LINES:
+        object.__setattr__(found, "lines", (*found.lines, *lines)[:_MOST_LINES])
+    return found
+
+
+def _build(cls: _NodeClass, args: tuple[Any, ...]) -> "Node":
+    node: Node = object.__new__(cls)  # type: ignore[type-var]
+    operands: list[Node] = []
+    for field, value in zip(cls.fields, args, strict=True):
+        object.__setattr__(node, field, value)
+        if field in cls.operand_fields:
+            operands.extend(value if isinstance(value, tuple) else (value,))
+    object.__setattr__(node, "operands", tuple(operands))
+    object.__setattr__(node, "lines", ())
+    object.__setattr__(node, "type", node.infer())
+    return node
+
+
+@dataclass_transform(frozen_default=True, eq_default=False)
+class Node(metaclass=_NodeClass):
+    """A value of the graph: an operator, its operands and its static attributes.
+
+    A subclass is one operator. Its annotations are its fields: those annotated ``Node`` or
+    ``tuple[Node, ...]`` are operands, the others static attributes. It says all there is to know
+    about the operator: shape rule, reference, and how hidden positions pass through it.
+    """
+
+    __slots__ = ("__weakref__", "lines", "operands", "type")
+    name: ClassVar[str] = "node"
+    fields: ClassVar[tuple[str, ...]] = ()
+    operand_fields: ClassVar[frozenset[str]] = frozenset()
+    # The interpreter computes this operator's floats in float64 and rounds once.
+    wide: ClassVar[bool] = False
+    # The result is rounded to its stored type at once (an explicit cast), not only at the end.
+    rounds: ClassVar[bool] = False
+
+    type: TensorType
+    operands: "tuple[Node, ...]"
+    lines: tuple[Line, ...]
+
+    def __setattr__(self, field: str, value: Any) -> None:
+        raise AttributeError(f"{type(self).__name__} is frozen: {field} cannot be set")
+
+    def infer(self) -> TensorType:
+        """The type of the result. Raises the user's ShapeError or DTypeError."""
+        raise NotImplementedError
+
+    def reference(self, *operands: Any) -> Any:
+        """The definition, in NumPy, on the operands' values."""
+        raise NotImplementedError
+
+    def simplify(self) -> "Node | None":
+        """A better node of equal value, or None."""
+        return None
+
+    def factor_out(self, uses: "Mapping[Node, int]") -> "Node | None":
+        """The same with a common factor taken out of its terms, or None.
+
+        ``uses`` counts each node's users: what others need too is not worth taking apart.
+        """
+        return None
+
+    def hoist(self, uses: "Mapping[Node, int]") -> "Node | None":
+        """The same with factors that do not vary over what is summed moved behind the sum, or None."""
+        return None
+
+    def trouble(self, value: Values, operands: Sequence[Values], check_finite: bool) -> bool:
+        """Whether the plain value cannot be trusted and the careful path must decide."""
+        return value.dtype.kind == "f" and not bool(np.isfinite(value).all())
+
+    def careful(self, operands: Sequence[Any], value: Values, court: Any) -> Any:
+        """Value, hidden positions and blame of the result (see `engine.careful`)."""
+        raise NotImplementedError
+
+    @property
+    def shape(self) -> Shape:
+        """Lengths of the axes."""
+        return self.type.shape
+
+    @property
+    def dtype(self) -> DType:
+        """Data type of the elements."""
+        return self.type.dtype
+
+    def with_operands(self, operands: "Sequence[Node]") -> "Node":
+        """The same operator on other operands."""
+        remaining = iter(operands)
+        args: list[Any] = []
+        for field in self.fields:
+            value = getattr(self, field)
+            if field not in self.operand_fields:
+                args.append(value)
+            elif isinstance(value, tuple):
+                args.append(tuple(next(remaining) for _ in value))
+            else:
+                args.append(next(remaining))
+        return type(self)(*args)
+
+    def attributes(self) -> dict[str, Any]:
+        """The static attributes by name."""
+        return {field: getattr(self, field) for field in self.fields if field not in self.operand_fields}
+
+    def __repr__(self) -> str:
+        return f"<{self.name} {self.type}>"
+
+    def __copy__(self) -> "Node":
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Node":
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _first_of, (flatten([self]),)
+
+
+def walk(roots: "Iterable[Node]") -> "list[Node]":
+    """All nodes below ``roots``, each once, operands before users."""
+    order: list[Node] = []
+    seen: set[Node] = set()
+    for root in roots:
+        stack: list[tuple[Node, bool]] = [(root, False)]
+        while stack:
+            node, operands_done = stack.pop()
+            if operands_done:
+                order.append(node)
+            elif node not in seen:
+                seen.add(node)
+                stack.append((node, True))
+                stack.extend((operand, False) for operand in reversed(node.operands) if operand not in seen)
+    return order
+
+
+Change = tuple["Node", "Node"]
+
+
+def rewrite(
+    roots: "Sequence[Node]", rule: "Callable[[Node], Node | None]", changes: "list[Change] | None" = None
+) -> "tuple[Node, ...]":
+    """The graph with ``rule`` applied once to every node, from the leaves up.
+
+    The rule sees a node whose operands are already rewritten, and returns a better node of the same
+    shape and data type, or None. ``changes`` collects the pairs of before and after.
+    """
+    better: dict[Node, Node] = {}
+    for node in walk(roots):
+        with inherit_lines(node.lines):
+            operands = [better[operand] for operand in node.operands]
+            same = all(old is new for old, new in zip(node.operands, operands, strict=True))
+            candidate = node if same else node.with_operands(operands)
+            found = rule(candidate)
+            if found is not None:
+                assert found.type[:2] == candidate.type[:2], f"{candidate!r} became {found!r}"
+                if changes is not None:
+                    changes.append((candidate, found))
+            better[node] = found or candidate
+    return tuple(better[root] for root in roots)
+
+
+def until_stable(
+    roots: "Sequence[Node]", sweep: "Callable[[tuple[Node, ...]], tuple[Node, ...]]", most: int = 50
+) -> "tuple[Node, ...]":
+    """``sweep`` again and again until it changes nothing: rules then saw what other rules made."""
+    before: tuple[Node, ...] = ()
+    after = tuple(roots)
+    for _ in range(most):
+        if after == before:
+            break
+        before, after = after, sweep(after)
+    return after
+
+
+def users(roots: "Iterable[Node]") -> "dict[Node, int]":
+    """How many operand places of the graph each node fills; a root counts as one more."""
+    count: dict[Node, int] = {}
+    for node in walk(roots):
+        count.setdefault(node, 0)
+        for operand in node.operands:
+            count[operand] += 1
+    for root in roots:
+        count[root] += 1
+    return count
+
+
+def flatten(roots: "Sequence[Node]") -> tuple[list[Any], list[int]]:
+    """A flat, picklable form: nested pickling would recurse on the depth of the graph."""
+    order = walk(roots)
+    place = {node: number for number, node in enumerate(order)}
+    rows = [
+        (type(node), [place[operand] for operand in node.operands], _arity(node), node.attributes(), node.lines)
+        for node in order
+    ]
+    return rows, [place[root] for root in roots]
+
+
+def _arity(node: Node) -> tuple[int | None, ...]:
+    """Per operand field: None for a single node, else how many."""
+    values = (getattr(node, field) for field in node.fields if field in node.operand_fields)
+    return tuple(len(value) if isinstance(value, tuple) else None for value in values)
+
+
+def unflatten(flat: tuple[list[Any], list[int]]) -> "list[Node]":
+    """The nodes of `flatten`, interned here."""
+    rows, roots = flat
+    nodes: list[Node] = []
+    for cls, places, arity, attributes, lines in rows:
+        remaining = iter(nodes[place] for place in places)
+        sizes = iter(arity)
+        args: list[Any] = []
+        for field in cls.fields:
+            if field not in cls.operand_fields:
+                args.append(attributes[field])
+                continue
+            size = next(sizes)
+            args.append(next(remaining) if size is None else tuple(next(remaining) for _ in range(size)))
+        with inherit_lines(lines):
+            nodes.append(cls(*args))
+    return [nodes[place] for place in roots]
+
+
+def _first_of(flat: tuple[list[Any], list[int]]) -> Node:
+    return unflatten(flat)[0]

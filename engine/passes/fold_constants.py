@@ -1,0 +1,28 @@
+"""Constant folding: what depends on scalars of the program alone is computed now."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..ir import Change, Node, rewrite
+from ..leaves import Constant
+from ..types import carrier, is_float
+
+
+def fold_constants(roots: Sequence[Node], changes: list[Change] | None = None) -> tuple[Node, ...]:
+    """``exp(2) * x`` is ``7.389… * x``."""
+    return rewrite(roots, folded, changes)
+
+
+def folded(node: Node) -> Node | None:
+    """The constant that a node of constants is, or None."""
+    constants = [operand for operand in node.operands if isinstance(operand, Constant)]
+    if node.shape or not node.operands or len(constants) != len(node.operands):
+        return None
+    values = [operand.reference().astype(carrier(operand.type)) for operand in constants]
+    if node.wide:
+        values = [value.astype(np.float64) if value.dtype.kind == "f" else value for value in values]
+    with np.errstate(all="ignore"):
+        result = np.asarray(node.reference(*values)).astype(carrier(node.type))
+    value = float(result) if is_float(node.dtype) else result.item()
+    return Constant(value, node.dtype, node.type.weak)

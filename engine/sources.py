@@ -1,0 +1,76 @@
+"""How arrays of other libraries are read, told apart by their module's name.
+
+None of these libraries is imported here: a zarr array can only come from a program that has zarr.
+"""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from .errors import DTypeError
+from .types import DType, Shape, as_dtype
+
+Values = np.ndarray[Any, Any]
+
+
+def _plain(array: Any) -> Values:
+    return np.asarray(array)
+
+
+def _read_torch(tensor: Any) -> Values:
+    tensor = tensor.detach()
+    if str(tensor.dtype) == "torch.bfloat16":  # NumPy has no bfloat16: the same bits under another name
+        integer_type = sys.modules["torch"].int16
+        return np.asarray(tensor.contiguous().view(integer_type).numpy()).view(ml_dtypes.bfloat16)
+    return np.asarray(tensor.resolve_conj().resolve_neg().numpy())
+
+
+def _read_zarr(array: Any) -> Values:
+    return np.asarray(array[...])
+
+
+def _read_dask(array: Any) -> Values:
+    return np.asarray(array.compute())
+
+
+# By the top-level module of the object's class. Everything else goes through NumPy.
+_READERS: dict[str, Callable[[Any], Values]] = {
+    "torch": _read_torch,
+    "zarr": _read_zarr,
+    "dask": _read_dask,
+}
+
+
+def library(source: Any) -> str:
+    """The top-level module that the object's class lives in."""
+    return type(source).__module__.split(".", 1)[0]
+
+
+def is_lazy_source(source: Any) -> bool:
+    """Whether the object is another library's array that can be described without being read."""
+    return library(source) in _READERS or library(source) == "xarray"
+
+
+def describe(source: Any) -> tuple[Shape, DType]:
+    """Shape and data type of an array, without reading it.
+
+    Raises:
+        DTypeError: If its type is not supported, or it lives on another device.
+    """
+    if library(source) == "torch":
+        if source.device.type != "cpu":
+            raise DTypeError(f"asarray: a tensor on {source.device} cannot be read; move it with .cpu()")
+        if source.layout.__str__() != "torch.strided":
+            raise DTypeError(f"asarray: a tensor of layout {source.layout} cannot be read; use .to_dense()")
+    return tuple(int(length) for length in source.shape), as_dtype(source.dtype)
+
+
+def read(source: Any) -> Values:
+    """The data, now: in the machine's byte order, otherwise without a copy where possible."""
+    array = _READERS.get(library(source), _plain)(source)
+    if array is not source:
+        array = array.view()  # whatever memory this is, it is not ours to give away
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))

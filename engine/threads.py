@@ -1,0 +1,116 @@
+"""Products in fixed row blocks: the same bits for any number of threads.
+
+NumPy's BLAS splits a product by its own thread count, so its rounding may follow the machine's load.
+Here the blocks follow from the shape alone, each is computed by one BLAS thread, and a pool of ours
+runs them side by side.
+"""
+
+import os
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import numpy as np
+
+Values = np.ndarray[Any, Any]
+
+# Rows of a block: enough for BLAS to reach its speed, few enough to share out.
+_BLOCK_ROWS = 256
+# Below this many multiplications a block is not worth a second thread.
+_WORTH_SHARING = 1 << 20
+
+_threads: ContextVar[int] = ContextVar("attngraph_threads", default=1)
+
+
+class _Pools:
+    """Thread pools by size, and the BLAS limit held while any product runs."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pools: dict[int, ThreadPoolExecutor] = {}
+        self._controller: Any = None
+        self._limit: Any = None
+        self._running = 0
+
+    def pool(self, threads: int) -> ThreadPoolExecutor:
+        """The pool with this many workers, made on first use."""
+        with self._lock:
+            if threads not in self._pools:
+                self._pools[threads] = ThreadPoolExecutor(threads, thread_name_prefix="attngraph")
+            return self._pools[threads]
+
+    @contextmanager
+    def one_blas_thread(self) -> Iterator[None]:
+        """BLAS on one thread; the limit is the process's, so it is held until the last user leaves."""
+        with self._lock:
+            if self._controller is None:
+                from threadpoolctl import ThreadpoolController
+
+                self._controller = ThreadpoolController().select(user_api="blas")
+            if self._running == 0:
+                self._limit = self._controller.limit(limits=1)
+                self._limit.__enter__()
+            self._running += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._running -= 1
+                if self._running == 0:
+                    self._limit.__exit__(None, None, None)
+
+
+_pools = _Pools()
+
+
+def _after_fork() -> None:
+    """A forked child has none of its parent's threads, and perhaps its held locks."""
+    global _pools
+    _pools = _Pools()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+@contextmanager
+def limited(threads: int) -> Iterator[None]:
+    """Products inside use at most ``threads`` threads, BLAS's own among them."""
+    token = _threads.set(threads)
+    try:
+        with _pools.one_blas_thread():
+            yield
+    finally:
+        _threads.reset(token)
+
+
+def product(left: Values, right: Values) -> Values:
+    """``np.matmul(left, right)`` of two arrays with two axes or more."""
+    if right.ndim == 2 and left.ndim > 2:  # one tall product instead of many flat ones
+        rows = np.ascontiguousarray(left).reshape(-1, left.shape[-1])
+        return product(rows, right).reshape(*left.shape[:-1], right.shape[-1])
+    batch = np.broadcast_shapes(left.shape[:-2], right.shape[:-2])
+    result = np.empty((*batch, left.shape[-2], right.shape[-1]), np.result_type(left, right))
+    if result.size == 0 or left.shape[-1] == 0:
+        result[...] = 0
+        return result
+    left, right = (np.broadcast_to(side, (*batch, *side.shape[-2:])) for side in (left, right))
+    blocks = [
+        (*place, slice(start, start + _BLOCK_ROWS))
+        for place in np.ndindex(*batch)
+        for start in range(0, left.shape[-2], _BLOCK_ROWS)
+    ]
+
+    def run(mine: list[tuple[Any, ...]]) -> None:
+        for block in mine:
+            np.matmul(left[block], right[block[:-1]], out=result[block])
+
+    threads = min(_threads.get(), len(blocks))
+    if threads == 1 or result.size * left.shape[-1] < _WORTH_SHARING:
+        run(blocks)
+    else:
+        list(_pools.pool(threads).map(run, [blocks[worker::threads] for worker in range(threads)]))
+    return result

@@ -1,0 +1,308 @@
+"""`Array`: the lazy expression in the user's hand, and how other things become one."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from ..engine.errors import ArgumentError, DTypeError, ShapeError, TraceError
+from ..engine.evaluate import evaluate_now
+from ..engine.ir import Node, flatten, unflatten, walk
+from ..engine.leaves import Constant, Data
+from ..engine.printing import listing
+from ..engine.sources import describe, is_lazy_source, library
+from ..engine.tracing import traced_function
+from ..engine.types import BOOL, DEFAULT_FLOAT, INT64, UINT64, DType, Shape, as_dtype
+from .methods import Methods
+from .registry import FUNCTIONS, public
+
+ArrayLike = Any
+
+
+class Array(Methods):
+    """A lazy expression: a handle on a node of the graph. Nothing is computed until `compute`.
+
+    Operators, NumPy's and torch's functions on it give further lazy arrays.
+    """
+
+    __slots__ = ("__weakref__", "node")
+    # Above ndarray and np.matrix, so that their operators defer to ours.
+    __array_priority__ = 1000
+    node: Node
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+
+    @property
+    def shape(self) -> Shape:
+        """Lengths of the axes."""
+        return self.node.type.shape
+
+    @property
+    def dtype(self) -> DType:
+        """Data type of the elements, a NumPy dtype."""
+        return self.node.type.dtype
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return self.node.type.size
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the computed array takes."""
+        return self.node.type.nbytes
+
+    @property
+    def device(self) -> str:
+        """Always ``"cpu"``."""
+        return "cpu"
+
+    def compute(self) -> np.ndarray[Any, Any]:
+        """Evaluate.
+
+        Returns:
+            A new array of this shape and dtype (float64 instead of any float under the target
+            ``reference64``).
+
+        Raises:
+            NonFiniteError: If q, k or v of an attention holds NaN or infinity where it counts.
+            IndexOutOfRangeError: If an index lies outside its axis where it counts.
+            LimitError: If the planned memory exceeds ``ag.config.memory_limit``.
+        """
+        return evaluate_now([self.node])[0]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        traced = traced_function()
+        if traced is not None:
+            raise TraceError(
+                f"__array__: a lazy {self.node.type} was used where NumPy needs numbers while {traced} is traced; "
+                "wrap the table in ag.asarray, or use ag's functions"
+            )
+        if copy is False:
+            raise ArgumentError("__array__: a lazy array has no memory to share; copy=False is impossible")
+        result = self.compute()
+        return result if dtype is None else result.astype(dtype)
+
+    def __array_namespace__(self, *, api_version: str | None = None) -> Any:
+        return importlib.import_module(__name__.rsplit(".ops", 1)[0])
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        return FUNCTIONS["__array_ufunc__"](ufunc, method, inputs, kwargs)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        return FUNCTIONS["__array_function__"](function, args, kwargs)
+
+    @classmethod
+    def __torch_function__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return FUNCTIONS["__torch_function__"](function, args, kwargs or {})
+
+    def __dlpack__(self, **kwargs: Any) -> Any:
+        return self.__array__().__dlpack__(**kwargs)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return (1, 0)
+
+    def _refuse(self, what: str) -> TraceError:
+        return TraceError(
+            f"{what}: a lazy {self.node.type} has no value yet; call .compute() for one, "
+            "or say it with ag.where, which stays lazy"
+        )
+
+    def __bool__(self) -> bool:
+        raise self._refuse("bool")
+
+    def __float__(self) -> float:
+        raise self._refuse("float")
+
+    def __int__(self) -> int:
+        raise self._refuse("int")
+
+    def __complex__(self) -> complex:
+        raise self._refuse("complex")
+
+    def __index__(self) -> int:
+        raise self._refuse("__index__")
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise ShapeError("len: a 0-d array has no length")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Array]:
+        return (self[number] for number in range(len(self)))
+
+    def __contains__(self, item: Any) -> bool:
+        raise self._refuse("in")
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        raise TraceError(f"setitem: a lazy {self.node.type} cannot be written to; use ag.where or ag.concat")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _from_flat, (flatten([self.node]),)
+
+    def __repr__(self) -> str:
+        nodes = len(walk([self.node]))
+        return f"<attngraph.Array {self.node.type}: {self.node.name}, {nodes} node{'s' if nodes > 1 else ''}>"
+
+    def __str__(self) -> str:
+        return listing([self.node], most=40)
+
+    def _repr_inline_(self, max_width: int) -> str:
+        """What xarray shows of it, in a line."""
+        return f"attngraph.Array<{self.node.name}>"[:max_width]
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        rows = {"shape": self.shape, "dtype": self.dtype, "bytes": self.nbytes, "nodes": len(walk([self.node]))}
+        table = "".join(f"<tr><th>{name}</th><td>{escape(str(value))}</td></tr>" for name, value in rows.items())
+        graph = escape(listing([self.node], most=40))
+        return f"<table>{table}</table><details><summary>graph</summary><pre>{graph}</pre></details>"
+
+
+def _from_flat(flat: tuple[list[Any], list[int]]) -> Array:
+    return Array(unflatten(flat)[0])
+
+
+def lift(given: ArrayLike, operation: str = "asarray") -> Node:
+    """The node of anything that is or can become an array. Nothing is copied or read.
+
+    Raises:
+        DTypeError: If it cannot, or its data type is not supported.
+        ShapeError: For ragged lists.
+    """
+    if isinstance(given, Array):
+        return given.node
+    if isinstance(given, bool | int | float) and not isinstance(given, np.generic):
+        return _scalar(given, operation)
+    if isinstance(given, np.ndarray):
+        return _bind_numpy(given, operation)
+    if isinstance(given, np.generic):
+        return _numpy_scalar(given, operation)
+    if is_lazy_source(given) and hasattr(given, "dtype"):
+        return _bind_foreign(given)
+    if isinstance(given, list | tuple):
+        return _bind_sequence(given, operation)
+    return _bind_protocol(given, operation)
+
+
+def _scalar(given: float, operation: str) -> Constant:
+    if isinstance(given, bool):
+        return Constant(given, BOOL, True)
+    if isinstance(given, float):
+        return Constant(float(given), DEFAULT_FLOAT, True)
+    if -(2**63) <= given < 2**63:
+        return Constant(int(given), INT64, True)
+    if 0 <= given < 2**64:
+        return Constant(int(given), UINT64, True)
+    raise DTypeError(f"{operation}: the integer {given} does not fit 64 bits")
+
+
+def _numpy_scalar(given: np.generic, operation: str) -> Constant:
+    dtype = _supported(given.dtype, operation)
+    return Constant(given.item() if dtype.kind in "bui" else float(given), dtype, True)
+
+
+def _supported(dtype: Any, operation: str) -> DType:
+    try:
+        return as_dtype(dtype)
+    except DTypeError as error:
+        raise DTypeError(f"{operation}: {str(error).splitlines()[0]}") from None
+
+
+def _bind_numpy(given: np.ndarray[Any, Any], operation: str, frozen: bool = False) -> Data:
+    if type(given) is not np.ndarray and type(given) is not np.memmap:
+        kind = type(given).__name__
+        raise DTypeError(
+            f"{operation}: a {kind} has a meaning of its own that a plain array would lose; "
+            "pass np.asarray(x) (or x.filled(...)) if that is what you want"
+        )
+    return Data(given, given.shape, _supported(given.dtype, operation), frozen)
+
+
+def _bind_foreign(given: Any, frozen: bool = False) -> Node:
+    inner = getattr(getattr(given, "variable", None), "_data", None)
+    if library(given) == "xarray" and isinstance(inner, Array):
+        return inner.node
+    shape, dtype = describe(given)
+    return Data(given, shape, dtype, frozen)
+
+
+def _bind_sequence(given: Sequence[Any], operation: str) -> Node:
+    if _holds(given, Array):
+        stacked: Array = FUNCTIONS["stack"]([Array(lift(each, operation)) for each in given])
+        return stacked.node
+    try:
+        array = np.array(given)
+    except ValueError as error:
+        raise ShapeError(f"{operation}: the nested list is ragged: {error}") from None
+    if array.dtype == np.float64 and not _holds(given, np.ndarray | np.generic):
+        array = array.astype(DEFAULT_FLOAT)
+    array.flags.writeable = False
+    return _bind_numpy(array, operation, frozen=True)
+
+
+def _holds(given: Any, kind: Any) -> bool:
+    if isinstance(given, list | tuple):
+        return any(_holds(each, kind) for each in given)
+    return isinstance(given, kind)
+
+
+def _bind_protocol(given: Any, operation: str) -> Data:
+    """Whatever speaks DLPack, the buffer protocol or NumPy's own."""
+    try:
+        if hasattr(given, "__dlpack__"):
+            array = np.from_dlpack(given)
+        elif hasattr(given, "__array__") or hasattr(given, "__array_interface__"):
+            array = np.asarray(given)
+        else:
+            array = np.asarray(memoryview(given))
+    except (TypeError, BufferError, RuntimeError, ValueError) as error:
+        kind = f"{type(given).__module__}.{type(given).__qualname__}"
+        raise DTypeError(f"{operation}: cannot make an array of {kind}: {error}") from None
+    return _bind_numpy(array, operation)
+
+
+@public()
+def asarray(x: ArrayLike, dtype: Any = None, *, copy: bool | None = None) -> Array:
+    """A lazy array of ``x``; nothing is copied or read.
+
+    Args:
+        x: A NumPy array or memmap, anything with DLPack or the buffer protocol (a CPU torch
+            tensor), a zarr, dask or xarray array, a Python or NumPy scalar, a list of numbers.
+            Arrays are read at every evaluation, so changing one in place is seen.
+        dtype: Cast to this type. Lists and scalars of Python floats are float32 by default.
+        copy: True takes a snapshot now; None and False never copy.
+
+    Raises:
+        DTypeError: For object, complex and other unsupported types, masked arrays and matrices.
+        ShapeError: For ragged lists.
+    """
+    if copy:
+        x = np.array(x.compute() if isinstance(x, Array) else x)
+    array = Array(lift(x))
+    return array if dtype is None else array.astype(dtype)
+
+
+@public()
+def constant(x: ArrayLike) -> Array:
+    """A lazy array of data that never changes: made read-only, so that summaries of it may be kept.
+
+    Raises:
+        DTypeError: As `asarray`.
+    """
+    node = lift(x, "constant")
+    if not isinstance(node, Data):
+        return Array(node)
+    if isinstance(node.source, np.ndarray):
+        node.source.flags.writeable = False
+    return Array(Data(node.source, node.given_shape, node.given_dtype, True))

@@ -1,0 +1,153 @@
+"""Arrays out of nothing: ranges, constants, placeholders."""
+
+from typing import Any
+
+import numpy as np
+
+from ..engine.errors import ArgumentError, DTypeError, ShapeError
+from ..engine.ir import Values
+from ..engine.leaves import Leaf, Placeholder
+from ..engine.types import DEFAULT_FLOAT, INT64, DType, Shape, TensorType, as_dtype, is_float
+from .array import Array, ArrayLike, lift
+from .casting import cast
+from .registry import public
+from .shape import BroadcastTo
+
+inf = float("inf")
+nan = float("nan")
+pi = 3.141592653589793
+newaxis = None
+
+
+class Arange(Leaf):
+    """``start, start + step, …``: a range that is computed, never stored."""
+
+    start: int | float
+    step: int | float
+    length: int
+    element_type: DType
+
+    def infer(self) -> TensorType:
+        """One axis."""
+        return TensorType((self.length,), self.element_type)
+
+    def reference(self) -> Values:
+        """Start plus whole multiples of the step."""
+        counts = np.arange(self.length, dtype=np.float64 if is_float(self.element_type) else np.int64)
+        return np.asarray(self.start + self.step * counts)
+
+
+def as_shape(operation: str, shape: Any) -> Shape:
+    """A shape given as an integer or a sequence of them.
+
+    Raises:
+        ShapeError: If a length is negative or no integer.
+    """
+    given = tuple(shape) if isinstance(shape, tuple | list) else (shape,)
+    lengths = []
+    for length in given:
+        try:
+            lengths.append(int(length.__index__()))
+        except (AttributeError, TypeError):
+            raise ShapeError(f"{operation}: a shape is made of integers, not {length!r}") from None
+        if lengths[-1] < 0:
+            raise ShapeError(f"{operation}: shape {given} has a negative length")
+    return tuple(lengths)
+
+
+@public()
+def arange(start: float, /, stop: float | None = None, step: float = 1, *, dtype: Any = None) -> Array:
+    """Numbers from ``start`` (0 if alone) up to ``stop``, which is left out.
+
+    int64 for integers, float32 for floats, unless ``dtype`` says otherwise.
+
+    Raises:
+        ArgumentError: For a step of 0 or bounds that are no finite numbers.
+    """
+    if stop is None:
+        start, stop = 0, start
+    bounds: list[int | float] = [_number(value) for value in (start, stop, step)]
+    if bounds[2] == 0:
+        raise ArgumentError(f"arange: from {start} to {stop} in steps of 0")
+    length = max(0, int(np.ceil((bounds[1] - bounds[0]) / bounds[2])))
+    if all(isinstance(value, int) for value in bounds):
+        length = max(0, -((bounds[0] - bounds[1]) // bounds[2]))  # type: ignore[assignment]
+        default = INT64
+    else:
+        default = DEFAULT_FLOAT
+    return Array(Arange(bounds[0], bounds[2], length, default if dtype is None else as_dtype(dtype)))
+
+
+def _number(value: Any) -> int | float:
+    if isinstance(value, Array):
+        raise ArgumentError(f"arange: bounds are numbers now, not a lazy {value.node.type}")
+    try:
+        return int(value.__index__())
+    except (AttributeError, TypeError):
+        pass
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise ArgumentError(f"arange: bounds are numbers, not {value!r}") from None
+    if not np.isfinite(number):
+        raise ArgumentError(f"arange: bounds are finite, not {number}")
+    return number
+
+
+@public()
+def full(shape: Any, fill_value: ArrayLike, *, dtype: Any = None) -> Array:
+    """``fill_value`` (a scalar or a 0-d array) everywhere; nothing is stored.
+
+    Raises:
+        ShapeError: For a bad shape, or a value with axes.
+    """
+    node = lift(fill_value, "full")
+    if node.shape:
+        raise ShapeError(f"full: the value is a scalar, not {node.type}")
+    node = cast(node, node.dtype if dtype is None else as_dtype(dtype))
+    lengths = as_shape("full", shape)
+    return Array(node if lengths == () else BroadcastTo(node, lengths))
+
+
+@public()
+def zeros(shape: Any, *, dtype: Any = None) -> Array:
+    """0 everywhere; float32 by default."""
+    return full(shape, 0, dtype=DEFAULT_FLOAT if dtype is None else dtype)
+
+
+@public()
+def ones(shape: Any, *, dtype: Any = None) -> Array:
+    """1 everywhere; float32 by default."""
+    return full(shape, 1, dtype=DEFAULT_FLOAT if dtype is None else dtype)
+
+
+@public()
+def full_like(x: ArrayLike, /, fill_value: ArrayLike, *, dtype: Any = None) -> Array:
+    """``fill_value`` in the shape and type of ``x``."""
+    node = lift(x, "full_like")
+    return full(node.shape, fill_value, dtype=node.dtype if dtype is None else dtype)
+
+
+@public("new_zeros")
+def zeros_like(x: ArrayLike, /, *, dtype: Any = None) -> Array:
+    """0 in the shape and type of ``x``."""
+    return full_like(x, 0, dtype=dtype)
+
+
+@public("new_ones")
+def ones_like(x: ArrayLike, /, *, dtype: Any = None) -> Array:
+    """1 in the shape and type of ``x``."""
+    return full_like(x, 1, dtype=dtype)
+
+
+@public()
+def placeholder(shape: Any, dtype: Any = "float32", name: str | None = None) -> Array:
+    """A leaf without data; every one is distinct, ``name`` is only shown.
+
+    Raises:
+        ShapeError: For a bad shape.
+        DTypeError: For a type that is not supported.
+    """
+    if name is not None and not isinstance(name, str):
+        raise DTypeError(f"placeholder: name is a string, not {name!r}")
+    return Array(Placeholder.new(TensorType(as_shape("placeholder", shape), as_dtype(dtype)), name))

@@ -1,0 +1,52 @@
+"""Running sums. Array API standard 2024.12."""
+
+from typing import Any
+
+import numpy as np
+
+from ..engine.errors import ShapeError
+from ..engine.ir import Values
+from ..engine.types import as_dtype
+from .array import Array, ArrayLike, lift
+from .casting import cast
+from .creation import zeros
+from .joining import concat
+from .kinds import AlongAxis, normalize_axis
+from .reduction import Accumulation
+from .registry import public
+
+
+class CumulativeSum(AlongAxis):
+    """Running sums along an axis."""
+
+    wide = True
+    result_dtype = Accumulation.result_dtype
+
+    def reference(self, x: Values) -> Values:
+        """NumPy's, in the widest type of the kind."""
+        wide = None if x.dtype.kind == "f" else self.dtype
+        return np.asarray(np.cumsum(x, axis=self.axis, dtype=wide))
+
+
+@public("cumsum")
+def cumulative_sum(x: ArrayLike, axis: Any = None, *, dtype: Any = None, include_initial: bool = False) -> Array:
+    """Running sums along ``axis`` (needed but for one axis), with a leading 0 if ``include_initial``.
+
+    Raises:
+        ShapeError: For an array of several axes without ``axis``.
+    """
+    node = lift(x, "cumulative_sum")
+    if dtype is not None:
+        node = cast(node, as_dtype(dtype))
+    if axis is None:
+        if len(node.shape) != 1:
+            raise ShapeError(f"cumulative_sum: {node.type} has {len(node.shape)} axes: say along which one")
+        axis = 0
+    number = normalize_axis("cumulative_sum", axis, len(node.shape))
+    result = Array(CumulativeSum(node, number))
+    if dtype is not None:
+        result = result.astype(dtype)
+    if not include_initial:
+        return result
+    first = tuple(1 if each == number else length for each, length in enumerate(node.shape))
+    return concat([zeros(first, dtype=result.dtype), result], axis=number)

@@ -1,0 +1,280 @@
+"""Indexing: slices, and gathers by integer arrays, lazy ones too. Names: NumPy's, array API standard.
+
+Negative indices wrap. An index outside its axis is an error only at a position that counts.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..engine.careful import Careful, Court, blame_of_any, none_if_empty
+from ..engine.errors import DTypeError, IndexOutOfRangeError, ShapeError, TraceError
+from ..engine.ir import Node, Values
+from ..engine.types import TensorType, broadcast, is_integer
+from .array import Array, ArrayLike, lift
+from .creation import arange
+from .kinds import Rearrangement, normalize_axis
+from .registry import public
+from .shape import PermuteDims, Reshape, Slice
+
+
+class Gather(Rearrangement):
+    """``operand[..., indices, ...]``: the axes ``axes`` picked by index arrays of one shape.
+
+    The indices' shape comes first in the result, then the remaining axes in order.
+    """
+
+    operand: Node
+    indices: tuple[Node, ...]
+    axes: tuple[int, ...]
+
+    def infer(self) -> TensorType:
+        """Raises DTypeError for indices that are no integers."""
+        for index in self.indices:
+            if not is_integer(index.dtype):
+                raise DTypeError(f"getitem: an index array holds integers, not {index.type}")
+        shape = broadcast("getitem", *(index.shape for index in self.indices))
+        rest = tuple(length for axis, length in enumerate(self.operand.shape) if axis not in self.axes)
+        return TensorType(shape + rest, self.operand.dtype)
+
+    def reference(self, x: Values, *indices: Values) -> Values:
+        """NumPy's take, indices clamped: whether one is an error is decided by `careful`."""
+        return _pick(x, [self._clamp(index, axis) for index, axis in zip(indices, self.axes, strict=True)], self.axes)
+
+    def _clamp(self, index: Values, axis: int) -> Values:
+        length = self.operand.shape[axis]
+        wrapped = np.where(index < 0, index + _signed(length, index), index)
+        return np.clip(wrapped, 0, max(length - 1, 0)).astype(np.int64)
+
+    def _outside(self, index: Values, axis: int) -> Values:
+        length = self.operand.shape[axis]
+        return np.asarray((index < -length) | (index >= length))
+
+    def trouble(self, value: Values, operands: Sequence[Values], check_finite: bool) -> bool:
+        """An index out of range."""
+        return any(bool(self._outside(index, axis).any()) for index, axis in zip(operands[1:], self.axes, strict=True))
+
+    def careful(self, operands: Sequence[Careful], value: Values, court: Court) -> Careful:
+        """Positions that an index out of range would fill blame it."""
+        operand, *indices = operands
+        values = [index.value for index in indices]
+        hidden = blame = None
+        if operand.hidden is not None:
+            hidden = none_if_empty(self.reference(operand.full_hidden(), *values))
+        if operand.blame is not None:
+            blame = self.reference(operand.full_blame(), *values)
+        ahead = broadcast("getitem", *(index.shape for index in values))
+        accused = blame_of_any([Careful(np.broadcast_to(i.value, ahead), None, i.blame) for i in indices], ahead)
+        for index, axis in zip(values, self.axes, strict=True):
+            outside = np.broadcast_to(self._outside(index, axis), ahead)
+            if outside.any():
+                number = self._accuse(court, np.broadcast_to(index, ahead)[outside], axis)
+                accused = np.maximum(0 if accused is None else accused, np.where(outside, np.int32(number), 0))
+        if accused is not None:
+            spread = accused.reshape(ahead + (1,) * (len(self.shape) - len(ahead)))
+            blame = np.broadcast_to(np.maximum(spread, 0 if blame is None else blame), value.shape)
+        return Careful(value, hidden, blame)
+
+    def _accuse(self, court: Court, wrong: Values, axis: int) -> int:
+        message = (
+            f"getitem: index {int(wrong.flat[0])} is out of range for axis {axis} of {self.operand.type}, "
+            f"of length {self.operand.shape[axis]}"
+        )
+        return court.accuse(self, IndexOutOfRangeError, message)
+
+
+def _signed(length: int, index: Values) -> Any:
+    return index.dtype.type(min(length, np.iinfo(index.dtype).max)) if index.dtype.kind == "u" else length
+
+
+def _pick(x: Values, indices: Sequence[Values], axes: tuple[int, ...]) -> Values:
+    shape = np.broadcast_shapes(*(index.shape for index in indices))
+    if any(x.shape[axis] == 0 for axis in axes):  # nothing to pick from: any value will do
+        rest = tuple(length for axis, length in enumerate(x.shape) if axis not in axes)
+        return np.zeros(shape + rest, x.dtype)
+    front = np.moveaxis(x, axes, range(len(axes)))
+    return np.asarray(front[tuple(indices)])
+
+
+@public()
+def getitem(x: ArrayLike, key: Any, /) -> Array:
+    """``x[key]`` as NumPy does it: integers, slices, ``...``, None, and integer arrays, lazy ones too.
+
+    Raises:
+        IndexOutOfRangeError: Now for plain integers, at evaluation for arrays.
+        DTypeError: For lazy boolean masks (the result's shape would depend on them), and for floats.
+        ShapeError: For more indices than axes.
+    """
+    node = lift(x, "getitem")
+    items = _expand_ellipsis(_as_tuple(key), node)
+    starts, steps, lengths = [], [], []
+    shape: list[int] = []
+    arrays: list[tuple[int, Node]] = []
+    ends_of_groups: list[int] = []
+    axis = 0
+    for place, item in enumerate(items):
+        if item is None:
+            shape.append(1)
+            continue
+        length = node.shape[axis]
+        start, step, count = _range_of(item, length, axis, node)
+        starts.append(start)
+        steps.append(step)
+        lengths.append(count)
+        if isinstance(item, Node):
+            arrays.append((len(shape), item))
+            ends_of_groups.append(place)
+            shape.append(count)
+        elif isinstance(item, slice):
+            shape.append(count)
+        axis += 1
+    sliced: Node = Slice(node, tuple(starts), tuple(steps), tuple(lengths)) if node.shape else node
+    # One node for what changes nothing: x[...] is x, so its reference needs no pass.
+    sliced = sliced.simplify() or sliced
+    reshaped = sliced if sliced.shape == tuple(shape) and not sliced.type.weak else Reshape(sliced, tuple(shape))
+    if not arrays:
+        return Array(reshaped)
+    together = ends_of_groups == list(range(ends_of_groups[0], ends_of_groups[0] + len(ends_of_groups)))
+    return Array(_gather(reshaped, arrays, together))
+
+
+def _gather(node: Node, arrays: list[tuple[int, Node]], together: bool) -> Node:
+    """NumPy's placement: the new axes stand where the index arrays did, or in front if these are apart."""
+    axes = tuple(axis for axis, _ in arrays)
+    gathered = Gather(node, tuple(index for _, index in arrays), axes)
+    if not together or axes[0] == 0:
+        return gathered
+    new = len(gathered.shape) - (len(node.shape) - len(axes))
+    before = axes[0]
+    order = (*range(new, new + before), *range(new), *range(new + before, len(gathered.shape)))
+    return PermuteDims(gathered, order)
+
+
+def _as_tuple(key: Any) -> list[Any]:
+    return [_as_item(item) for item in (key if isinstance(key, tuple) else (key,))]
+
+
+def _as_item(item: Any) -> Any:
+    """An integer, a slice, an ellipsis, None, or the node of an index array."""
+    if item is None or item is Ellipsis:
+        return item
+    if isinstance(item, slice):
+        return slice(*(_whole(part) for part in (item.start, item.stop, item.step)))
+    if isinstance(item, bool | np.bool_):
+        raise DTypeError("getitem: a boolean scalar is no index; use where")
+    if isinstance(item, int | np.integer):
+        return int(item)
+    if isinstance(item, np.ndarray | list) and np.asarray(item).dtype == np.bool_:
+        return np.asarray(item)
+    node = lift(item, "getitem")
+    if isinstance(item, list) and node.type.size == 0:
+        node = lift(np.zeros(node.shape, np.int64), "getitem")
+    if node.dtype == np.bool_:
+        raise DTypeError(f"getitem: the shape of x[mask] depends on the lazy mask {node.type}; use where")
+    if not is_integer(node.dtype):
+        raise DTypeError(f"getitem: an index is an integer or an array of integers, not {node.type}")
+    return node
+
+
+def _whole(part: Any) -> int | None:
+    if part is None:
+        return None
+    if isinstance(part, Array):
+        raise TraceError(f"getitem: a slice's bounds are integers now, not a lazy {part.node.type}")
+    try:
+        return int(part.__index__())
+    except (AttributeError, TypeError):
+        raise DTypeError(f"getitem: a slice's bounds are integers, not {part!r}") from None
+
+
+def _expand_ellipsis(items: list[Any], node: Node) -> list[Any]:
+    """Every axis with an item of its own; known boolean masks as their integer arrays."""
+    widened: list[Any] = []
+    for item in items:
+        if isinstance(item, np.ndarray):
+            axis = sum(1 for each in widened if each is not None and each is not Ellipsis)
+            if Ellipsis not in [each for each in widened if each is Ellipsis]:
+                _check_mask(item, node, axis)
+            widened.extend(lift(places, "getitem") for places in np.nonzero(item))
+        else:
+            widened.append(item)
+    used = sum(1 for item in widened if item is not None and item is not Ellipsis)
+    dots = sum(1 for item in widened if item is Ellipsis)
+    missing = len(node.shape) - used
+    if missing < 0 or dots > 1:
+        problem = "more than one ellipsis" if dots > 1 else f"{used} indices"
+        raise ShapeError(f"getitem: {problem} for {node.type} with {len(node.shape)} axes")
+    if not dots:
+        widened.append(Ellipsis)
+    place = next(number for number, item in enumerate(widened) if item is Ellipsis)
+    return widened[:place] + [slice(None)] * missing + widened[place + 1 :]
+
+
+def _check_mask(mask: Values, node: Node, axis: int) -> None:
+    covered = node.shape[axis : axis + mask.ndim]
+    if mask.shape != covered:
+        raise ShapeError(f"getitem: a mask of shape {mask.shape} on axes of shape {covered} of {node.type}")
+
+
+def _range_of(item: Any, length: int, axis: int, node: Node) -> tuple[int, int, int]:
+    """Start, step and count of what an item takes of an axis; index arrays take all for now."""
+    if isinstance(item, Node):
+        return 0, 1, length
+    if isinstance(item, slice):
+        if item.step == 0:
+            raise ShapeError(f"getitem: a slice of axis {axis} of {node.type} with step 0")
+        chosen = range(*item.indices(length))
+        return (chosen.start, chosen.step, len(chosen)) if len(chosen) else (0, 1, 0)
+    if not -length <= item < length:
+        raise IndexOutOfRangeError(
+            f"getitem: index {item} is out of range for axis {axis} of {node.type}, of length {length}"
+        )
+    return item % length, 1, 1
+
+
+@public("index_select")
+def take(x: ArrayLike, indices: ArrayLike, /, *, axis: int | None = None) -> Array:
+    """``x`` at ``indices`` along ``axis`` (needed but for one axis).
+
+    Raises:
+        ShapeError: For several axes without ``axis``.
+        IndexOutOfRangeError: At evaluation, where it counts.
+    """
+    array = Array(lift(x, "take"))
+    if axis is None:
+        if array.ndim != 1:
+            raise ShapeError(f"take: {array.node.type} has {array.ndim} axes: say along which one")
+        axis = 0
+    place = normalize_axis("take", axis, array.ndim)
+    picked = (
+        indices if isinstance(indices, int | slice) and not isinstance(indices, bool) else Array(lift(indices, "take"))
+    )
+    return array[(*(slice(None),) * place, picked)]
+
+
+@public()
+def take_along_axis(x: ArrayLike, indices: ArrayLike, /, *, axis: int = -1) -> Array:
+    """``x`` at ``indices`` along ``axis``, the other axes matched one by one (and broadcast).
+
+    Raises:
+        ShapeError: If the numbers of axes differ or the others do not broadcast.
+        IndexOutOfRangeError: At evaluation, where it counts.
+    """
+    array, index = Array(lift(x, "take_along_axis")), Array(lift(indices, "take_along_axis"))
+    if array.ndim != index.ndim:
+        raise ShapeError(f"take_along_axis: {array.node.type} and indices {index.node.type} differ in axes")
+    place = normalize_axis("take_along_axis", axis, array.ndim)
+    key: list[Any] = []
+    for other, length in enumerate(array.shape):
+        if other == place:
+            key.append(index)
+            continue
+        along = tuple(-1 if each == other else 1 for each in range(array.ndim))
+        if length not in (1, index.shape[other]) and index.shape[other] != 1:
+            raise ShapeError(
+                f"take_along_axis: {array.node.type} and indices {index.node.type} do not match along axis {other}"
+            )
+        positions = arange(length) if length != 1 else arange(1)
+        key.append(positions.reshape(along))
+    return array[tuple(key)]

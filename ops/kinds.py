@@ -1,0 +1,219 @@
+"""The kinds of operators: what all element-wise ones, rearrangements and reductions share."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..engine.careful import EMPTY, Careful, Court, adds_nothing, blame_of_any, clear, none_if_empty
+from ..engine.errors import DTypeError, ShapeError
+from ..engine.ir import Node, Values
+from ..engine.leaves import Constant
+from ..engine.types import (
+    BOOL,
+    DEFAULT_FLOAT,
+    DType,
+    Shape,
+    TensorType,
+    broadcast,
+    category,
+    is_float,
+)
+
+KINDS = ("boolean", "integer", "float")
+
+
+class Elementwise(Node):
+    """One element out of one element of each operand, after broadcasting.
+
+    Operands have one common data type when the node is made (the public functions promote).
+    """
+
+    # Which kinds of operands the operator takes: 0 boolean, 1 integer, 2 float.
+    takes: ClassVar[tuple[int, ...]] = (0, 1, 2)
+
+    def infer(self) -> TensorType:
+        """Broadcast shapes; the operands' data type through `result_dtype`."""
+        for operand in self.operands:
+            self.check_kind(operand)
+        first = self.operands[0]
+        if all(operand.shape == first.shape for operand in self.operands):
+            shape = first.shape
+        else:
+            shape = broadcast(self.name, *(operand.shape for operand in self.operands))
+        weak = all(operand.type.weak for operand in self.operands)
+        return TensorType(shape, self.result_dtype(self.value_operand().dtype), weak)
+
+    def value_operand(self) -> Node:
+        """The operand whose data type decides the result's."""
+        return self.operands[0]
+
+    def check_kind(self, operand: Node) -> None:
+        """Raise DTypeError for an operand of a kind that the operator does not take."""
+        if category(operand.dtype) not in self.takes:
+            wanted = " or ".join(KINDS[kind] for kind in self.takes)
+            sides = ", ".join(str(each.type) for each in self.operands)
+            raise DTypeError(f"{self.name}: takes {wanted} arrays, not {sides}")
+
+    def result_dtype(self, dtype: DType) -> DType:
+        """The result's data type, from the operands' common one."""
+        return dtype
+
+    def trouble(self, value: Values, operands: Sequence[Values], check_finite: bool) -> bool:
+        """NaN, +inf, or a -inf that no operand brought."""
+        if value.dtype.kind != "f" or np.isfinite(value).all():
+            return False
+        brought = np.zeros((), np.bool_)
+        for operand in operands:
+            if operand.dtype.kind == "f":
+                brought = brought | np.isinf(operand)
+        return not bool((np.isneginf(value) & brought | np.isfinite(value)).all())
+
+    def careful(self, operands: Sequence[Careful], value: Values, court: Court) -> Careful:
+        """A single operand's hidden position stays hidden while it adds nothing."""
+        hidden = None
+        if len(operands) == 1 and operands[0].hidden is not None:
+            # What a mask's 0 became by meeting NaN is still that 0.
+            of_zero = np.asarray(self.reference(operands[0].contribution()))
+            hidden = none_if_empty(operands[0].full_hidden() * adds_nothing(of_zero))
+        return Careful(value, hidden, clear(blame_of_any(operands, value.shape), hidden))
+
+
+class FloatFunction(Elementwise):
+    """An element-wise function on floats; integers and booleans are taken as float32.
+
+    NumPy's float32 loops differ in accuracy between machines, so the definition is computed in
+    float64 and rounded once.
+    """
+
+    takes = (2,)
+    wide = True
+
+
+class Comparison(Elementwise):
+    """Two sides of one type to a boolean."""
+
+    def result_dtype(self, dtype: DType) -> DType:
+        """Boolean."""
+        return BOOL
+
+
+class Rearrangement(Node):
+    """Moves, repeats or selects elements without computing on them."""
+
+    def trouble(self, value: Values, operands: Sequence[Values], check_finite: bool) -> bool:
+        """Never: nothing is computed."""
+        return False
+
+    def careful(self, operands: Sequence[Careful], value: Values, court: Court) -> Careful:
+        """Hidden and blame move with the elements."""
+        hidden = blame = None
+        if any(operand.hidden is not None for operand in operands):
+            hidden = np.asarray(self.reference(*(operand.full_hidden() for operand in operands)))
+        if any(operand.blame is not None for operand in operands):
+            blame = np.asarray(self.reference(*(operand.full_blame() for operand in operands)))
+        return Careful(value, none_if_empty(hidden), blame)
+
+
+class Reduction(Node):
+    """Many elements along some axes into one. ``axes`` are sorted and not negative."""
+
+    operand: Node
+    axes: tuple[int, ...]
+    keepdims: bool
+
+    def infer(self) -> TensorType:
+        """The axes become 1, or vanish."""
+        shape = reduced_shape(self.operand.shape, self.axes, self.keepdims)
+        return TensorType(shape, self.result_dtype(self.operand.dtype))
+
+    def result_dtype(self, dtype: DType) -> DType:
+        """The result's data type."""
+        return dtype
+
+    def careful(self, operands: Sequence[Careful], value: Values, court: Court) -> Careful:
+        """Empty where everything reduced was hidden; to blame for anything that was not."""
+        (operand,) = operands
+        hidden = blame = None
+        if operand.hidden is not None:
+            value = np.asarray(self.reference(operand.contribution())).astype(value.dtype)
+            everything = (operand.full_hidden() > 0).all(axis=self.axes, keepdims=self.keepdims)
+            hidden = none_if_empty(EMPTY * np.asarray(everything & adds_nothing(value)))
+        if operand.blame is not None:
+            blame = operand.full_blame().max(axis=self.axes, keepdims=self.keepdims, initial=0)
+        return Careful(value, hidden, blame)
+
+
+class AlongAxis(Node):
+    """Every element of the result depends on a whole line of the operand along ``axis``."""
+
+    operand: Node
+    axis: int
+
+    def infer(self) -> TensorType:
+        """The operand's type, never weak."""
+        return TensorType(self.operand.shape, self.result_dtype(self.operand.dtype))
+
+    def result_dtype(self, dtype: DType) -> DType:
+        """The result's data type."""
+        return dtype
+
+    def careful(self, operands: Sequence[Careful], value: Values, court: Court) -> Careful:
+        """A line blames whom any of its elements blames."""
+        return Careful(value, None, line_blame(operands[0], self.axis, value))
+
+
+def line_maximum(operand: Careful, axis: int) -> Values | None:
+    """The blame of each whole line, that axis as 1."""
+    return None if operand.blame is None else operand.full_blame().max(axis=axis, keepdims=True, initial=0)
+
+
+def line_blame(operand: Careful, axis: int, value: Values) -> Values | None:
+    """The blame of each whole line, in ``value``'s shape."""
+    worst = line_maximum(operand, axis)
+    return None if worst is None else np.broadcast_to(worst, value.shape)
+
+
+def reduced_shape(shape: Shape, axes: tuple[int, ...], keepdims: bool) -> Shape:
+    """``shape`` with ``axes`` as 1, or without them."""
+    if keepdims:
+        return tuple(1 if axis in axes else length for axis, length in enumerate(shape))
+    return tuple(length for axis, length in enumerate(shape) if axis not in axes)
+
+
+def float_or_default(dtype: DType) -> DType:
+    """``dtype`` if it is a float, else the default float."""
+    return dtype if is_float(dtype) else DEFAULT_FLOAT
+
+
+def normalize_axis(operation: str, axis: Any, ndim: int) -> int:
+    """An axis counted from the front.
+
+    Raises:
+        ShapeError: If the array has no such axis.
+    """
+    try:
+        number = axis.__index__()
+    except (AttributeError, TypeError):
+        raise ShapeError(f"{operation}: axis is an integer, not {axis!r}") from None
+    if not -ndim <= number < ndim:
+        raise ShapeError(f"{operation}: axis {number} of an array with {ndim} axes")
+    return int(number % ndim)
+
+
+def normalize_axes(operation: str, axis: Any, ndim: int) -> tuple[int, ...]:
+    """One axis, several, or None for all: sorted, counted from the front, each once."""
+    if axis is None:
+        return tuple(range(ndim))
+    given = tuple(axis) if isinstance(axis, Sequence) else (axis,)
+    axes = tuple(normalize_axis(operation, each, ndim) for each in given)
+    if len(set(axes)) != len(axes):
+        raise ShapeError(f"{operation}: axes {given} name an axis twice")
+    return tuple(sorted(axes))
+
+
+def constant_value(node: Node) -> bool | int | float | None:
+    """The scalar that a constant spreads over its whole shape, else None."""
+    while isinstance(node, Rearrangement) and len(node.operands) == 1:
+        node = node.operands[0]
+    return node.value if isinstance(node, Constant) else None

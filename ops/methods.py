@@ -1,0 +1,265 @@
+"""Operators and methods of `Array`: each one calls the public function of its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..engine.sources import library
+from .registry import FUNCTIONS
+
+if TYPE_CHECKING:
+    from .array import Array
+
+
+def _call(name: str, *args: Any, **kwargs: Any) -> Any:
+    return FUNCTIONS[name](*args, **kwargs)
+
+
+def _named(method: Any, name: str, doc: str) -> Any:
+    method.__name__ = name.rsplit(".")[-1]
+    method.__doc__ = f"{doc}; see `attngraph.{name}`."
+    return method
+
+
+def _operator(name: str) -> Callable[[Any, Any], Array]:
+    def method(self: Any, other: Any) -> Any:
+        # A labelled array keeps its labels by taking the lead.
+        return NotImplemented if library(other) == "xarray" else FUNCTIONS[name](self, other)
+
+    return _named(method, name, "The operator")  # type: ignore[no-any-return]
+
+
+def _reflected(name: str) -> Callable[[Any, Any], Array]:
+    def method(self: Any, other: Any) -> Any:
+        return NotImplemented if library(other) == "xarray" else FUNCTIONS[name](other, self)
+
+    return _named(method, name, "The operator, from the right")  # type: ignore[no-any-return]
+
+
+def _unary(name: str) -> Callable[[Any], Array]:
+    def method(self: Any) -> Any:
+        return FUNCTIONS[name](self)
+
+    return _named(method, name, "Element-wise")  # type: ignore[no-any-return]
+
+
+def _binary(name: str) -> Callable[[Any, Any], Array]:
+    def method(self: Any, other: Any) -> Any:
+        return FUNCTIONS[name](self, other)
+
+    return _named(method, name, "Element-wise")  # type: ignore[no-any-return]
+
+
+def _along_axis(name: str, default: int | None = None) -> Callable[..., Array]:
+    def method(self: Any, axis: Any = default, **options: Any) -> Any:
+        if "keepdim" in options:
+            options["keepdims"] = options.pop("keepdim")
+        return FUNCTIONS[name](self, options.pop("dim", axis), **options)
+
+    return _named(method, name, "Along ``axis`` (torch's dim)")  # type: ignore[no-any-return]
+
+
+class Methods:
+    """What can be said of a lazy array with a dot or an operator."""
+
+    __slots__ = ()
+
+    __add__, __radd__ = _operator("add"), _reflected("add")
+    __sub__, __rsub__ = _operator("subtract"), _reflected("subtract")
+    __mul__, __rmul__ = _operator("multiply"), _reflected("multiply")
+    __truediv__, __rtruediv__ = _operator("divide"), _reflected("divide")
+    __floordiv__, __rfloordiv__ = _operator("floor_divide"), _reflected("floor_divide")
+    __mod__, __rmod__ = _operator("remainder"), _reflected("remainder")
+    __pow__, __rpow__ = _operator("pow"), _reflected("pow")
+    __matmul__, __rmatmul__ = _operator("matmul"), _reflected("matmul")
+    __and__, __rand__ = _operator("bitwise_and"), _reflected("bitwise_and")
+    __or__, __ror__ = _operator("bitwise_or"), _reflected("bitwise_or")
+    __xor__, __rxor__ = _operator("bitwise_xor"), _reflected("bitwise_xor")
+    __lshift__, __rlshift__ = _operator("bitwise_left_shift"), _reflected("bitwise_left_shift")
+    __rshift__, __rrshift__ = _operator("bitwise_right_shift"), _reflected("bitwise_right_shift")
+    __lt__ = _operator("less")
+    __le__ = _operator("less_equal")
+    __gt__ = _operator("greater")
+    __ge__ = _operator("greater_equal")
+    __eq__ = _operator("equal")  # type: ignore[assignment]
+    __ne__ = _operator("not_equal")  # type: ignore[assignment]
+    __hash__ = object.__hash__
+    __neg__ = _unary("negative")
+    __pos__ = _unary("positive")
+    __abs__ = _unary("abs")
+    __invert__ = _unary("bitwise_invert")
+
+    sum = _along_axis("sum")
+    prod = _along_axis("prod")
+    max = _along_axis("max")
+    min = _along_axis("min")
+    mean = _along_axis("mean")
+    var = _along_axis("var")
+    std = _along_axis("std")
+    any = _along_axis("any")
+    all = _along_axis("all")
+    argmax = _along_axis("argmax")
+    argmin = _along_axis("argmin")
+    logsumexp = _along_axis("logsumexp")
+    amax, amin = max, min
+    softmax = _along_axis("softmax", -1)
+    log_softmax = _along_axis("log_softmax", -1)
+    cumsum = _along_axis("cumulative_sum")
+
+    exp = _unary("exp")
+    exp2 = _unary("exp2")
+    expm1 = _unary("expm1")
+    log = _unary("log")
+    log2 = _unary("log2")
+    log1p = _unary("log1p")
+    sqrt = _unary("sqrt")
+    rsqrt = _unary("rsqrt")
+    square = _unary("square")
+    abs = _unary("abs")
+    sign = _unary("sign")
+    tanh = _unary("tanh")
+    sigmoid = _unary("sigmoid")
+    sin = _unary("sin")
+    cos = _unary("cos")
+    floor = _unary("floor")
+    ceil = _unary("ceil")
+    round = _unary("round")
+    trunc = _unary("trunc")
+    relu = _unary("relu")
+    erf = _unary("erf")
+    reciprocal = _unary("reciprocal")
+    isnan = _unary("isnan")
+    isinf = _unary("isinf")
+    isfinite = _unary("isfinite")
+    logical_not = _unary("logical_not")
+    neg = _unary("negative")
+
+    add = _binary("add")
+    sub = _binary("subtract")
+    mul = _binary("multiply")
+    div = _binary("divide")
+    pow = _binary("pow")
+    matmul = _binary("matmul")
+    dot = _binary("matmul")
+    maximum = _binary("maximum")
+    minimum = _binary("minimum")
+    remainder = _binary("remainder")
+    floor_divide = _binary("floor_divide")
+    eq = _binary("equal")
+    ne = _binary("not_equal")
+    lt = _binary("less")
+    le = _binary("less_equal")
+    gt = _binary("greater")
+    ge = _binary("greater_equal")
+    logical_and = _binary("logical_and")
+    logical_or = _binary("logical_or")
+    logical_xor = _binary("logical_xor")
+    clamp_min = _binary("maximum")
+    clamp_max = _binary("minimum")
+
+    def __getitem__(self, key: Any) -> Array:
+        return _call("getitem", self, key)
+
+    @property
+    def T(self) -> Array:
+        """The axes in reverse order."""
+        return _call("permute_dims", self)
+
+    @property
+    def mT(self) -> Array:
+        """The last two axes exchanged."""
+        return _call("matrix_transpose", self)
+
+    def astype(self, dtype: Any, copy: bool = True) -> Array:
+        """In another data type; see `attngraph.astype`."""
+        return _call("astype", self, dtype)
+
+    def to(self, target: Any = None, *args: Any, dtype: Any = None, **kwargs: Any) -> Array:
+        """Torch's name for `astype`; a device ("cpu") changes nothing."""
+        wanted = target if dtype is None else dtype
+        if wanted is None or (isinstance(wanted, str) and wanted == "cpu") or type(wanted).__name__ == "device":
+            return self  # type: ignore[return-value]
+        return self.astype(getattr(wanted, "dtype", wanted) if not isinstance(wanted, type) else wanted)
+
+    def long(self) -> Array:
+        """As int64."""
+        return self.astype(np.int64)
+
+    def int(self) -> Array:
+        """As int32."""
+        return self.astype(np.int32)
+
+    def float(self) -> Array:
+        """As float32."""
+        return self.astype(np.float32)
+
+    def double(self) -> Array:
+        """As float64."""
+        return self.astype(np.float64)
+
+    def half(self) -> Array:
+        """As float16."""
+        return self.astype(np.float16)
+
+    def bool(self) -> Array:
+        """As boolean: what is not zero is True."""
+        return self.astype(np.bool_)
+
+    def reshape(self, *shape: Any) -> Array:
+        """In another shape, rows first; one length may be -1."""
+        return _call("reshape", self, _one_or_many(shape))
+
+    view = reshape
+
+    def transpose(self, *axes: Any) -> Array:
+        """NumPy's transpose: the axes in this order, or reversed."""
+        return _call("permute_dims", self, _one_or_many(axes) if axes else None)
+
+    def permute(self, *axes: Any) -> Array:
+        """Torch's name for `permute_dims`."""
+        return _call("permute_dims", self, _one_or_many(axes))
+
+    def flatten(self) -> Array:
+        """With one axis."""
+        return _call("reshape", self, (-1,))
+
+    ravel = flatten
+
+    def squeeze(self, axis: Any = None) -> Array:
+        """Without axes of length 1."""
+        return _call("squeeze", self, axis)
+
+    def unsqueeze(self, dim: Any) -> Array:
+        """Torch's name for `expand_dims`."""
+        return _call("expand_dims", self, axis=dim)
+
+    def clip(self, min: Any = None, max: Any = None) -> Array:
+        """Within bounds; see `attngraph.clip`."""
+        return _call("clip", self, min, max)
+
+    clamp = clip
+
+    def copy(self) -> Array:
+        """Itself: a lazy array cannot change."""
+        return self  # type: ignore[return-value]
+
+    clone = contiguous = detach = copy
+
+    def item(self) -> Any:
+        """Never: a lazy value is not a number.
+
+        Raises:
+            TraceError: Always; it says ``.compute()``.
+        """
+        raise self._refuse("item")  # type: ignore[attr-defined]
+
+    tolist = item
+    numpy = item
+
+
+def _one_or_many(given: tuple[Any, ...]) -> Any:
+    """``f(2, 3)`` and ``f((2, 3))`` alike."""
+    return given[0] if len(given) == 1 and isinstance(given[0], tuple | list) else given

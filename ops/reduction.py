@@ -1,0 +1,249 @@
+"""Reductions: many elements into one. Names and meaning: array API standard 2024.12.
+
+Sums and products of floats accumulate in float64 and are rounded once.
+"""
+
+import builtins
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..engine.careful import Careful, Court
+from ..engine.errors import ShapeError
+from ..engine.ir import Node, Values
+from ..engine.types import BOOL, INT64, UINT64, DType, TensorType, as_dtype, is_float
+from .arithmetic import Divide, Multiply, row_factors
+from .array import Array, ArrayLike, lift
+from .casting import cast
+from .kinds import AlongAxis, Reduction, line_maximum, normalize_axes, normalize_axis, reduced_shape
+from .registry import public
+from .shape import Reshape
+
+
+class Accumulation(Reduction):
+    """A sum or product: small integers and booleans accumulate in 64 bits."""
+
+    wide = True
+
+    def result_dtype(self, dtype: DType) -> DType:
+        """Floats keep their type; booleans and signed integers give int64, unsigned ones uint64."""
+        if is_float(dtype):
+            return dtype
+        return UINT64 if dtype.kind == "u" else INT64
+
+
+class Sum(Accumulation):
+    """The sum; 0 of nothing."""
+
+    def reference(self, x: Values) -> Values:
+        """NumPy's, in the widest type of the kind."""
+        wide = None if x.dtype.kind == "f" else self.dtype
+        return np.asarray(np.sum(x, axis=self.axes, keepdims=self.keepdims, dtype=wide))
+
+    def hoist(self, uses: Mapping[Node, int]) -> Node | None:
+        """``sum(r * x)`` is ``r * sum(x)`` for a factor r that does not vary along the summed axes."""
+        if self.type.size >= self.operand.type.size:
+            return None
+        for rest, factor, divides in row_factors(self.operand, self._varies, uses):
+            scale = factor
+            if factor.shape and not self.keepdims:
+                ahead = (1,) * (len(rest.shape) - len(factor.shape)) + factor.shape
+                scale = Reshape(factor, reduced_shape(ahead, self.axes, False))
+            return (Divide if divides else Multiply)(Sum(rest, self.axes, self.keepdims), scale)
+        return None
+
+    def _varies(self, factor: Node) -> bool:
+        missing = len(self.operand.shape) - len(factor.shape)
+        return builtins.any(axis >= missing and factor.shape[axis - missing] != 1 for axis in self.axes)
+
+    def simplify(self) -> Node | None:
+        """A sum of sums is one sum; a sum over no axis is no sum."""
+        inner = self.operand
+        if not self.axes and inner.dtype == self.dtype and not inner.type.weak:
+            return inner
+        if isinstance(inner, Sum) and self.keepdims and inner.keepdims:
+            return Sum(inner.operand, tuple(sorted({*self.axes, *inner.axes})), True)
+        return None
+
+
+class Prod(Accumulation):
+    """The product; 1 of nothing."""
+
+    def reference(self, x: Values) -> Values:
+        """NumPy's, in the widest type of the kind."""
+        wide = None if x.dtype.kind == "f" else self.dtype
+        return np.asarray(np.prod(x, axis=self.axes, keepdims=self.keepdims, dtype=wide))
+
+
+class Extremum(Reduction):
+    """The largest or smallest; NaN if any is. Nothing has none."""
+
+    def infer(self) -> TensorType:
+        """Raises ShapeError for an empty axis."""
+        if builtins.any(self.operand.shape[axis] == 0 for axis in self.axes):
+            raise ShapeError(f"{self.name}: no {self.name} of nothing: {self.operand.type} over axes {self.axes}")
+        return super().infer()
+
+
+class Max(Extremum):
+    """The largest."""
+
+    def reference(self, x: Values) -> Values:
+        """NumPy's."""
+        return np.asarray(np.max(x, axis=self.axes, keepdims=self.keepdims))
+
+
+class Min(Extremum):
+    """The smallest."""
+
+    def reference(self, x: Values) -> Values:
+        """NumPy's."""
+        return np.asarray(np.min(x, axis=self.axes, keepdims=self.keepdims))
+
+
+class Truth(Reduction):
+    """A boolean of many; NaN counts as true."""
+
+    def result_dtype(self, dtype: DType) -> DType:
+        """Boolean."""
+        return BOOL
+
+
+class All(Truth):
+    """Whether all are true; so for nothing."""
+
+    def reference(self, x: Values) -> Values:
+        """NumPy's."""
+        return np.asarray(np.all(x, axis=self.axes, keepdims=self.keepdims))
+
+
+class Any_(Truth):
+    """Whether any is true; not so for nothing."""
+
+    name: ClassVar[str] = "any"
+
+    def reference(self, x: Values) -> Values:
+        """NumPy's."""
+        return np.asarray(np.any(x, axis=self.axes, keepdims=self.keepdims))
+
+
+class ArgExtremum(AlongAxis):
+    """The place along ``axis`` of the first largest or smallest; a NaN counts as either."""
+
+    keepdims: bool
+
+    def infer(self) -> TensorType:
+        """int64. Raises ShapeError for an empty axis."""
+        if self.operand.shape[self.axis] == 0:
+            raise ShapeError(f"{self.name}: no place in nothing: {self.operand.type}, axis {self.axis}")
+        return TensorType(reduced_shape(self.operand.shape, (self.axis,), self.keepdims), INT64)
+
+    def careful(self, operands: Sequence[Careful], value: Values, court: Court) -> Careful:
+        """A place blames whom any element of its line blames."""
+        blame = line_maximum(operands[0], self.axis)
+        return Careful(value, None, None if blame is None else blame.reshape(value.shape))
+
+
+class Argmax(ArgExtremum):
+    """The place of the first largest."""
+
+    def reference(self, x: Values) -> Values:
+        """NumPy's."""
+        return np.asarray(np.argmax(x, axis=self.axis, keepdims=self.keepdims))
+
+
+class Argmin(ArgExtremum):
+    """The place of the first smallest."""
+
+    def reference(self, x: Values) -> Values:
+        """NumPy's."""
+        return np.asarray(np.argmin(x, axis=self.axis, keepdims=self.keepdims))
+
+
+def _accumulate(cls: Any, x: ArrayLike, axis: Any, dtype: Any, keepdims: bool) -> Array:
+    node = lift(x, cls.name)
+    if dtype is not None:
+        node = cast(node, as_dtype(dtype))
+    result: Node = cls(node, normalize_axes(cls.name, axis, len(node.shape)), bool(keepdims))
+    return Array(result if dtype is None else cast(result, as_dtype(dtype)))
+
+
+def _reduce(cls: Any, x: ArrayLike, axis: Any, keepdims: bool) -> Array:
+    node = lift(x, cls.name)
+    return Array(cls(node, normalize_axes(cls.name, axis, len(node.shape)), bool(keepdims)))
+
+
+@public()
+def sum(x: ArrayLike, axis: Any = None, *, dtype: Any = None, keepdims: bool = False) -> Array:
+    """The sum along ``axis`` (one, several, or None for all); 0 of nothing.
+
+    Booleans and signed integers give int64, unsigned ones uint64.
+    """
+    return _accumulate(Sum, x, axis, dtype, keepdims)
+
+
+@public()
+def prod(x: ArrayLike, axis: Any = None, *, dtype: Any = None, keepdims: bool = False) -> Array:
+    """The product along ``axis``; 1 of nothing. Types as `sum`."""
+    return _accumulate(Prod, x, axis, dtype, keepdims)
+
+
+@public("amax")
+def max(x: ArrayLike, axis: Any = None, *, keepdims: bool = False) -> Array:
+    """The largest along ``axis``; NaN if any is.
+
+    Raises:
+        ShapeError: For an empty axis.
+    """
+    return _reduce(Max, x, axis, keepdims)
+
+
+@public("amin")
+def min(x: ArrayLike, axis: Any = None, *, keepdims: bool = False) -> Array:
+    """The smallest along ``axis``; NaN if any is.
+
+    Raises:
+        ShapeError: For an empty axis.
+    """
+    return _reduce(Min, x, axis, keepdims)
+
+
+@public()
+def all(x: ArrayLike, axis: Any = None, *, keepdims: bool = False) -> Array:
+    """Whether all along ``axis`` are true (not zero); so for nothing."""
+    return _reduce(All, x, axis, keepdims)
+
+
+@public()
+def any(x: ArrayLike, axis: Any = None, *, keepdims: bool = False) -> Array:
+    """Whether any along ``axis`` is true (not zero); not so for nothing."""
+    return _reduce(Any_, x, axis, keepdims)
+
+
+def _place(cls: Any, x: ArrayLike, axis: Any, keepdims: bool) -> Array:
+    node = lift(x, cls.name)
+    if axis is not None:
+        return Array(cls(node, normalize_axis(cls.name, axis, len(node.shape)), bool(keepdims)))
+    flat = Array(cls(Array(node).reshape(-1).node, 0, False))
+    return flat.reshape((1,) * len(node.shape)) if keepdims else flat
+
+
+@public()
+def argmax(x: ArrayLike, axis: Any = None, *, keepdims: bool = False) -> Array:
+    """The place (int64) of the first largest along ``axis``, or in the flattened array.
+
+    Raises:
+        ShapeError: For an empty axis.
+    """
+    return _place(Argmax, x, axis, keepdims)
+
+
+@public()
+def argmin(x: ArrayLike, axis: Any = None, *, keepdims: bool = False) -> Array:
+    """The place (int64) of the first smallest along ``axis``, or in the flattened array.
+
+    Raises:
+        ShapeError: For an empty axis.
+    """
+    return _place(Argmin, x, axis, keepdims)

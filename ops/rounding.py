@@ -1,0 +1,72 @@
+"""Rounding to whole numbers. Integers stay as they are. Names: array API standard 2024.12."""
+
+import numpy as np
+
+from ..engine.errors import DTypeError
+from ..engine.ir import Node, Values
+from ..engine.types import is_float
+from .arithmetic import Unary
+from .array import Array, ArrayLike, lift
+from .function import unary
+from .registry import public
+
+
+class Rounding(Unary):
+    """Floats to whole floats; integers are whole."""
+
+    takes = (1, 2)
+
+    def simplify(self) -> Node | None:
+        """A whole number is itself."""
+        return None if is_float(self.dtype) else self.operand
+
+
+class Floor(Rounding):
+    """The largest whole number not above x."""
+
+    def reference(self, x: Values) -> Values:
+        """NumPy's."""
+        return np.asarray(np.floor(x)) if x.dtype.kind == "f" else x
+
+
+class Ceil(Rounding):
+    """The smallest whole number not below x."""
+
+    def reference(self, x: Values) -> Values:
+        """NumPy's."""
+        return np.asarray(np.ceil(x)) if x.dtype.kind == "f" else x
+
+
+class Trunc(Rounding):
+    """x without its fraction."""
+
+    def reference(self, x: Values) -> Values:
+        """NumPy's."""
+        return np.asarray(np.trunc(x)) if x.dtype.kind == "f" else x
+
+
+class Round(Rounding):
+    """The nearest whole number, ties to even."""
+
+    def reference(self, x: Values) -> Values:
+        """NumPy's."""
+        return np.asarray(np.rint(x)) if x.dtype.kind == "f" else x
+
+
+floor, ceil, trunc = unary(Floor), unary(Ceil), unary(Trunc, "fix")
+
+
+@public("around", "rint")
+def round(x: ArrayLike, decimals: int = 0) -> Array:
+    """The nearest number with ``decimals`` decimal places, ties to even.
+
+    Raises:
+        DTypeError: For integers with negative ``decimals``, and for booleans.
+    """
+    node = lift(x, "round")
+    if decimals == 0:
+        return Array(Round(node))
+    if not is_float(node.dtype):
+        raise DTypeError(f"round: takes float arrays where decimals is {decimals}, not {node.type}")
+    scale = 10.0**decimals
+    return Array(Round((Array(node) * scale).node)) / scale

@@ -1,0 +1,202 @@
+"""Segment operations: reductions over rows that share a number, as in graph attention.
+
+``segment_ids`` names for each element along the first axis of ``values`` the segment that it belongs
+to; ids need not be sorted. A segment without elements gives 0, and -inf as a maximum (the identity).
+Source: JAX's segment_sum, PyTorch Geometric's scatter and softmax.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..engine.careful import EMPTY, Careful, Court, adds_nothing, none_if_empty
+from ..engine.errors import DTypeError, IndexOutOfRangeError, ShapeError
+from ..engine.ir import Node, Values
+from ..engine.types import INT64, UINT64, DType, TensorType, is_float, is_integer
+from .arithmetic import maximum
+from .array import Array, ArrayLike, lift
+from .creation import ones
+from .exponential import exp
+from .function import lifted_float
+from .indexing import getitem
+from .logic import equal
+from .registry import public
+from .selection import where
+
+
+class Segment(Node):
+    """A reduction of the rows of ``values`` by their segment."""
+
+    values: Node
+    ids: Node
+    count: int
+
+    def infer(self) -> TensorType:
+        """One row a segment."""
+        operation = self.name
+        if len(self.ids.shape) != 1 or not is_integer(self.ids.dtype):
+            raise ShapeError(f"{operation}: segment_ids are integers with one axis, not {self.ids.type}")
+        if not self.values.shape or self.values.shape[0] != self.ids.shape[0]:
+            raise ShapeError(f"{operation}: {self.values.type} has not one row for each of {self.ids.type}")
+        return TensorType((self.count, *self.values.shape[1:]), self.result_dtype(self.values.dtype))
+
+    def result_dtype(self, dtype: DType) -> DType:
+        """The values' type."""
+        return dtype
+
+    def start(self) -> Any:
+        """What a segment without rows gives."""
+        raise NotImplementedError
+
+    def accumulate(self, result: Values, ids: Values, values: Values) -> None:
+        """Add the rows to their segments' results, in order."""
+        raise NotImplementedError
+
+    def reference(self, values: Values, ids: Values) -> Values:
+        """Row after row, in float64 or 64-bit integers."""
+        dtype = np.dtype(np.float64) if values.dtype.kind == "f" else self.dtype
+        result = np.full(self.shape, self.start(), dtype)
+        inside = (ids >= -self.count) & (ids < self.count)
+        wrapped = np.where(ids < 0, ids + self.count, ids)[inside].astype(np.int64)
+        self.accumulate(result, wrapped, values[inside].astype(dtype))
+        return result
+
+    def _outside(self, ids: Values) -> Values:
+        return np.asarray((ids < -self.count) | (ids >= self.count))
+
+    def trouble(self, value: Values, operands: Sequence[Values], check_finite: bool) -> bool:
+        """An id out of range, or a value that is not finite."""
+        return bool(self._outside(operands[1]).any()) or super().trouble(value, operands, check_finite)
+
+    def careful(self, operands: Sequence[Careful], value: Values, court: Court) -> Careful:
+        """Hidden rows add nothing; a segment blames whom its visible rows blame."""
+        values, ids = operands
+        number = self._misplaced(values, ids.value, court)
+        hidden = blame = None
+        if values.hidden is not None:
+            value = self.reference(values.contribution(), ids.value).astype(value.dtype)
+            visible = self._any_of((values.full_hidden() == 0), ids.value)
+            present = self._any_of(np.ones(values.value.shape, np.bool_), ids.value)
+            hidden = none_if_empty(EMPTY * (present & ~visible & adds_nothing(value)))
+        if values.blame is not None:
+            blame = np.zeros(value.shape, np.int32)
+            keep = ~self._outside(ids.value)
+            np.maximum.at(blame, ids.value[keep].astype(np.int64), values.full_blame()[keep])
+        if number or ids.blame is not None:
+            worst = max(number, int(ids.full_blame().max(initial=0)))
+            blame = np.maximum(0 if blame is None else blame, np.full(value.shape, worst, np.int32))
+        return Careful(value, hidden, blame)
+
+    def _any_of(self, rows: Values, ids: Values) -> Values:
+        result = np.zeros(self.shape, np.bool_)
+        keep = ~self._outside(ids)
+        np.logical_or.at(result, ids[keep].astype(np.int64), rows[keep])
+        return result
+
+    def _misplaced(self, values: Careful, ids: Values, court: Court) -> int:
+        """Accuse an id out of range, unless everything in its row is hidden."""
+        rows = values.full_hidden().reshape(len(ids), -1)
+        seen = (rows == 0).any(axis=1) if rows.shape[1] else np.ones(len(ids), np.bool_)
+        wrong = ids[self._outside(ids) & seen]
+        if not wrong.size:
+            return 0
+        message = f"{self.name}: segment id {int(wrong[0])} is out of range for {self.count} segments"
+        return court.accuse(self, IndexOutOfRangeError, message)
+
+
+class SegmentSum(Segment):
+    """The sum of each segment's rows; 0 of none."""
+
+    def result_dtype(self, dtype: DType) -> DType:
+        """Floats keep their type; integers and booleans accumulate in 64 bits."""
+        if is_float(dtype):
+            return dtype
+        return UINT64 if dtype.kind == "u" else INT64
+
+    def start(self) -> Any:
+        """0."""
+        return 0
+
+    def accumulate(self, result: Values, ids: Values, values: Values) -> None:
+        """By addition."""
+        np.add.at(result, ids, values)
+
+
+class SegmentMax(Segment):
+    """The largest of each segment's rows; -inf, or the least integer, of none."""
+
+    def start(self) -> Any:
+        """The identity of the maximum."""
+        if is_float(self.dtype):
+            return -np.inf
+        return False if self.dtype.kind == "b" else np.iinfo(self.dtype).min
+
+    def accumulate(self, result: Values, ids: Values, values: Values) -> None:
+        """By maximum; NaN wins."""
+        np.maximum.at(result, ids, values)
+
+
+def _segment(cls: Any, values: Node, segment_ids: ArrayLike, num_segments: Any) -> Array:
+    operation = cls.name
+    try:
+        count = int(num_segments.__index__())
+    except (AttributeError, TypeError):
+        raise DTypeError(f"{operation}: num_segments is an integer, not {num_segments!r}") from None
+    if count < 0:
+        raise ShapeError(f"{operation}: num_segments is {count}")
+    return Array(cls(values, lift(segment_ids, operation), count))
+
+
+@public()
+def segment_sum(values: ArrayLike, segment_ids: ArrayLike, num_segments: int) -> Array:
+    """The sum of the rows of each segment: (rows, …) to (num_segments, …); 0 of none.
+
+    Raises:
+        ShapeError: If there is not one id for each row.
+        IndexOutOfRangeError: At evaluation, for an id outside the segments.
+    """
+    return _segment(SegmentSum, lift(values, "segment_sum"), segment_ids, num_segments)
+
+
+@public()
+def segment_max(values: ArrayLike, segment_ids: ArrayLike, num_segments: int) -> Array:
+    """The largest row elements of each segment; -inf (or the least integer) of none.
+
+    Raises:
+        ShapeError, IndexOutOfRangeError: As `segment_sum`.
+    """
+    return _segment(SegmentMax, lift(values, "segment_max"), segment_ids, num_segments)
+
+
+@public()
+def segment_mean(values: ArrayLike, segment_ids: ArrayLike, num_segments: int) -> Array:
+    """The mean of the rows of each segment; 0 of none.
+
+    Raises:
+        ShapeError, IndexOutOfRangeError: As `segment_sum`.
+    """
+    node = lifted_float(values, "segment_mean")
+    total = _segment(SegmentSum, node, segment_ids, num_segments)
+    rows = ones(node.shape[:1], dtype=node.dtype)
+    count = maximum(segment_sum(rows, segment_ids, num_segments), 1)
+    return total / count.reshape((total.shape[0],) + (1,) * (total.ndim - 1))
+
+
+@public()
+def segment_softmax(values: ArrayLike, segment_ids: ArrayLike, num_segments: int) -> Array:
+    """The softmax over the rows of each segment, in the shape of ``values``.
+
+    A segment whose scores are all -inf gives zeros.
+
+    Raises:
+        ShapeError, IndexOutOfRangeError: As `segment_sum`.
+    """
+    node = lifted_float(values, "segment_softmax")
+    scores = Array(node)
+    ids = Array(lift(segment_ids, "segment_softmax"))
+    largest = _segment(SegmentMax, node, ids, num_segments)
+    shift = getitem(where(equal(largest, -np.inf), 0.0, largest), ids)
+    weights = exp(scores - shift)
+    total = segment_sum(weights, ids, num_segments)
+    return weights / getitem(where(equal(total, 0), 1.0, total), ids)

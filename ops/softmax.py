@@ -1,0 +1,111 @@
+"""The softmax family: logsumexp, softmax, log_softmax. All -inf gives zeros, and -inf as the sum."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..engine.careful import HIDDEN, Careful, Court, clear, none_if_empty
+from ..engine.errors import ShapeError
+from ..engine.ir import Node, Values
+from .array import Array, ArrayLike
+from .function import lifted_float
+from .kinds import AlongAxis, Reduction, line_blame, normalize_axes, normalize_axis
+from .registry import public
+
+
+def _safe_maximum(x: Values, axis: Any) -> Values:
+    """The largest, or 0 where subtracting it would make NaN of -inf."""
+    largest = np.max(x, axis=axis, keepdims=True, initial=-np.inf)
+    return np.where(np.isneginf(largest), 0.0, largest)
+
+
+class LogSumExp(Reduction):
+    """``log(sum(exp(x)))``, stable; -inf where all is -inf and for nothing at all."""
+
+    wide = True
+
+    def reference(self, x: Values) -> Values:
+        """Shifted by the maximum."""
+        largest = _safe_maximum(x, self.axes)
+        total = np.sum(np.exp(x - largest), axis=self.axes, keepdims=True)
+        result = np.log(total) + largest
+        return result if self.keepdims else np.asarray(result).reshape(self.shape)
+
+
+class Softmax(AlongAxis):
+    """``exp(x) / sum(exp(x))`` along an axis; zeros where all is -inf."""
+
+    wide = True
+
+    def reference(self, x: Values) -> Values:
+        """Shifted by the maximum."""
+        weights = np.exp(x - _safe_maximum(x, self.axis))
+        total = np.sum(weights, axis=self.axis, keepdims=True)
+        return np.asarray(weights / np.where(total == 0, 1.0, total))
+
+    def careful(self, operands: Sequence[Careful], value: Values, court: Court) -> Careful:
+        """A score of -inf is a hidden weight of 0."""
+        (scores,) = operands
+        hidden = none_if_empty(HIDDEN * np.isneginf(scores.value))
+        visible = Careful(scores.value, None, clear(scores.blame, hidden))
+        return Careful(value, hidden, clear(line_blame(visible, self.axis, value), hidden))
+
+
+@public()
+def logsumexp(x: ArrayLike, axis: Any = None, *, keepdims: bool = False) -> Array:
+    """``log(sum(exp(x)))`` along ``axis`` (one, several, None for all), natural, without overflow.
+
+    -inf where everything is -inf, and of nothing.
+    """
+    node = lifted_float(x, "logsumexp")
+    return Array(LogSumExp(node, normalize_axes("logsumexp", axis, len(node.shape)), bool(keepdims)))
+
+
+def _softmax_axis(name: str, node: Node, axis: Any) -> int:
+    if not node.shape:
+        raise ShapeError(f"{name}: a 0-d array has no axis")
+    return normalize_axis(name, axis, len(node.shape))
+
+
+@public()
+def softmax(x: ArrayLike, axis: int = -1) -> Array:
+    """``exp(x) / sum(exp(x))`` along ``axis``. A line of -inf alone gives zeros, never NaN.
+
+    Raises:
+        ShapeError: If there is no such axis.
+    """
+    node = lifted_float(x, "softmax")
+    return Array(Softmax(node, _softmax_axis("softmax", node, axis)))
+
+
+@public()
+def log_softmax(x: ArrayLike, axis: int = -1) -> Array:
+    """``x - logsumexp(x)`` along ``axis``, the logarithm of `softmax`.
+
+    A line of -inf alone gives -inf (`softmax` gives it zeros), never NaN.
+
+    Raises:
+        ShapeError: If there is no such axis.
+    """
+    node = lifted_float(x, "log_softmax")
+    return Array(LogSoftmax(node, _softmax_axis("log_softmax", node, axis)))
+
+
+class LogSoftmax(AlongAxis):
+    """``x - logsumexp(x)`` along an axis; -inf where all is -inf."""
+
+    wide = True
+
+    def reference(self, x: Values) -> Values:
+        """Shifted by the maximum."""
+        shifted = x - _safe_maximum(x, self.axis)
+        total = np.sum(np.exp(shifted), axis=self.axis, keepdims=True)
+        return np.asarray(shifted - np.log(np.where(total == 0, 1.0, total)))
+
+    def careful(self, operands: Sequence[Careful], value: Values, court: Court) -> Careful:
+        """A hidden score stays hidden."""
+        (scores,) = operands
+        hidden = none_if_empty(HIDDEN * np.isneginf(scores.value))
+        visible = Careful(scores.value, None, clear(scores.blame, hidden))
+        return Careful(value, hidden, clear(line_blame(visible, self.axis, value), hidden))

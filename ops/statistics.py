@@ -1,0 +1,42 @@
+"""Mean, variance, standard deviation: compositions of sums. Array API standard 2024.12."""
+
+from typing import Any
+
+import numpy as np
+
+from ..engine.types import as_dtype
+from .array import Array, ArrayLike, lift
+from .casting import cast
+from .exponential import sqrt
+from .function import lifted_float
+from .kinds import normalize_axes
+from .reduction import Sum, sum
+from .registry import public
+
+
+def _count(shape: tuple[int, ...], axes: tuple[int, ...]) -> int:
+    return int(np.prod([shape[axis] for axis in axes], dtype=np.int64))
+
+
+@public()
+def mean(x: ArrayLike, axis: Any = None, *, dtype: Any = None, keepdims: bool = False) -> Array:
+    """The arithmetic mean along ``axis``; integers give float32. NaN of nothing."""
+    node = lifted_float(x, "mean") if dtype is None else cast(lift(x, "mean"), as_dtype(dtype))
+    axes = normalize_axes("mean", axis, len(node.shape))
+    return Array(Sum(node, axes, bool(keepdims))) / float(_count(node.shape, axes))
+
+
+@public()
+def var(x: ArrayLike, axis: Any = None, *, correction: float = 0.0, keepdims: bool = False) -> Array:
+    """The variance along ``axis``: squared differences from the mean over (count - ``correction``)."""
+    array = Array(lifted_float(x, "var"))
+    axes = normalize_axes("var", axis, array.ndim)
+    difference = array - mean(array, axes, keepdims=True)
+    count = _count(array.shape, axes) - float(correction)
+    return sum(difference * difference, axes, keepdims=keepdims) / (count if count > 0 else 0.0)
+
+
+@public()
+def std(x: ArrayLike, axis: Any = None, *, correction: float = 0.0, keepdims: bool = False) -> Array:
+    """The standard deviation along ``axis``: the root of `var`."""
+    return sqrt(var(x, axis, correction=correction, keepdims=keepdims))

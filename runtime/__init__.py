@@ -1,0 +1,1 @@
+"""How graphs are run: compiled functions, explanations, jobs."""

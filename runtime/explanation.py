@@ -1,0 +1,94 @@
+"""`explain`: what a graph is, what each pass made of it, and what running it takes."""
+
+from typing import Any
+
+from ..engine.config import config
+from ..engine.errors import ArgumentError
+from ..engine.ir import Change, Node, walk
+from ..engine.memory import MemoryPlan, plan_memory
+from ..engine.pipeline import PassReport, optimize_reported
+from ..engine.printing import brief, listing
+from ..ops.array import Array, lift
+from .compiled import Compiled
+
+_MOST_CHANGES = 12
+
+
+class Explanation:
+    """A report on an expression; ``str()`` is the text.
+
+    Attributes:
+        graph: The graph as written, one node a line.
+        optimized: The graph after all passes.
+        passes: What each pass did (`engine.pipeline.PassReport`).
+        memory: The memory plan of running it (`engine.memory.MemoryPlan`).
+        kernels: The compiled kernels: none yet, the interpreter runs everything.
+    """
+
+    def __init__(self, roots: list[Node], title: str, level: str | None) -> None:
+        self._title, self._level = title, level
+        self.passes: list[PassReport] = optimize_reported(roots)
+        after = self.passes[-1].roots if self.passes else tuple(roots)
+        settings = config.settings()
+        self._target = settings.target
+        run = roots if settings.target.startswith("reference") else after
+        self.graph: str = listing(roots, lines=True)
+        self.optimized: str = listing(after, lines=True)
+        self._counts = len(walk(roots)), len(walk(after))
+        self.memory: MemoryPlan = plan_memory(run, all64=settings.target == "reference64")
+        self.kernels: tuple[Any, ...] = ()
+
+    def __str__(self) -> str:
+        parts = {
+            "graph": f"graph as written ({self._counts[0]} nodes)\n{self.graph}",
+            "passes": "passes\n" + "\n".join(map(_report, self.passes)),
+            "optimized": f"graph after all passes ({self._counts[1]} nodes)\n{self.optimized}",
+            "memory": f"memory: {self.memory}",
+        }
+        if self._level is not None:
+            return parts[self._level]
+        runs = f"runs on: the NumPy interpreter (target {self._target}); no compiled kernels"
+        return "\n\n".join([self._title, *parts.values(), runs])
+
+    __repr__ = __str__
+
+
+def _report(report: PassReport) -> str:
+    if not report.changes:
+        return f"  {report.name}: changed nothing"
+    shown = [f"    {_change(change)}" for change in report.changes[:_MOST_CHANGES]]
+    more = len(report.changes) - len(shown)
+    if more:
+        shown.append(f"    and {more} more")
+    return "\n".join([f"  {report.name}: {len(report.changes)} changes", *shown])
+
+
+def _change(change: Change) -> str:
+    before, after = change
+    return f"{brief(before)}  ->  {brief(after)}"
+
+
+def explain(x: Any, level: str | None = None, format: str = "text") -> Explanation:
+    """What an expression, or the latest call of a compiled function, is made of.
+
+    Args:
+        x: A lazy array, a sequence of them, or a compiled function that has been called.
+        level: Only one part: ``graph``, ``passes``, ``optimized`` or ``memory``; all if None.
+        format: Only ``"text"``.
+
+    Raises:
+        ArgumentError: For another level or format, or a compiled function before its first call.
+    """
+    if level not in (None, "graph", "passes", "optimized", "memory"):
+        raise ArgumentError(f"explain: level is graph, passes, optimized, memory or None, not {level!r}")
+    if format != "text":
+        raise ArgumentError(f'explain: format is "text", not {format!r}')
+    if isinstance(x, Compiled):
+        trace = x.last_trace()
+        if trace is None:
+            raise ArgumentError(f"explain: {x!r} has not been called yet, so its shapes are unknown")
+        roots = [node for node in trace.results if node is not None]
+        return Explanation(roots, f"compiled function {getattr(x.fn, '__name__', x.fn)}", level)
+    several = x if isinstance(x, list | tuple) and x and all(isinstance(each, Array) for each in x) else [x]
+    roots = [lift(each, "explain") for each in several]
+    return Explanation(roots, "expression " + ", ".join(str(root.type) for root in roots), level)
