@@ -29,7 +29,7 @@ from .engine.errors import (
     TraceError,
 )
 from .engine.ir import Node
-from .ops import interop as _interop
+from .ops import interop as interop  # NumPy's and torch's protocols
 from .ops import manifold
 from .ops.activation import elu, gelu, leaky_relu, relu, sigmoid, silu, softplus
 from .ops.arithmetic import (

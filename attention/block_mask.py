@@ -223,11 +223,11 @@ def _combined(name: str, mask_mods: Any, combine: Callable[[Any, Any], Any], sta
         if not callable(mask_mod):
             raise ArgumentError(f"{name}: takes mask functions, not {mask_mod!r}")
 
-    def mask_mod(batch: Array, head: Array, token_q: Array, token_kv: Array) -> Any:
+    def combined(batch: Array, head: Array, token_q: Array, token_kv: Array) -> Any:
         result: Any = full((), start)
         for each in mask_mods:
             result = combine(result, each(batch, head, token_q, token_kv))
         return result
 
-    mask_mod.__name__ = f"{name}({', '.join(_name(each) for each in mask_mods)})"
-    return mask_mod
+    combined.__name__ = f"{name}({', '.join(_name(each) for each in mask_mods)})"
+    return combined

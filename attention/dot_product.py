@@ -113,15 +113,15 @@ def _attend(inputs: Inputs, scores: Array) -> Array:
 
 
 def _causal(inputs: Inputs, scores: Array, is_causal: bool | str) -> Array:
-    if isinstance(is_causal, bool | np.bool_) and not is_causal:
-        return scores
-    rows, columns = scores.shape[-2:]
-    if is_causal == "lower_right":
-        offset = columns - rows
-    elif is_causal is True or (isinstance(is_causal, np.bool_) and bool(is_causal)):
+    if isinstance(is_causal, bool | np.bool_):
+        if not is_causal:
+            return scores
         offset = 0
+    elif str(is_causal) == "lower_right":
+        offset = scores.shape[-1] - scores.shape[-2]
     else:
         raise ArgumentError(f'{inputs.function}: is_causal is True, False or "lower_right", not {is_causal!r}')
+    rows, columns = scores.shape[-2:]
     visible = arange(rows)[:, None] + offset >= arange(columns)[None, :]
     return where(visible, scores, -float("inf"))
 

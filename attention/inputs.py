@@ -65,7 +65,7 @@ def checked_inputs(function: str, query: ArrayLike, key: ArrayLike, value: Array
     guarded = [Array(Guard(node, function, name)) for name, node in arrays.items()]
     # Half floats are storage: scores are computed in float32.
     computing = [array if array.dtype.itemsize >= 4 else array.astype(FLOAT32) for array in guarded]
-    inputs = Inputs(*computing, groups, q.dtype, function)
+    inputs = Inputs(computing[0], computing[1], computing[2], groups, q.dtype, function)
     _check_batches(inputs, sides)
     return inputs
 
@@ -113,7 +113,8 @@ def scores_of(inputs: Inputs, scale: Any) -> Array:
     heads = inputs.key.shape[-3]
     query = inputs.query.reshape((*inputs.query.shape[:-3], heads, inputs.groups, *inputs.query.shape[-2:]))
     key = inputs.key[..., :, None, :, :]
-    return ((query @ key.mT) * scale).reshape(shape)
+    scores: Array = (query @ key.mT) * scale
+    return scores.reshape(shape)
 
 
 def weighted_values(inputs: Inputs, weights: Array) -> Array:

@@ -79,7 +79,8 @@ class Court:
 
     def judge(self, results: Sequence[Careful]) -> None:
         """Raise the first accusation that a result depends on."""
-        guilty = [int(result.blame[result.blame > 0].min()) for result in results if _any(result.blame)]
+        blames = [result.blame for result in results if result.blame is not None]
+        guilty = [int(blame[blame > 0].min()) for blame in blames if blame.any()]
         if guilty:
             node, error, message = self._accusations[min(guilty) - 1]
             raise error(message, node.lines[0] if node.lines else None)

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -89,7 +90,7 @@ def _switch(name: str, value: Any) -> bool | None:
 
 def _path(name: str, value: Any) -> str:
     try:
-        return os.fspath(value)
+        return str(Path(value))
     except TypeError:
         raise ArgumentError(f"config: {name} is a path, not {value!r}") from None
 
@@ -106,8 +107,8 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
 
 
 def _default_cache() -> str:
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return os.path.join(base, "attngraph")
+    base = os.environ.get("XDG_CACHE_HOME")
+    return str((Path(base) if base else Path.home() / ".cache") / "attngraph")
 
 
 def _from_environment() -> Settings:

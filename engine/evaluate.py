@@ -14,6 +14,9 @@ from .memory import plan_memory
 from .pipeline import optimize
 from .threads import limited
 
+# How hard to look for an overlap of strided arrays before taking it for granted.
+_OVERLAP_WORK: Any = 10_000
+
 
 def evaluate_now(roots: Sequence[Node], check_finite: bool | None = None) -> list[Values]:
     """The arrays of ``roots``, from one evaluation under the settings in force.
@@ -116,6 +119,6 @@ def _overlap(left: Values, right: Values) -> bool:
     if not np.may_share_memory(left, right):
         return False
     try:
-        return bool(np.shares_memory(left, right, max_work=10_000))
+        return bool(np.shares_memory(left, right, max_work=_OVERLAP_WORK))
     except np.exceptions.TooHardError:
         return True

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, dataclass_transform
 
 import numpy as np
 
-from .location import Line, current_lines, inherit_lines
+from .location import Line, current_lines, inherited_lines
 from .types import DType, Shape, TensorType
 
 Values = np.ndarray[Any, Any]
@@ -32,7 +32,7 @@ class _Reference(weakref.ref["Node"]):
         return self
 
     def __init__(self, node: "Node", forget: Callable[["_Reference"], None], key: tuple[Any, ...]) -> None:
-        super().__init__(node, forget)
+        super().__init__(node, forget)  # type: ignore[call-arg]
 
 
 # Keys hold the ids of operands, not the operands: a live node holds its operands, so their ids are
@@ -56,7 +56,7 @@ def _freeze(value: Any) -> Any:
         return kind, value
     if kind is float:
         return kind, repr(value)
-    if kind is tuple:
+    if isinstance(value, tuple):
         return kind, *map(_freeze, value)
     if isinstance(value, np.dtype):
         return np.dtype, value.name
@@ -130,7 +130,7 @@ def _intern(cls: _NodeClass, key: tuple[Any, ...], args: tuple[Any, ...]) -> "No
 
 
 def _build(cls: _NodeClass, args: tuple[Any, ...]) -> "Node":
-    node: Node = object.__new__(cls)  # type: ignore[type-var]
+    node: Node = object.__new__(cls)  # type: ignore[arg-type]
     operands: list[Node] = []
     for field, value in zip(cls.fields, args, strict=True):
         object.__setattr__(node, field, value)
@@ -268,11 +268,11 @@ def rewrite(
     shape and data type, or None. ``changes`` collects the pairs of before and after.
     """
     better: dict[Node, Node] = {}
-    for node in walk(roots):
-        with inherit_lines(node.lines):
-            operands = [better[operand] for operand in node.operands]
-            same = all(old is new for old, new in zip(node.operands, operands, strict=True))
-            candidate = node if same else node.with_operands(operands)
+    with inherited_lines() as inherit:
+        for node in walk(roots):
+            inherit(node.lines)
+            operands = tuple([better[operand] for operand in node.operands])
+            candidate = node if operands == node.operands else node.with_operands(operands)
             found = rule(candidate)
             if found is not None:
                 assert found.type[:2] == candidate.type[:2], f"{candidate!r} became {found!r}"
@@ -338,7 +338,8 @@ def unflatten(flat: tuple[list[Any], list[int]]) -> "list[Node]":
                 continue
             size = next(sizes)
             args.append(next(remaining) if size is None else tuple(next(remaining) for _ in range(size)))
-        with inherit_lines(lines):
+        with inherited_lines() as inherit:
+            inherit(lines)
             nodes.append(cls(*args))
     return [nodes[place] for place in roots]
 

@@ -4,10 +4,12 @@ A line is ``(file, number)``. Nodes remember the lines that made them; errors qu
 pass rewrites a node, the nodes that it makes inherit that node's lines instead of the stack's.
 """
 
+import functools
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 Line = tuple[str, int]
@@ -22,8 +24,9 @@ _USERS = f"{_ROOT}.runtime.demo"
 _inherited = threading.local()
 
 
-def _is_users(frame: FrameType) -> bool:
-    name: str = frame.f_globals.get("__name__") or ""
+@functools.cache
+def _is_users(module: str | None) -> bool:
+    name = module or ""
     if name.startswith(_USERS):
         return True
     return name.split(".", 1)[0] not in _PACKAGES and name != _ROOT and not name.startswith(_LAYERS)
@@ -33,7 +36,7 @@ def users_line() -> Line | None:
     """The innermost line of the stack that is the user's, or None where there is none."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        if _is_users(frame):
+        if _is_users(frame.f_globals.get("__name__")):
             return frame.f_code.co_filename, frame.f_lineno
         frame = frame.f_back
     return None
@@ -49,16 +52,25 @@ def current_lines() -> tuple[Line, ...]:
 
 
 @contextmanager
-def inherit_lines(lines: tuple[Line, ...]) -> Iterator[None]:
-    """Nodes made inside carry ``lines``: for passes, whose stack is not where the user wrote."""
+def inherited_lines() -> Iterator[Callable[[tuple[Line, ...]], None]]:
+    """For passes, whose stack is not where the user wrote: nodes made inside carry the lines last set."""
     before = getattr(_inherited, "lines", None)
-    _inherited.lines = lines
+
+    def inherit(lines: tuple[Line, ...]) -> None:
+        _inherited.lines = lines
+
     try:
-        yield
+        yield inherit
     finally:
         _inherited.lines = before
 
 
 def show_line(line: Line) -> str:
-    """``file.py:12``."""
+    """``file.py:12``, the file as Python knows it."""
     return f"{line[0]}:{line[1]}"
+
+
+def show_line_here(line: Line) -> str:
+    """The same, relative to the working directory where the file lies below it: for long listings."""
+    path = Path(line[0])
+    return f"{path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}:{line[1]}"

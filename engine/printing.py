@@ -7,7 +7,7 @@ import numpy as np
 
 from .ir import Node, walk
 from .leaves import Constant, Data, Placeholder
-from .location import show_line
+from .location import show_line_here
 
 
 def listing(roots: Sequence[Node], *, lines: bool = False, most: int | None = None) -> str:
@@ -31,7 +31,7 @@ def listing(roots: Sequence[Node], *, lines: bool = False, most: int | None = No
     width = max((len(text) for text, _ in calls if len(text) <= 60), default=0)
     rows = [] if len(shown) == len(order) else [f"... {len(order) - len(shown)} nodes before"]
     for text, node in calls:
-        place = f"   # {show_line(node.lines[0])}" if lines and node.lines else ""
+        place = f"   # {show_line_here(node.lines[0])}" if lines and node.lines else ""
         rows.append(f"{text:<{width}} : {node.type}{place}")
     rows.append("return " + ", ".join(operand(root, names) for root in roots))
     return "\n".join(rows)

@@ -27,13 +27,11 @@ LEAF = Structure(None, (), ())
 
 def flatten(nest: Any) -> tuple[list[Any], Structure]:
     """The leaves in order, and the structure; None and all that is no container is a leaf."""
-    if isinstance(nest, dict):
-        keys = tuple(nest)
-        kind, parts = dict, [nest[key] for key in keys]
-    elif isinstance(nest, list) or (isinstance(nest, tuple)):
-        keys, kind, parts = (), type(nest), list(nest)
-    else:
+    if not isinstance(nest, dict | list | tuple):
         return [nest], LEAF
+    kind = dict if isinstance(nest, dict) else type(nest)
+    keys = tuple(nest) if isinstance(nest, dict) else ()
+    parts = list(nest.values()) if isinstance(nest, dict) else list(nest)
     leaves: list[Any] = []
     structures = []
     for part in parts:

@@ -14,6 +14,7 @@ from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 Values = np.ndarray[Any, Any]
 
@@ -47,8 +48,6 @@ class _Pools:
         """BLAS on one thread; the limit is the process's, so it is held until the last user leaves."""
         with self._lock:
             if self._controller is None:
-                from threadpoolctl import ThreadpoolController
-
                 self._controller = ThreadpoolController().select(user_api="blas")
             if self._running == 0:
                 self._limit = self._controller.limit(limits=1)
@@ -89,24 +88,20 @@ def limited(threads: int) -> Iterator[None]:
 
 def product(left: Values, right: Values) -> Values:
     """``np.matmul(left, right)`` of two arrays with two axes or more."""
-    if right.ndim == 2 and left.ndim > 2:  # one tall product instead of many flat ones
-        rows = np.ascontiguousarray(left).reshape(-1, left.shape[-1])
-        return product(rows, right).reshape(*left.shape[:-1], right.shape[-1])
     batch = np.broadcast_shapes(left.shape[:-2], right.shape[:-2])
     result = np.empty((*batch, left.shape[-2], right.shape[-1]), np.result_type(left, right))
     if result.size == 0 or left.shape[-1] == 0:
         result[...] = 0
         return result
+    if right.ndim == 2 and left.ndim > 2:  # one tall product instead of many flat ones
+        rows = np.ascontiguousarray(left).reshape(-1, left.shape[-1])
+        return product(rows, right).reshape(result.shape)
     left, right = (np.broadcast_to(side, (*batch, *side.shape[-2:])) for side in (left, right))
-    blocks = [
-        (*place, slice(start, start + _BLOCK_ROWS))
-        for place in np.ndindex(*batch)
-        for start in range(0, left.shape[-2], _BLOCK_ROWS)
-    ]
+    blocks = _blocks(batch, left.shape[-2])
 
     def run(mine: list[tuple[Any, ...]]) -> None:
         for block in mine:
-            np.matmul(left[block], right[block[:-1]], out=result[block])
+            np.matmul(left[block], right[block[: len(batch)]], out=result[block])
 
     threads = min(_threads.get(), len(blocks))
     if threads == 1 or result.size * left.shape[-1] < _WORTH_SHARING:
@@ -114,3 +109,29 @@ def product(left: Values, right: Values) -> Values:
     else:
         list(_pools.pool(threads).map(run, [blocks[worker::threads] for worker in range(threads)]))
     return result
+
+
+def _blocks(batch: tuple[int, ...], rows: int) -> list[tuple[Any, ...]]:
+    """Index tuples of blocks: some rows of one matrix, or some small matrices whole.
+
+    A matrix is never multiplied otherwise than alone, so how many share a block changes no bits.
+    """
+    whole, height = len(batch), rows
+    while whole > 0 and height * batch[whole - 1] <= _BLOCK_ROWS:
+        whole -= 1
+        height *= batch[whole]
+    if whole == 0:
+        return [()] if batch else _row_blocks(rows)
+    if height <= _BLOCK_ROWS // 2:  # several along the last axis that is not taken whole
+        step, length = _BLOCK_ROWS // height, batch[whole - 1]
+        return [
+            (*place, slice(start, start + step))
+            for place in np.ndindex(*batch[: whole - 1])
+            for start in range(0, length, step)
+        ]
+    inner = [()] if height != rows or rows <= _BLOCK_ROWS else _row_blocks(rows)
+    return [(*place, *block) for place in np.ndindex(*batch[:whole]) for block in inner]
+
+
+def _row_blocks(rows: int) -> list[tuple[Any, ...]]:
+    return [(slice(start, start + _BLOCK_ROWS),) for start in range(0, rows, _BLOCK_ROWS)]

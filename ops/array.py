@@ -97,14 +97,14 @@ class Array(Methods):
         return importlib.import_module(__name__.rsplit(".ops", 1)[0])
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        return FUNCTIONS["__array_ufunc__"](ufunc, method, inputs, kwargs)
+        return FUNCTIONS["ufunc_protocol"](ufunc, method, inputs, kwargs)
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        return FUNCTIONS["__array_function__"](function, args, kwargs)
+        return FUNCTIONS["function_protocol"](function, args, kwargs)
 
     @classmethod
     def __torch_function__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return FUNCTIONS["__torch_function__"](function, args, kwargs or {})
+        return FUNCTIONS["torch_protocol"](function, args, kwargs or {})
 
     def __dlpack__(self, **kwargs: Any) -> Any:
         return self.__array__().__dlpack__(**kwargs)
@@ -195,7 +195,7 @@ def lift(given: ArrayLike, operation: str = "asarray") -> Node:
     return _bind_protocol(given, operation)
 
 
-def _scalar(given: float, operation: str) -> Constant:
+def _scalar(given: Any, operation: str) -> Constant:
     if isinstance(given, bool):
         return Constant(given, BOOL, True)
     if isinstance(given, float):

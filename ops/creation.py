@@ -33,7 +33,7 @@ class Arange(Leaf):
 
     def reference(self) -> Values:
         """Start plus whole multiples of the step."""
-        counts = np.arange(self.length, dtype=np.float64 if is_float(self.element_type) else np.int64)
+        counts: Values = np.arange(self.length, dtype=np.float64 if is_float(self.element_type) else np.int64)
         return np.asarray(self.start + self.step * counts)
 
 

@@ -17,6 +17,7 @@ from .function import unary
 _STEPS_PER_UNIT = 64
 _LARGEST = 6.0  # erf(6) is 1 in float64
 _TERMS = 8
+_BLOCK = 1 << 14
 
 
 @functools.cache
@@ -35,6 +36,15 @@ def _table() -> Values:
 
 def erf_values(x: Values) -> Values:
     """Erf of float64 values, to a relative error of 4e-16."""
+    result = np.empty(x.shape, np.float64)
+    flat, source = result.reshape(-1), np.ascontiguousarray(x).reshape(-1)
+    for start in range(0, flat.size, _BLOCK):  # in blocks that stay in the cache
+        part = slice(start, start + _BLOCK)
+        flat[part] = _erf_block(source[part])
+    return result
+
+
+def _erf_block(x: Values) -> Values:
     magnitude = np.minimum(np.abs(x), _LARGEST)
     nearest = np.rint(np.where(np.isnan(magnitude), 0.0, magnitude) * _STEPS_PER_UNIT).astype(np.int64)
     offset = magnitude - nearest / _STEPS_PER_UNIT
@@ -42,7 +52,7 @@ def erf_values(x: Values) -> Values:
     result = table[_TERMS - 1][nearest]
     for order in range(_TERMS - 2, -1, -1):
         result = result * offset + table[order][nearest]
-    return np.copysign(result, x)
+    return np.asarray(np.copysign(result, x))
 
 
 class Erf(FloatUnary):

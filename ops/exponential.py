@@ -125,7 +125,7 @@ class Sqrt(FloatUnary):
 
 
 class Rsqrt(FloatUnary):
-    """``1 / sqrt(x)``; inf at 0, NaN below. (torch's name.)"""
+    """``1 / sqrt(x)``; inf at 0, NaN below; torch's name."""
 
     def reference(self, x: Values) -> Values:
         """In the carrier's precision."""

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-from ..engine.errors import DTypeError
 from ..engine.ir import Node
 from ..engine.types import DEFAULT_FLOAT, category
 from .array import Array, ArrayLike, lift
@@ -26,7 +25,8 @@ def unary(cls: type[Elementwise], *aliases: str) -> Callable[[ArrayLike], Array]
     def function(x: ArrayLike, /) -> Array:
         return Array(make(as_taken(lift(x, cls.name), cls.takes)))
 
-    return _publish(function, cls, aliases)
+    _publish(function, cls, aliases)
+    return function
 
 
 def binary(cls: type[Elementwise], *aliases: str) -> Callable[[ArrayLike, ArrayLike], Array]:
@@ -38,14 +38,15 @@ def binary(cls: type[Elementwise], *aliases: str) -> Callable[[ArrayLike, ArrayL
         left, right = promoted(cls.name, lift(x1, cls.name), lift(x2, cls.name), comparing=comparing)
         return Array(make(as_taken(left, cls.takes), as_taken(right, cls.takes)))
 
-    return _publish(function, cls, aliases)
+    _publish(function, cls, aliases)
+    return function
 
 
-def _publish(function: Any, cls: type[Elementwise], aliases: tuple[str, ...]) -> Any:
+def _publish(function: Any, cls: type[Elementwise], aliases: tuple[str, ...]) -> None:
     function.__name__ = function.__qualname__ = cls.name
     function.__doc__ = cls.__doc__
     function.__module__ = cls.__module__
-    return public(*aliases)(function)
+    public(*aliases)(function)
 
 
 def lifted_float(x: ArrayLike, operation: str) -> Node:
@@ -55,15 +56,3 @@ def lifted_float(x: ArrayLike, operation: str) -> Node:
         DTypeError: If ``x`` cannot become an array.
     """
     return as_taken(lift(x, operation), (2,))
-
-
-def same_scalar_kind(value: Any, operation: str, name: str) -> float:
-    """A plain number given as an option.
-
-    Raises:
-        DTypeError: If it is none.
-    """
-    try:
-        return float(value)
-    except TypeError:
-        raise DTypeError(f"{operation}: {name} is a number, not {value!r}") from None

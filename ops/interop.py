@@ -7,12 +7,12 @@ import numpy as np
 
 from ..engine.errors import ArgumentError, TraceError
 from ..engine.types import promote
-from .arithmetic import multiply
+from .arithmetic import maximum, minimum, multiply
 from .array import Array, lift
 from .exponential import sqrt
 from .reduction import sum
 from .registry import FUNCTIONS, public
-from .shape import expand_dims, permute_dims, reshape, squeeze
+from .shape import expand_dims, matrix_transpose, permute_dims, reshape, squeeze, swapaxes
 
 # ufunc.reduce by ufunc.
 _REDUCTIONS = {
@@ -27,7 +27,7 @@ _REDUCTIONS = {
 
 
 @public()
-def __array_ufunc__(ufunc: np.ufunc, method: str, inputs: Any, kwargs: Any) -> Any:
+def ufunc_protocol(ufunc: np.ufunc, method: str, inputs: Any, kwargs: Any) -> Any:
     """NumPy's protocol for its element-wise functions (NEP 13)."""
     given = {name: value for name, value in kwargs.items() if value is not None}
     dtype = given.pop("dtype", None)
@@ -138,7 +138,7 @@ def _typed(array: Array, dtype: Any) -> Array:
 
 
 @public()
-def __array_function__(function: Any, args: Any, kwargs: Any) -> Any:
+def function_protocol(function: Any, args: Any, kwargs: Any) -> Any:
     """NumPy's protocol for all its other functions (NEP 18)."""
     name = function.__name__
     ours = _NUMPY.get(name) or (FUNCTIONS.get(name) if hasattr(np, name) else None)
@@ -159,12 +159,12 @@ def _called(function: Callable[..., Any], name: str, args: Any, kwargs: dict[str
 
 # torch functions whose arguments differ from ours; all others go by name.
 _TORCH: dict[str, Callable[..., Any]] = {
-    "transpose": lambda x, dim0, dim1: FUNCTIONS["swapaxes"](x, dim0, dim1),
+    "transpose": swapaxes,
     "permute": _transpose,
-    "t": lambda x: FUNCTIONS["matrix_transpose"](x),
+    "t": matrix_transpose,
     "rsub": lambda x, other: FUNCTIONS["subtract"](other, x),
-    "clamp_min": lambda x, min: FUNCTIONS["maximum"](x, min),
-    "clamp_max": lambda x, max: FUNCTIONS["minimum"](x, max),
+    "clamp_min": maximum,
+    "clamp_max": minimum,
     "reshape": lambda x, *shape: reshape(x, shape[0] if isinstance(shape[0], tuple | list) else shape),
     "unsqueeze": lambda x, axis: expand_dims(x, axis=axis),
     "cat": lambda arrays, axis=0: FUNCTIONS["concat"](arrays, axis=axis),
@@ -181,20 +181,18 @@ _TORCH: dict[str, Callable[..., Any]] = {
     "softplus": lambda x, beta=1.0, threshold=20.0: FUNCTIONS["softplus"](x, beta),
     "softmax": lambda x, axis=-1, _stacklevel=3, dtype=None: FUNCTIONS["softmax"](_typed(x, dtype), axis),
     "log_softmax": lambda x, axis=-1, _stacklevel=3, dtype=None: FUNCTIONS["log_softmax"](_typed(x, dtype), axis),
-    "square": lambda x: FUNCTIONS["square"](x),
     "gather": lambda x, axis, index: FUNCTIONS["take_along_axis"](x, index, axis=axis),
     "index_select": lambda x, axis, index: FUNCTIONS["take"](x, index, axis=axis),
     "layer_norm": lambda x, shape, weight=None, bias=None, eps=1e-5: FUNCTIONS["layer_norm"](
         x, weight, bias, axis=tuple(range(-len(shape), 0)), eps=eps
     ),
     "to": lambda x, *args, **kwargs: Array(lift(x)).to(*args, **kwargs),
-    "scaled_dot_product_attention": lambda *args, **kwargs: FUNCTIONS["scaled_dot_product_attention"](*args, **kwargs),
 }
 _TORCH_WORDS = {"dim": "axis", "keepdim": "keepdims", "other": "x2", "unbiased": "correction"}
 
 
 @public()
-def __torch_function__(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+def torch_protocol(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """Torch's protocol: its functions given a lazy array, or a tensor and a lazy array."""
     name = getattr(function, "__name__", str(function))
     plain = name.strip("_").removesuffix("_") if name.startswith("__") else name

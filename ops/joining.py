@@ -1,6 +1,7 @@
 """Arrays put together and taken apart. Names and meaning: array API standard 2024.12."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -102,7 +103,7 @@ def split(x: ArrayLike, sections: Any, /, *, axis: int = 0) -> list[Array]:
             raise ShapeError(f"split: axis {place} of {array.node.type} does not divide into {count} equal parts")
         edges = [length // count * part for part in range(count + 1)]
     before = (slice(None),) * place
-    return [array[(*before, slice(first, max(first, last)))] for first, last in zip(edges, edges[1:], strict=False)]
+    return [array[(*before, slice(first, max(first, last)))] for first, last in pairwise(edges)]
 
 
 @public()

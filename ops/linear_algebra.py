@@ -41,7 +41,7 @@ class Matmul(Node):
     def reference(self, left: Values, right: Values) -> Values:
         """NumPy's, in row blocks fixed by the shape; booleans: any of both."""
         if left.dtype.kind == "b":
-            return np.matmul(left, right)
+            return np.asarray(np.matmul(left, right))
         return product(left, right)
 
     def careful(self, operands: Sequence[Careful], value: Values, court: Court) -> Careful:
@@ -95,7 +95,7 @@ def _visible_product(left: Careful, right: Careful) -> Values:
     depth = bad_left.any(axis=tuple(range(bad_left.ndim - 1))) | _any_row(bad_right)
     clean = [np.where(bad, 0, value) for bad, value in zip((bad_left, bad_right), values, strict=True)]
     clean[0] = np.where(depth, 0, clean[0])
-    result = np.matmul(clean[0], clean[1])
+    result: Values = np.matmul(clean[0], clean[1])
     hidden_left, hidden_right = left.hidden_zeros(), right.hidden_zeros()
     for place in np.flatnonzero(depth):
         term = values[0][..., :, place, None] * values[1][..., place, None, :]

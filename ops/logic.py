@@ -234,7 +234,7 @@ class BitwiseLeftShift(Shift):
     def reference(self, left: Values, right: Values) -> Values:
         """NumPy's where it is defined."""
         inside = self.in_range(right)
-        shifted = np.left_shift(left, np.where(inside, right, 0).astype(right.dtype))
+        shifted: Values = np.left_shift(left, np.where(inside, right, 0).astype(right.dtype))
         return np.where(inside, shifted, left.dtype.type(0))
 
 

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from .array import Array
 
 
-def _call(name: str, *args: Any, **kwargs: Any) -> Any:
-    return FUNCTIONS[name](*args, **kwargs)
+def _call(name: str, *args: Any, **kwargs: Any) -> Array:
+    result: Array = FUNCTIONS[name](*args, **kwargs)
+    return result
 
 
 def _named(method: Any, name: str, doc: str) -> Any:

@@ -110,15 +110,17 @@ class Truth(Reduction):
         return BOOL
 
 
-class All(Truth):
+class AllTrue(Truth):
     """Whether all are true; so for nothing."""
+
+    name: ClassVar[str] = "all"
 
     def reference(self, x: Values) -> Values:
         """NumPy's."""
         return np.asarray(np.all(x, axis=self.axes, keepdims=self.keepdims))
 
 
-class Any_(Truth):
+class AnyTrue(Truth):
     """Whether any is true; not so for nothing."""
 
     name: ClassVar[str] = "any"
@@ -212,13 +214,13 @@ def min(x: ArrayLike, axis: Any = None, *, keepdims: bool = False) -> Array:
 @public()
 def all(x: ArrayLike, axis: Any = None, *, keepdims: bool = False) -> Array:
     """Whether all along ``axis`` are true (not zero); so for nothing."""
-    return _reduce(All, x, axis, keepdims)
+    return _reduce(AllTrue, x, axis, keepdims)
 
 
 @public()
 def any(x: ArrayLike, axis: Any = None, *, keepdims: bool = False) -> Array:
     """Whether any along ``axis`` is true (not zero); not so for nothing."""
-    return _reduce(Any_, x, axis, keepdims)
+    return _reduce(AnyTrue, x, axis, keepdims)
 
 
 def _place(cls: Any, x: ArrayLike, axis: Any, keepdims: bool) -> Array:

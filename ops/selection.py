@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..engine.careful import HIDDEN, Careful, Court, blame_of_any, clear, none_if_empty
+from ..engine.careful import HIDDEN, Careful, Court, clear, none_if_empty
 from ..engine.ir import Node, Values
 from ..engine.leaves import Constant
 from ..engine.types import BOOL
@@ -53,9 +53,8 @@ class Where(Elementwise):
         if left.blame is not None or right.blame is not None:
             blame = np.where(taken, left.full_blame(), right.full_blame())
         if condition.blame is not None:
-            questioned = blame_of_any([condition], value.shape)
-            blame = questioned if blame is None else np.maximum(blame, questioned)
-            return Careful(value, hidden, blame)
+            questioned = np.broadcast_to(condition.blame, value.shape)
+            return Careful(value, hidden, questioned if blame is None else np.maximum(blame, questioned))
         return Careful(value, hidden, clear(blame, hidden))
 
     def simplify(self) -> Node | None:

@@ -258,7 +258,8 @@ def broadcast_to(x: ArrayLike, /, shape: Any) -> Array:
     lengths = tuple(shape) if isinstance(shape, tuple | list) else (shape,)
     if not all(isinstance(length, int | np.integer) and length >= 0 for length in lengths):
         raise ShapeError(f"broadcast_to: a shape is made of integers not below 0, not {shape!r}")
-    return Array(BroadcastTo(node, tuple(int(length) for length in lengths)))
+    to = tuple(int(length) for length in lengths)
+    return Array(node if node.shape == to and to else BroadcastTo(node, to))
 
 
 @public()

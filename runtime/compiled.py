@@ -71,7 +71,7 @@ class Compiled:
             return self._inlined(leaves, structure)
         settings = config.settings()
         trace, values = self._trace_for(leaves, structure, settings)
-        bindings = dict(zip(trace.placeholders, values, strict=True))
+        bindings: dict[Node, Values] = dict(zip(trace.placeholders, values, strict=True))
         check = self.check_finite if self.check_finite is not None else settings.check_finite is True
         computed = iter(evaluate(trace.prepared, bindings, settings, check_finite=check))
         results = [None if node is None else next(computed) for node in trace.results]

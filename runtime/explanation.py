@@ -1,5 +1,6 @@
 """`explain`: what a graph is, what each pass made of it, and what running it takes."""
 
+from collections import Counter
 from typing import Any
 
 from ..engine.config import config
@@ -12,6 +13,7 @@ from ..ops.array import Array, lift
 from .compiled import Compiled
 
 _MOST_CHANGES = 12
+_MOST_OPERATORS = 12
 
 
 class Explanation:
@@ -35,6 +37,7 @@ class Explanation:
         self.graph: str = listing(roots, lines=True)
         self.optimized: str = listing(after, lines=True)
         self._counts = len(walk(roots)), len(walk(after))
+        self._operators = Counter(node.name for node in walk(after) if node.operands)
         self.memory: MemoryPlan = plan_memory(run, all64=settings.target == "reference64")
         self.kernels: tuple[Any, ...] = ()
 
@@ -43,12 +46,19 @@ class Explanation:
             "graph": f"graph as written ({self._counts[0]} nodes)\n{self.graph}",
             "passes": "passes\n" + "\n".join(map(_report, self.passes)),
             "optimized": f"graph after all passes ({self._counts[1]} nodes)\n{self.optimized}",
-            "memory": f"memory: {self.memory}",
         }
+        if self._level == "memory":
+            return str(self.memory)
         if self._level is not None:
             return parts[self._level]
         runs = f"runs on: the NumPy interpreter (target {self._target}); no compiled kernels"
-        return "\n\n".join([self._title, *parts.values(), runs])
+        return "\n\n".join([f"{self._title}\n{self._summary()}\n{runs}", *parts.values()])
+
+    def _summary(self) -> str:
+        written, run = self._counts
+        operators = ", ".join(f"{count} {name}" for name, count in self._operators.most_common(_MOST_OPERATORS))
+        changes = sum(len(report.changes) for report in self.passes)
+        return f"{written} nodes as written, {run} after {changes} changes: {operators}\nmemory: {self.memory}"
 
     __repr__ = __str__
 

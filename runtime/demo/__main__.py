@@ -20,7 +20,7 @@ from .encoder import MissingPackageError, SentenceEncoder
 from .search import QUESTIONS, format_answers, nearest
 from .sentences import DEFAULT_COUNT, collect_sentences
 
-_LINES_ON_SCREEN = 40
+_FIRST_LINES, _LAST_LINES = 30, 5  # of the graph's report, on the screen
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,9 @@ def main(count: int, output: Path, quiet: bool) -> None:
     except MissingPackageError as error:
         raise click.ClickException(str(error)) from error
     run = embed(encoder, collect_sentences(count), console)
-    console.print(f"\n{run.figures()}\n\n{(answers := answer_questions(encoder, run))}\n")
-    graph = str(explain(encoder.graph))
-    console.print(head(graph, _LINES_ON_SCREEN))
+    graph = str(explain(encoder.graph))  # of the latest batch, so before the questions make another
+    answers = answer_questions(encoder, run)
+    console.print(f"\n{run.figures()}\n\n{answers}\n\n{shortened(graph, _FIRST_LINES, _LAST_LINES)}")
     write_files(output, run, f"{run.figures()}\n\n{answers}\n\n{graph}\n")
     console.print(f"\nWrote sentences.txt, embeddings.npy and report.txt to {output}.")
 
@@ -107,12 +107,13 @@ def progress_shown(console: Console, total: int) -> Iterator[Callable[[int], Non
     yield advance
 
 
-def head(text: str, lines: int) -> str:
-    """Return the first ``lines`` lines of ``text``, and how many more there are."""
-    every = text.splitlines()
-    if len(every) <= lines:
+def shortened(text: str, first: int, last: int) -> str:
+    """Return the ``first`` and ``last`` lines of ``text``, with a word on how many lie between."""
+    lines = text.splitlines()
+    between = len(lines) - first - last
+    if between <= 0:
         return text
-    return "\n".join([*every[:lines], f"... and {len(every) - lines:,} more lines, in report.txt"])
+    return "\n".join([*lines[:first], f"... {between:,} more lines, in report.txt ...", *lines[-last:]])
 
 
 def write_files(folder: Path, run: Run, report: str) -> None:

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 QUESTIONS = (
-    "How do I make a file smaller?",
-    "How can I send an e-mail?",
-    "How do I run something in another thread?",
-    "What reads the options given on the command line?",
-    "How far do numbers spread around their average?",
+    "How do I compress data?",
+    "How can I find out how large a file is?",
+    "How do I get the middle value of some numbers?",
+    "Is this network address private?",
+    "How do I parse options on the command line?",
 )
 ANSWERS = 3
 

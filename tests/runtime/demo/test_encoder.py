@@ -27,7 +27,7 @@ UNUSUAL = [
     "?!",
     "Café déjà vu — 東京",
     "Antidisestablishmentarianism\tand\u2028floccinaucinihilipilification",
-    PARAGRAPH * 8,
+    PARAGRAPH * 5,
     PARAGRAPH * 100,  # far beyond 256 tokens
 ]
 
@@ -47,7 +47,7 @@ def test_embeddings_agree_with_numpy(
     encoder: SentenceEncoder, numpy_embeddings: Embed, every_sentence: list[str]
 ) -> None:
     """Batched with padding and in float32, against one at a time in float64."""
-    sentences = every_sentence[:: len(every_sentence) // 80] + UNUSUAL
+    sentences = every_sentence[:: len(every_sentence) // 50] + UNUSUAL
     embeddings = encoder.encode(sentences)
     assert embeddings.shape == (len(sentences), 384)
     assert embeddings.dtype == np.float32

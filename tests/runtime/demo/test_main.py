@@ -17,7 +17,7 @@ from attngraph.runtime.demo.encoder import SentenceEncoder
 from attngraph.runtime.demo.search import nearest
 
 Embed = Callable[[Sequence[str]], np.ndarray]
-COUNT = 150
+COUNT = 100
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +128,7 @@ def test_nearest_gives_the_first_of_equals_and_no_more_than_there_are() -> None:
     assert [answer.sentence for answer in answers] == ["b", "a", "c"]
 
 
-def test_head_counts_what_it_leaves_out() -> None:
-    text = "\n".join(map(str, range(5)))
-    assert command.head(text, 5) == text
-    assert command.head(text, 2) == "0\n1\n... and 3 more lines, in report.txt"
+def test_a_long_report_is_shortened_in_the_middle() -> None:
+    text = "\n".join(map(str, range(6)))
+    assert command.shortened(text, 4, 2) == text
+    assert command.shortened(text, 2, 1) == "0\n1\n... 3 more lines, in report.txt ...\n5"

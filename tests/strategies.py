@@ -1,0 +1,262 @@
+"""Hypothesis strategies: random arrays in every layout, and random well-typed expressions.
+
+`expressions` builds top-down, so every draw is well typed: to make an expression of a shape and kind, it
+draws an operator that can have that shape, then operands that fit. Values stay tame (no overflow, no
+comparison of computed floats, no division by what may be near zero), so that two evaluations of equal
+value agree to rounding. `programs` adds lists of several results that share parts.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import hypothesis.strategies as st
+import numpy as np
+
+import attngraph as ag
+
+LENGTHS = (0, 1, 2, 3, 5)
+FLOATS = ("float32", "float64")
+INTEGERS = ("int8", "int32", "int64", "uint8")
+LAYOUTS = ("plain", "fortran", "reversed", "strided", "transposed", "read-only", "misaligned", "byte-swapped")
+
+Shape = tuple[int, ...]
+
+
+def shapes(least: int = 0, most: int = 4, lengths: Sequence[int] = LENGTHS) -> st.SearchStrategy[Shape]:
+    """Shapes with empty and one-sized axes among them."""
+    return st.lists(st.sampled_from(lengths), min_size=least, max_size=most).map(tuple)
+
+
+@st.composite
+def broadcastable(draw: st.DrawFn, shape: Shape) -> Shape:
+    """A shape that broadcasts to ``shape``."""
+    kept = draw(st.integers(0, len(shape)))
+    return tuple(draw(st.sampled_from((length, 1))) for length in shape[len(shape) - kept :])
+
+
+def laid_out(array: np.ndarray, layout: str) -> np.ndarray:
+    """The same values in another memory layout."""
+    if layout == "fortran":
+        return np.array(array, order="F")
+    if layout == "reversed" and array.ndim:
+        return np.array(array[::-1], order="C")[::-1]
+    if layout == "strided" and array.ndim:
+        wide = np.zeros((*array.shape[:-1], 2 * array.shape[-1]), array.dtype)
+        wide[..., ::2] = array
+        return wide[..., ::2]
+    if layout == "transposed":
+        return np.array(array.T, order="C").T
+    if layout == "read-only":
+        array = array.copy()
+        array.flags.writeable = False
+    if layout == "misaligned" and array.size:
+        raw = np.empty(array.nbytes + 1, np.uint8)
+        shifted = raw[1:].view(array.dtype).reshape(array.shape)
+        shifted[...] = array
+        return shifted
+    if layout == "byte-swapped" and array.dtype.itemsize > 1 and array.dtype.kind in "iuf":
+        return array.astype(array.dtype.newbyteorder(">"))
+    return array
+
+
+@st.composite
+def arrays(draw: st.DrawFn, shape: Shape, dtype: str) -> np.ndarray:
+    """An array of tame values (floats in [-2, 2], small integers) in any layout."""
+    seed = draw(st.integers(0, 2**16))
+    rng = np.random.default_rng(seed)
+    if dtype == "bool":
+        values = rng.integers(0, 2, shape).astype(bool)
+    elif np.dtype(dtype).kind in "iu":
+        values = rng.integers(0 if dtype.startswith("u") else -4, 5, shape).astype(dtype)
+    else:
+        values = rng.uniform(-2, 2, shape).astype(dtype)
+    return laid_out(values, draw(st.sampled_from(LAYOUTS)))
+
+
+UNARY_FLOAT = ("negative", "abs", "square", "sin", "cos", "tanh", "sigmoid", "erf", "atan", "gelu", "silu", "relu")
+BINARY_FLOAT = ("add", "subtract", "multiply", "maximum", "minimum")
+BINARY_INTEGER = ("add", "subtract", "multiply", "maximum", "minimum", "floor_divide", "remainder")
+COMPARISONS = ("less", "less_equal", "greater", "greater_equal", "equal", "not_equal")
+LOGIC = ("logical_and", "logical_or", "logical_xor")
+
+
+class _Maker:
+    """Draws expressions of a wanted shape and kind, at most ``depth`` operators deep."""
+
+    def __init__(self, draw: st.DrawFn, float_dtype: str) -> None:
+        self.draw = draw
+        self.float_dtype = float_dtype
+        self.made: list[ag.Array] = []
+
+    def pick(self, choices: Sequence[Any]) -> Any:
+        return self.draw(st.sampled_from(list(choices)))
+
+    def leaf(self, shape: Shape, kind: str) -> ag.Array:
+        shared = [each for each in self.made if each.shape == shape and _kind(each) == kind]
+        if shared and self.draw(st.booleans()):
+            return self.pick(shared)
+        dtype = {"float": self.float_dtype, "bool": "bool"}.get(kind) or self.pick(INTEGERS)
+        if kind == "integer" and len(shape) == 1 and self.draw(st.booleans()):
+            return ag.arange(self.draw(st.integers(-3, 3)), 10**6)[: shape[0]]
+        return ag.asarray(self.draw(arrays(shape, dtype)))
+
+    def make(self, shape: Shape, kind: str, depth: int) -> ag.Array:
+        recipe = self.pick(self.recipes(shape, kind)) if depth > 0 else None
+        result = recipe(shape, kind, depth - 1) if recipe else self.leaf(shape, kind)
+        assert result.shape == shape, f"a strategy built {result.shape}, not {shape}"
+        self.made.append(result)
+        return result
+
+    def recipes(self, shape: Shape, kind: str) -> list[Any]:
+        found = [self.pointwise, self.pointwise, self.selected, self.reshaped, self.spread]
+        if shape:
+            found += [self.permuted, self.sliced, self.joined, self.flipped]
+            found += [self.gathered] if shape[0] else []
+        if kind == "float":
+            found += [self.scaled, self.reduced, self.reduced]
+            found += [self.normalized, self.running] if shape else []
+            found += [self.product, self.product, self.factored] if len(shape) >= 2 else []
+        return found
+
+    def pointwise(self, shape: Shape, kind: str, depth: int) -> ag.Array:
+        if kind == "float" and self.draw(st.booleans()):
+            return getattr(ag, self.pick(UNARY_FLOAT))(self.make(shape, kind, depth))
+        if kind == "bool":
+            # Comparing computed floats would turn rounding into truth.
+            name, inner = self.pick([(name, "integer") for name in COMPARISONS] + [(name, "bool") for name in LOGIC])
+        else:
+            name, inner = self.pick(BINARY_FLOAT if kind == "float" else BINARY_INTEGER), kind
+        sides = [shape, self.draw(broadcastable(shape))]
+        if self.draw(st.booleans()):
+            sides.reverse()
+        return getattr(ag, name)(*(self.make(side, inner, depth) for side in sides))
+
+    def scaled(self, shape: Shape, kind: str, depth: int) -> ag.Array:
+        scalar = self.pick((0.5, 2.0, -1.0, 1.0, 0.0, 3.0))
+        inner = self.make(shape, kind, depth)
+        forms = (
+            lambda: inner * scalar,
+            lambda: scalar + inner,
+            lambda: inner - scalar,
+            lambda: inner / (abs(scalar) + 1),
+        )
+        return self.pick(forms)()
+
+    def selected(self, shape: Shape, kind: str, depth: int) -> ag.Array:
+        condition = self.make(self.draw(broadcastable(shape)), "bool", depth)
+        return ag.where(condition, self.make(shape, kind, depth), self.make(shape, kind, 0))
+
+    def reshaped(self, shape: Shape, kind: str, depth: int) -> ag.Array:
+        before = self.pick((shape[::-1], (int(np.prod(shape)),), (1, *shape)))
+        return ag.reshape(self.make(before, kind, depth), shape)
+
+    def spread(self, shape: Shape, kind: str, depth: int) -> ag.Array:
+        return ag.broadcast_to(self.make(self.draw(broadcastable(shape)), kind, depth), shape)
+
+    def permuted(self, shape: Shape, kind: str, depth: int) -> ag.Array:
+        axes = self.draw(st.permutations(range(len(shape))))
+        before = tuple(shape[axes.index(axis)] for axis in range(len(shape)))
+        return ag.permute_dims(self.make(before, kind, depth), axes)
+
+    def sliced(self, shape: Shape, kind: str, depth: int) -> ag.Array:
+        before, key = [], []
+        for length in shape:
+            start, step = self.draw(st.integers(0, 2)), self.pick((1, 2, -1))
+            before.append(start + length * abs(step))
+            last = before[-1] - 1
+            key.append(
+                slice(start, None, step) if step > 0 else slice(last, last - length if last >= length else None, -1)
+            )
+        return self.make(tuple(before), kind, depth)[tuple(key)]
+
+    def joined(self, shape: Shape, kind: str, depth: int) -> ag.Array:
+        axis = self.draw(st.integers(0, len(shape) - 1))
+        first = self.draw(st.integers(0, shape[axis]))
+        parts = [(*shape[:axis], length, *shape[axis + 1 :]) for length in (first, shape[axis] - first)]
+        made = [self.make(part, kind, depth) for part in parts]
+        # Integers of two types may promote to a third: the kind stays.
+        return ag.concat(made, axis=axis)
+
+    def flipped(self, shape: Shape, kind: str, depth: int) -> ag.Array:
+        axis = self.draw(st.integers(0, len(shape) - 1))
+        inner = self.make(shape, kind, depth)
+        return ag.flip(inner, axis=axis) if self.draw(st.booleans()) else ag.roll(inner, 2, axis=axis)
+
+    def gathered(self, shape: Shape, kind: str, depth: int) -> ag.Array:
+        length = self.draw(st.integers(1, 4))
+        table = self.make((length, *shape[1:]), kind, depth)
+        return table[self.make(shape[:1], "integer", 0) % length]
+
+    def reduced(self, shape: Shape, kind: str, depth: int) -> ag.Array:
+        axis = self.draw(st.integers(0, len(shape)))
+        name = self.pick(("sum", "mean", "max", "min", "var", "logsumexp"))
+        length = self.pick((1, 2, 5))
+        inner = self.make((*shape[:axis], length, *shape[axis:]), kind, depth)
+        return getattr(ag, name)(inner, axis=axis)
+
+    def normalized(self, shape: Shape, kind: str, depth: int) -> ag.Array:
+        inner = self.make(shape, kind, depth)
+        if self.draw(st.booleans()):
+            mask = self.make(self.draw(broadcastable(shape)), "bool", depth)
+            inner = ag.where(mask, inner, -ag.inf)
+        return ag.softmax(inner, axis=self.draw(st.integers(-len(shape), len(shape) - 1)))
+
+    def running(self, shape: Shape, kind: str, depth: int) -> ag.Array:
+        return ag.cumulative_sum(self.make(shape, kind, depth), axis=self.draw(st.integers(0, len(shape) - 1)))
+
+    def product(self, shape: Shape, kind: str, depth: int) -> ag.Array:
+        width = self.pick((0, 1, 3, 7))
+        left = self.make((*shape[:-1], width), kind, depth)
+        batch = self.draw(broadcastable(shape[:-2]))
+        return left @ self.make((*batch, width, shape[-1]), kind, depth)
+
+    def factored(self, shape: Shape, kind: str, depth: int) -> ag.Array:
+        """Sums of products with a factor that a pass may take out."""
+        width = self.pick((1, 6))
+        weights = self.make((*shape[:-1], width), kind, depth)
+        factor = self.make((*shape[:-1], 1), kind, 0)
+        values = self.make((width, shape[-1]), kind, 0)
+        forms = (
+            lambda: (weights * factor) @ values,
+            lambda: (weights / (ag.abs(factor) + 1)) @ values,
+            lambda: weights @ values * factor + weights @ values * self.make(shape, kind, 0),
+        )
+        return self.pick(forms)()
+
+
+def _kind(array: ag.Array) -> str:
+    return {"f": "float", "b": "bool"}.get(array.dtype.kind, "integer")
+
+
+@st.composite
+def expressions(
+    draw: st.DrawFn,
+    shape: Shape | None = None,
+    kind: str = "float",
+    depth: int = 3,
+    dtypes: Sequence[str] = FLOATS,
+) -> ag.Array:
+    """A random well-typed lazy array, at most ``depth`` operators deep."""
+    wanted = draw(shapes(most=3)) if shape is None else shape
+    return _Maker(draw, draw(st.sampled_from(dtypes))).make(wanted, kind, draw(st.integers(1, depth)))
+
+
+@st.composite
+def programs(draw: st.DrawFn, depth: int = 2, dtypes: Sequence[str] = FLOATS) -> list[ag.Array]:
+    """Several results that share parts."""
+    maker = _Maker(draw, draw(st.sampled_from(dtypes)))
+    return [
+        maker.make(draw(shapes(most=3)), draw(st.sampled_from(("float", "integer", "bool"))), depth) for _ in range(2)
+    ]
+
+
+def assert_same(left: np.ndarray, right: np.ndarray, tolerance: float = 1e-9) -> None:
+    """Equal shape and dtype; floats to ``tolerance`` of their scale, all else exactly."""
+    assert left.shape == right.shape, f"{left.shape} against {right.shape}"
+    assert left.dtype == right.dtype, f"{left.dtype} against {right.dtype}"
+    if left.dtype.kind == "f":
+        finite = left[np.isfinite(left)]
+        scale = max(1.0, float(np.abs(finite).max())) if finite.size else 1.0
+        np.testing.assert_allclose(left, right, rtol=tolerance, atol=tolerance * scale)
+    else:
+        np.testing.assert_array_equal(left, right)
