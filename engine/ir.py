@@ -52,15 +52,18 @@ def _forget(reference: _Reference) -> None:
 def _freeze(value: Any) -> Any:
     """A hashable stand-in that keeps apart what Python's equality merges: 1, 1.0, True; 0.0, -0.0."""
     kind = type(value)
-    if kind in (int, bool, str, type(None)):
+    if kind in _PLAIN:
         return kind, value
     if kind is float:
         return kind, repr(value)
+    if isinstance(value, np.dtype):
+        return np.dtype, value.num
     if isinstance(value, tuple):
         return kind, *map(_freeze, value)
-    if isinstance(value, np.dtype):
-        return np.dtype, value.name
     return "id", id(value)
+
+
+_PLAIN = frozenset((int, bool, str, type(None)))
 
 
 class _NodeClass(type):

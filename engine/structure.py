@@ -19,14 +19,28 @@ class Structure(NamedTuple):
         inner = ", ".join(map(str, self.parts))
         if self.kind is dict:
             return "{" + ", ".join(f"{k!r}: {part}" for k, part in zip(self.keys, self.parts, strict=True)) + "}"
-        return f"[{inner}]" if self.kind is list else f"({inner})"
+        if self.kind is list:
+            return f"[{inner}]"
+        name = "" if self.kind is tuple else self.kind.__name__
+        return f"{name}({inner}{',' if len(self.parts) == 1 and not name else ''})"
 
 
 LEAF = Structure(None, (), ())
 
 
 def flatten(nest: Any) -> tuple[list[Any], Structure]:
-    """The leaves in order, and the structure; None and all that is no container is a leaf."""
+    """The leaves in order, and the structure; None and all that is no container is a leaf.
+
+    Raises:
+        ArgumentError: If the nest is deeper than Python recurses, or holds itself.
+    """
+    try:
+        return _flatten(nest)
+    except RecursionError:
+        raise ArgumentError("arguments or results are nested too deeply, or hold themselves") from None
+
+
+def _flatten(nest: Any) -> tuple[list[Any], Structure]:
     if not isinstance(nest, dict | list | tuple):
         return [nest], LEAF
     kind = dict if isinstance(nest, dict) else type(nest)
@@ -35,7 +49,7 @@ def flatten(nest: Any) -> tuple[list[Any], Structure]:
     leaves: list[Any] = []
     structures = []
     for part in parts:
-        below, structure = flatten(part)
+        below, structure = _flatten(part)
         leaves += below
         structures.append(structure)
     return leaves, Structure(kind, keys, tuple(structures))
@@ -54,12 +68,28 @@ def unflatten(structure: Structure, leaves: Iterator[Any]) -> Any:
 
 
 def same_structure(given: Any, expected: Structure, what: str) -> list[Any]:
-    """The leaves of ``given``, which must have the expected structure.
+    """The leaves of ``given``, which must have the expected structure; dicts may be in another order.
 
     Raises:
         ArgumentError: If it has another one.
     """
-    leaves, structure = flatten(given)
-    if structure != expected:
-        raise ArgumentError(f"{what}: has structure {structure} where {expected} is expected")
+    leaves: list[Any] = []
+    if not _matches(given, expected, leaves):
+        raise ArgumentError(f"{what}: has structure {flatten(given)[1]} where {expected} is expected")
     return leaves
+
+
+def _matches(given: Any, expected: Structure, leaves: list[Any]) -> bool:
+    """Whether the nest has this structure; its leaves are collected."""
+    if expected.kind is None:
+        leaves.append(given)
+        return not isinstance(given, dict | list | tuple)
+    if expected.kind is dict:
+        if not isinstance(given, dict) or given.keys() != set(expected.keys):
+            return False
+        parts = [given[key] for key in expected.keys]
+    elif type(given) is expected.kind and len(given) == len(expected.parts):
+        parts = list(given)
+    else:
+        return False
+    return all(_matches(part, below, leaves) for part, below in zip(parts, expected.parts, strict=True))

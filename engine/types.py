@@ -143,6 +143,9 @@ def promote(kinds: Sequence[TensorType]) -> tuple[DType, bool]:
     Raises:
         DTypeError: If no type holds both sides (uint64 with a signed integer).
     """
+    first = kinds[0]
+    if not first.weak and all(kind.dtype == first.dtype and not kind.weak for kind in kinds):
+        return first.dtype, False
     axes = _same_level(kind.dtype for kind in kinds if kind.shape and not kind.weak)
     scalars = _same_level(kind.dtype for kind in kinds if not kind.shape and not kind.weak)
     weak = _same_level(kind.dtype for kind in kinds if kind.weak)
@@ -168,8 +171,10 @@ def broadcast(operation: str, *shapes: Shape) -> Shape:
 
 
 def _broadcast_pair(operation: str, left: Shape, right: Shape) -> Shape:
-    if left == right:
+    if left == right or not right:
         return left
+    if not left:
+        return right
     size = max(len(left), len(right))
     padded_left, padded_right = (1,) * (size - len(left)) + left, (1,) * (size - len(right)) + right
     axes = []

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ..engine.ir import Node
-from ..engine.types import DEFAULT_FLOAT, category
+from ..engine.leaves import Constant
+from ..engine.types import DEFAULT_FLOAT, FLOATS, category
 from .array import Array, ArrayLike, lift
 from .casting import cast, promoted
 from .kinds import Comparison, Elementwise
@@ -35,11 +36,28 @@ def binary(cls: type[Elementwise], *aliases: str) -> Callable[[ArrayLike, ArrayL
     comparing = issubclass(cls, Comparison)
 
     def function(x1: ArrayLike, x2: ArrayLike, /) -> Array:
-        left, right = promoted(cls.name, lift(x1, cls.name), lift(x2, cls.name), comparing=comparing)
-        return Array(make(as_taken(left, cls.takes), as_taken(right, cls.takes)))
+        pair = _with_scalar(x1, x2) or promoted(cls.name, lift(x1, cls.name), lift(x2, cls.name), comparing=comparing)
+        return Array(make(as_taken(pair[0], cls.takes), as_taken(pair[1], cls.takes)))
 
     _publish(function, cls, aliases)
     return function
+
+
+def _with_scalar(x1: ArrayLike, x2: ArrayLike) -> tuple[Node, Node] | None:
+    """The commonest pair, a float array and a Python number, promoted without the general rules."""
+    if type(x1) is Array and _is_number(x2):
+        kind = x1.node.type
+        if kind.dtype in FLOATS and not kind.weak:
+            return x1.node, Constant(float(x2), kind.dtype, False)
+    elif type(x2) is Array and _is_number(x1):
+        kind = x2.node.type
+        if kind.dtype in FLOATS and not kind.weak:
+            return Constant(float(x1), kind.dtype, False), x2.node
+    return None
+
+
+def _is_number(x: ArrayLike) -> bool:
+    return type(x) is float or (type(x) is int and -(2**63) <= x < 2**63)
 
 
 def _publish(function: Any, cls: type[Elementwise], aliases: tuple[str, ...]) -> None:
