@@ -4,6 +4,7 @@
 """
 
 import importlib
+import inspect
 import sys
 from types import ModuleType
 from typing import Any
@@ -34,5 +35,10 @@ class _CallableModule(ModuleType):
         return importlib.import_module, (self.__name__,)
 
 
+_signature = inspect.signature(attention)
+_self = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
 _CallableModule.__call__.__doc__ = attention.__doc__
+_CallableModule.__call__.__signature__ = _signature.replace(  # type: ignore[attr-defined]
+    parameters=[_self, *_signature.parameters.values()]
+)
 sys.modules[__name__].__class__ = _CallableModule

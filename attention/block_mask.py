@@ -40,14 +40,18 @@ def evaluate_mask(mask_mod: MaskFunction, indices: tuple[Array, Array, Array, Ar
         TraceError: If it branches on a value, or indexes a NumPy table with an index.
     """
     shape = broadcast("mask_mod", *(index.shape for index in indices))
-    with tracing(f"the mask function {_name(mask_mod)}"):
+    with tracing(f"the mask function {_name(mask_mod)}", scalars=True):
         visible = mask_mod(*indices)
         if visible is None:
             raise DTypeError(f"create_block_mask: {_name(mask_mod)} returned None, not a boolean array")
-        node = lift(visible, "create_block_mask")
+        node = lift(visible, f"create_block_mask: what {_name(mask_mod)} returned")
     if node.dtype != BOOL:
         raise DTypeError(f"create_block_mask: {_name(mask_mod)} returned {node.type}, not booleans")
-    if broadcast("create_block_mask", node.shape, shape) != shape:
+    try:
+        fits = broadcast("create_block_mask", node.shape, shape) == shape
+    except ShapeError:
+        fits = False
+    if not fits:
         raise ShapeError(f"create_block_mask: {_name(mask_mod)} returned {node.type} for indices of shape {shape}")
     return Array(node)
 
@@ -89,7 +93,8 @@ class BlockMask:
     def _counts(self) -> tuple[Any, Any]:
         """Visible positions and all positions of every block: (batch, heads, block rows, block columns)."""
         batch, heads, rows, columns = self.shape
-        height, width = self.block_size
+        # A block longer than the axis is cut at its end: NumPy would not count in steps beyond 64 bits.
+        height, width = min(self.block_size[0], max(rows, 1)), min(self.block_size[1], max(columns, 1))
         edges = np.arange(0, columns, width)
         visible = []
         for start in range(0, rows, height):  # a strip of blocks at a time: never a whole mask
@@ -187,7 +192,7 @@ def create_block_mask(
 def _count(name: str, value: Any, least: int) -> int:
     if value is None and name in "BH":
         return 1
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not least <= value < 2**63:
         raise ArgumentError(f"create_block_mask: {name} is a whole number of at least {least}, not {value!r}")
     return int(value)
 

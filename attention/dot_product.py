@@ -12,7 +12,7 @@ from ..ops.registry import public
 from ..ops.selection import where
 from ..ops.softmax import logsumexp, softmax
 from .block_mask import BlockMask
-from .inputs import Inputs, checked_inputs, checked_scale, scores_of, weighted_values
+from .inputs import Inputs, checked_flag, checked_inputs, checked_scale, scores_of, weighted_values
 
 
 @public()
@@ -48,16 +48,16 @@ def scaled_dot_product_attention(
         NonFiniteError: At evaluation under ``check_finite``, for NaN or infinity where it counts.
     """
     function = "scaled_dot_product_attention"
-    if dropout_p != 0:
+    if not _is_zero(dropout_p):
         raise LimitError(f"{function}: dropout_p={dropout_p!r} is not supported; only 0 is")
-    if attn_mask is not None and is_causal:
+    if checked_flag(function, "is_causal", is_causal) and attn_mask is not None:
         raise ArgumentError(f"{function}: attn_mask and is_causal=True exclude each other")
     mask, bias = attn_mask, None
     if attn_mask is not None and not isinstance(attn_mask, BlockMask):
-        node = lift(attn_mask, function)
+        node = lift(attn_mask, f"{function}: attn_mask")
         if is_float(node.dtype):
             mask, bias = None, attn_mask
-    inputs = checked_inputs(function, query, key, value, bool(enable_gqa))
+    inputs = checked_inputs(function, query, key, value, enable_gqa)
     scores = _masked(inputs, scores_of(inputs, checked_scale(function, scale, inputs.query.shape[-1])), mask, bias)
     return _attend(inputs, _causal(inputs, scores, is_causal))
 
@@ -99,13 +99,18 @@ def attention(
         LimitError: If a sequence is longer than ``config.max_length``.
         NonFiniteError: At evaluation under ``check_finite``, for NaN or infinity where it counts.
     """
-    inputs = checked_inputs("attention", query, key, value, bool(enable_gqa))
+    inputs = checked_inputs("attention", query, key, value, enable_gqa)
+    wants_lse = checked_flag("attention", "return_lse", return_lse)
     scores = scores_of(inputs, checked_scale("attention", scale, inputs.query.shape[-1]))
     scores = _causal(inputs, _masked(inputs, scores, mask, bias), is_causal)
     out = _attend(inputs, scores)
-    if not return_lse:
+    if not wants_lse:
         return out
     return out, logsumexp(scores, -1).astype(inputs.query.dtype)
+
+
+def _is_zero(value: Any) -> bool:
+    return isinstance(value, int | float | np.number) and value == 0
 
 
 def _attend(inputs: Inputs, scores: Array) -> Array:
@@ -129,7 +134,7 @@ def _causal(inputs: Inputs, scores: Array, is_causal: bool | str) -> Array:
 def _masked(inputs: Inputs, scores: Array, mask: Any, bias: Any) -> Array:
     function = inputs.function
     if bias is not None:
-        node = lift(bias, function)
+        node = lift(bias, f"{function}: bias")
         if not is_float(node.dtype):
             hint = "; a boolean is a mask" if node.dtype == BOOL else ""
             raise DTypeError(f"{function}: bias is a float array, not {node.type}{hint}")
@@ -140,10 +145,10 @@ def _masked(inputs: Inputs, scores: Array, mask: Any, bias: Any) -> Array:
     if isinstance(mask, BlockMask):
         visible = mask.predicate(function, scores.shape)
     else:
-        node = lift(mask, function)
+        node = lift(mask, f"{function}: mask")
         if node.dtype != BOOL:
-            hint = "; a float array that is added to the scores is the bias" if is_float(node.dtype) else ""
-            raise DTypeError(f"{function}: mask is boolean (True = attend), not {node.type}{hint} (bias=)")
+            hint = "; a float array that is added to the scores is the bias (bias=)" if is_float(node.dtype) else ""
+            raise DTypeError(f"{function}: mask is boolean (True = attend), not {node.type}{hint}")
         _check_spreads(function, "mask", node.shape, scores.shape)
         visible = Array(node)
     return where(visible, scores, -float("inf"))

@@ -13,7 +13,7 @@ from ..ops.selection import where
 from ..ops.shape import broadcast_to
 from ..ops.softmax import logsumexp, softmax
 from .block_mask import BlockMask, index_arrays
-from .inputs import checked_inputs, checked_scale, scores_of, weighted_values
+from .inputs import checked_flag, checked_inputs, checked_scale, scores_of, weighted_values
 
 _log = logging.getLogger(__name__)
 
@@ -56,13 +56,16 @@ def flex_attention(
         ArgumentError: If ``score_mod`` is no function, or ``block_mask`` no BlockMask.
     """
     function = "flex_attention"
+    if kernel_options is not None and not isinstance(kernel_options, dict):
+        raise ArgumentError(f"{function}: kernel_options is a dict or None, not {kernel_options!r}")
     if kernel_options:
         _log.debug("flex_attention: kernel_options %s are ignored", kernel_options)
     if score_mod is not None and not callable(score_mod):
         raise ArgumentError(f"{function}: score_mod is a function, not {score_mod!r}")
     if block_mask is not None and not isinstance(block_mask, BlockMask):
-        raise ArgumentError(f"{function}: block_mask comes from create_block_mask, not {type(block_mask).__name__}")
-    inputs = checked_inputs(function, query, key, value, bool(enable_gqa))
+        raise ArgumentError(f"{function}: block_mask comes from ag.create_block_mask, not {_kind(block_mask)}")
+    wants_lse = checked_flag(function, "return_lse", return_lse)
+    inputs = checked_inputs(function, query, key, value, enable_gqa)
     if len(inputs.scores_shape) != 4 or inputs.query.ndim != 4:
         raise ShapeError(f"{function}: arrays are (B, heads, length, dim): query has shape {inputs.query.shape}")
     scores = scores_of(inputs, checked_scale(function, scale, inputs.query.shape[-1]))
@@ -71,17 +74,22 @@ def flex_attention(
     if block_mask is not None:
         scores = where(block_mask.predicate(function, scores.shape), scores, -float("inf"))
     out = weighted_values(inputs, softmax(scores, -1))
-    return (out, logsumexp(scores, -1)) if return_lse else out
+    return (out, logsumexp(scores, -1)) if wants_lse else out
+
+
+def _kind(value: Any) -> str:
+    """What it is, with its module: torch has a BlockMask too."""
+    return f"{type(value).__module__}.{type(value).__qualname__}"
 
 
 def _modified(scores: Array, score_mod: ScoreFunction) -> Array:
     name = getattr(score_mod, "__name__", str(score_mod))
     batch, heads, rows, columns = scores.shape
-    with tracing(f"the score function {name}"):
+    with tracing(f"the score function {name}", scalars=True):
         changed = score_mod(scores, *index_arrays(batch, heads, range(rows), range(columns)))
         if changed is None:
             raise DTypeError(f"flex_attention: {name} returned None, not scores")
-        node = lift(changed, "flex_attention")
+        node = lift(changed, f"flex_attention: what {name} returned")
     if not is_float(node.dtype):
         raise DTypeError(f"flex_attention: {name} returned {node.type}, not float scores")
     try:

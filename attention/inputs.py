@@ -3,6 +3,8 @@
 import math
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ..engine.config import config
 from ..engine.errors import ArgumentError, DTypeError, LimitError, ShapeError
 from ..engine.types import FLOAT32, broadcast, is_float
@@ -34,15 +36,17 @@ class Inputs(NamedTuple):
         return (*array.shape[:-3], array.shape[-3] * self.groups)
 
 
-def checked_inputs(function: str, query: ArrayLike, key: ArrayLike, value: ArrayLike, enable_gqa: bool) -> Inputs:
+def checked_inputs(function: str, query: ArrayLike, key: ArrayLike, value: ArrayLike, enable_gqa: Any) -> Inputs:
     """Shapes, data types and lengths of ``(…, heads, length, dim)`` arrays.
 
     Raises:
         ShapeError: If axes are missing, widths or lengths differ, or heads do not go together.
         DTypeError: If the three are not of one floating type.
         LimitError: If a sequence is longer than ``config.max_length``.
+        ArgumentError: If ``enable_gqa`` is neither True nor False.
     """
-    arrays = {name: lift(x, function) for name, x in (("query", query), ("key", key), ("value", value))}
+    given = {"query": query, "key": key, "value": value}
+    arrays = {name: lift(x, f"{function}: {name}") for name, x in given.items()}
     sides = ", ".join(f"{name} {node.type}" for name, node in arrays.items())
     for name, node in arrays.items():
         if not is_float(node.dtype):
@@ -61,7 +65,7 @@ def checked_inputs(function: str, query: ArrayLike, key: ArrayLike, value: Array
     longest, limit = max(q.shape[-2], k.shape[-2]), config.settings().max_length
     if limit is not None and longest > limit:
         raise LimitError(f"{function}: a sequence of {longest} is longer than config.max_length={limit}: {sides}")
-    groups = _groups(function, sides, q.shape, k.shape, v.shape, enable_gqa)
+    groups = _groups(function, sides, q.shape, k.shape, v.shape, checked_flag(function, "enable_gqa", enable_gqa))
     guarded = [Array(Guard(node, function, name)) for name, node in arrays.items()]
     # Half floats are storage: scores are computed in float32.
     computing = [array if array.dtype.itemsize >= 4 else array.astype(FLOAT32) for array in guarded]
@@ -100,9 +104,20 @@ def checked_scale(function: str, scale: Any, width: int) -> Any:
     """
     if scale is None:
         return 1.0 / math.sqrt(width) if width else 1.0
-    if isinstance(scale, bool) or lift(scale, function).shape:
+    if isinstance(scale, bool | np.bool_) or lift(scale, f"{function}: scale").shape:
         raise ArgumentError(f"{function}: scale is a number, not {scale!r}")
     return scale
+
+
+def checked_flag(function: str, name: str, value: Any) -> bool:
+    """A switch given as an option.
+
+    Raises:
+        ArgumentError: If it is neither True nor False.
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise ArgumentError(f"{function}: {name} is True or False, not {value!r}")
+    return bool(value)
 
 
 def scores_of(inputs: Inputs, scale: Any) -> Array:

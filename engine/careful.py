@@ -95,6 +95,18 @@ def none_if_empty(levels: Any) -> Any:
     return levels if _any(levels) else None
 
 
+def hidden_by_infinity(operand: Careful) -> Levels | None:
+    """Where an exponent of -inf makes a weight of nothing.
+
+    Not where the -inf came out of an input that is to blame: infinity in a query is no mask.
+    """
+    hidden = _is_minus_infinity(operand.value)
+    if operand.blame is not None:
+        hidden = hidden & ((operand.full_hidden() > 0) | (operand.full_blame() == 0))
+    levels: Levels | None = none_if_empty(HIDDEN * hidden)
+    return levels
+
+
 def adds_nothing(value: Values) -> Values:
     """Where a value is one that a mask writes: adds nothing to a sum (0), or to a maximum (-inf)."""
     return np.asarray((value == 0) | _is_minus_infinity(value))

@@ -12,6 +12,7 @@ from .errors import ArgumentError
 
 TARGETS = ("native", "x86-64-v2", "x86-64-v3", "x86-64-v4", "reference", "reference64")
 DISTANCE_FORMS = ("direct", "gram")
+_MOST_THREADS = 4096
 _UNITS = {"": 1, "B": 1, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 
 
@@ -57,8 +58,19 @@ def _positive(name: str, value: Any) -> int:
     return number
 
 
+def _threads(name: str, value: Any) -> int:
+    number = _positive(name, value)
+    if number > _MOST_THREADS:
+        raise ArgumentError(f"config: {name} is at most {_MOST_THREADS}, not {value!r}")
+    return number
+
+
+def _is_unset(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and value == "")
+
+
 def _bytes(name: str, value: Any) -> int | None:
-    if value is None or value == "":
+    if _is_unset(value):
         return None
     if not isinstance(value, str):
         return _positive(name, value)
@@ -72,7 +84,7 @@ def _bytes(name: str, value: Any) -> int | None:
 
 def _one_of(choices: tuple[str, ...]) -> Callable[[str, Any], str]:
     def check(name: str, value: Any) -> str:
-        if value not in choices:
+        if not isinstance(value, str) or value not in choices:
             raise ArgumentError(f"config: {name} is one of {', '.join(choices)}, not {value!r}")
         return str(value)
 
@@ -96,13 +108,13 @@ def _path(name: str, value: Any) -> str:
 
 
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
-    "threads": lambda name, value: _available_threads() if value in (None, "") else _positive(name, value),
+    "threads": lambda name, value: _available_threads() if _is_unset(value) else _threads(name, value),
     "cache_dir": lambda name, value: _path(name, value) if value is not None else _default_cache(),
     "memory_limit": _bytes,
     "target": _one_of(TARGETS),
     "check_finite": _switch,
     "distance_form": _one_of(DISTANCE_FORMS),
-    "max_length": lambda name, value: None if value in (None, "") else _positive(name, value),
+    "max_length": lambda name, value: None if _is_unset(value) else _positive(name, value),
 }
 
 

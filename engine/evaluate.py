@@ -12,6 +12,7 @@ from .ir import Node, Values, walk
 from .leaves import Data
 from .memory import plan_memory
 from .pipeline import optimize
+from .sources import library, read
 from .threads import limited
 
 # How hard to look for an overlap of strided arrays before taking it for granted.
@@ -82,7 +83,13 @@ def own(results: Sequence[Values], inputs: Sequence[Values]) -> list[Values]:
 
 def inputs_of(roots: Sequence[Node]) -> list[Values]:
     """The NumPy arrays that a graph reads: for the check that ``out`` overlaps none of them."""
-    return [node.source for node in walk(roots) if isinstance(node, Data) and isinstance(node.source, np.ndarray)]
+    leaves = [node for node in walk(roots) if isinstance(node, Data)]
+    # A tensor is memory too; what lies on disk or in a task graph is not.
+    return [
+        read(node.source) if library(node.source) == "torch" else node.source
+        for node in leaves
+        if isinstance(node.source, np.ndarray) or library(node.source) == "torch"
+    ]
 
 
 def write_out(results: Sequence[Values], outs: Sequence[Any], inputs: Sequence[Values]) -> None:
@@ -111,8 +118,18 @@ def check_out(out: Any, shape: tuple[int, ...], dtype: Any) -> None:
         raise ArgumentError(f"out: has {out.dtype}{list(out.shape)} where the result is {dtype}{list(shape)}")
     if not out.flags.writeable:
         raise ArgumentError("out: is read-only")
-    if any(stride == 0 and length > 1 for stride, length in zip(out.strides, out.shape, strict=True)):
+    if _overlaps_itself(out):
         raise ArgumentError("out: several of its elements share memory")
+
+
+def _overlaps_itself(array: Values) -> bool:
+    """Whether two elements share memory: an axis steps less far than all that lies inside it."""
+    extent = array.itemsize
+    for stride, length in sorted((abs(s), n) for s, n in zip(array.strides, array.shape, strict=True) if n > 1):
+        if stride < extent:
+            return array.size > 0
+        extent += stride * (length - 1)
+    return False
 
 
 def _overlap(left: Values, right: Values) -> bool:

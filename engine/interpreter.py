@@ -48,7 +48,7 @@ def _plain(roots: Sequence[Node], bindings: Bindings, *, all64: bool, check_fini
     last_use = last_uses(order, roots)
     for step, node in enumerate(order):
         operands = [values[operand] for operand in node.operands]
-        values[node] = _evaluate(node, operands, bindings, all64=all64, rounds=not all64)
+        values[node] = evaluate_node(node, operands, bindings, all64=all64, rounds=not all64)
         if node.trouble(values[node], operands, check_finite):
             return None
         for done in last_use[step]:
@@ -62,14 +62,16 @@ def _careful(roots: Sequence[Node], bindings: Bindings, court: Court, *, all64: 
     last_use = last_uses(order, roots)
     for step, node in enumerate(order):
         operands = [values[operand] for operand in node.operands]
-        value = _evaluate(node, [operand.value for operand in operands], bindings, all64=True, rounds=not all64)
+        value = evaluate_node(node, [operand.value for operand in operands], bindings, all64=True, rounds=not all64)
         values[node] = node.careful(operands, value, court)
         for done in last_use[step]:
             del values[done]
     return [values[root] for root in roots]
 
 
-def _evaluate(node: Node, operands: Sequence[Values], bindings: Bindings, *, all64: bool, rounds: bool) -> Values:
+def evaluate_node(
+    node: Node, operands: Sequence[Values], bindings: Bindings, *, all64: bool = False, rounds: bool = True
+) -> Values:
     """One node's value in its carrier type; explicit casts round to their stored type if ``rounds``."""
     held = carrier(node.type, all64=all64)
     if node in bindings:

@@ -145,6 +145,10 @@ def _build(cls: _NodeClass, args: tuple[Any, ...]) -> "Node":
     return node
 
 
+class UnfusableError(Exception):
+    """Something that no kernel can hold; the message is what `explain` says."""
+
+
 @dataclass_transform(frozen_default=True, eq_default=False)
 class Node(metaclass=_NodeClass):
     """A value of the graph: an operator, its operands and its static attributes.
@@ -158,6 +162,9 @@ class Node(metaclass=_NodeClass):
     name: ClassVar[str] = "node"
     fields: ClassVar[tuple[str, ...]] = ()
     operand_fields: ClassVar[frozenset[str]] = frozenset()
+    # What the operator does to the shape of its operands, for those who look for what to fuse:
+    # "leaf", "pointwise", "rearrangement", "reduction", "contraction", or "opaque".
+    role: ClassVar[str] = "opaque"
     # The interpreter computes this operator's floats in float64 and rounds once.
     wide: ClassVar[bool] = False
     # The result is rounded to its stored type at once (an explicit cast), not only at the end.
@@ -192,6 +199,13 @@ class Node(metaclass=_NodeClass):
     def hoist(self, uses: "Mapping[Node, int]") -> "Node | None":
         """The same with factors that do not vary over what is summed moved behind the sum, or None."""
         return None
+
+    def lower(self, kernel: Any, at: Sequence[Any]) -> Any:
+        """The element at the indices ``at``, from elements of the operands (see `engine.kernel`).
+
+        Raises UnfusableError where a kernel cannot compute it.
+        """
+        raise UnfusableError(f"{self.name} has no element that a kernel computes")
 
     def trouble(self, value: Values, operands: Sequence[Values], check_finite: bool) -> bool:
         """Whether the plain value cannot be trusted and the careful path must decide."""

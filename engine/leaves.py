@@ -4,14 +4,15 @@ import itertools
 import os
 import uuid
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from .careful import Careful
-from .errors import ArgumentError, ShapeError
+from .errors import ArgumentError, ShapeError, TraceError
 from .ir import Node, Values
 from .sources import describe, read
+from .tracing import traced_function
 from .types import DType, Shape, TensorType
 
 Scalar = bool | int | float
@@ -19,6 +20,8 @@ Scalar = bool | int | float
 
 class Leaf(Node):
     """A node without operands: what it holds is right by definition."""
+
+    role: ClassVar[str] = "leaf"
 
     def trouble(self, value: Values, operands: Sequence[Values], check_finite: bool) -> bool:
         """Never: data may hold what it likes."""
@@ -110,6 +113,10 @@ class Placeholder(Leaf):
         Raises:
             ArgumentError: Always.
         """
+        traced = traced_function()
+        if traced is not None:
+            line = self.lines[0] if self.lines else None
+            raise TraceError(f"compute: an argument of {traced} has no value while it is traced; keep it lazy", line)
         called = "a placeholder" if self.label is None else f"placeholder {self.label!r}"
         line = self.lines[0] if self.lines else None
         raise ArgumentError(f"compute: {called} of type {self.type} has no data; pass it through ag.compile", line)

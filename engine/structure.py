@@ -12,6 +12,7 @@ class Structure(NamedTuple):
     kind: Any
     keys: tuple[Any, ...]
     parts: "tuple[Structure, ...]"
+    key_types: tuple[type, ...] = ()
 
     def __str__(self) -> str:
         if self.kind is None:
@@ -52,7 +53,8 @@ def _flatten(nest: Any) -> tuple[list[Any], Structure]:
         below, structure = _flatten(part)
         leaves += below
         structures.append(structure)
-    return leaves, Structure(kind, keys, tuple(structures))
+    # 1 and True are one key to Python, but not to a function.
+    return leaves, Structure(kind, keys, tuple(structures), tuple(map(type, keys)))
 
 
 def unflatten(structure: Structure, leaves: Iterator[Any]) -> Any:

@@ -23,6 +23,9 @@ _BLOCK_ROWS = 256
 # Below this many multiplications a block is not worth a second thread.
 _WORTH_SHARING = 1 << 20
 
+# Terms that BLAS adds at once; the pieces are added to each other.
+_LONGEST_SUM = 128
+
 _threads: ContextVar[int] = ContextVar("attngraph_threads", default=1)
 
 
@@ -101,7 +104,7 @@ def product(left: Values, right: Values) -> Values:
 
     def run(mine: list[tuple[Any, ...]]) -> None:
         for block in mine:
-            np.matmul(left[block], right[block[: len(batch)]], out=result[block])
+            _add_products(left[block], right[block[: len(batch)]], result[block])
 
     threads = min(_threads.get(), len(blocks))
     if threads == 1 or result.size * left.shape[-1] < _WORTH_SHARING:
@@ -109,6 +112,15 @@ def product(left: Values, right: Values) -> Values:
     else:
         list(_pools.pool(threads).map(run, [blocks[worker::threads] for worker in range(threads)]))
     return result
+
+
+def _add_products(left: Values, right: Values, result: Values) -> None:
+    """``left @ right`` into ``result``, long sums in pieces: BLAS may add float32 terms one by one."""
+    depth = left.shape[-1]
+    np.matmul(left[..., :_LONGEST_SUM], right[..., :_LONGEST_SUM, :], out=result)
+    for start in range(_LONGEST_SUM, depth, _LONGEST_SUM):
+        piece = slice(start, start + _LONGEST_SUM)
+        result += np.matmul(left[..., piece], right[..., piece, :])
 
 
 def _blocks(batch: tuple[int, ...], rows: int) -> list[tuple[Any, ...]]:

@@ -13,6 +13,7 @@ from .casting import cast
 from .erf import erf
 from .exponential import FloatUnary, expm1, logaddexp
 from .function import lifted_float, unary
+from .kinds import number
 from .registry import public
 from .selection import where
 from .trigonometry import tanh
@@ -64,10 +65,10 @@ def gelu(x: ArrayLike, /, approximate: str = "none") -> Array:
         ArgumentError: For another ``approximate``.
     """
     array = Array(lifted_float(x, "gelu"))
+    if not isinstance(approximate, str) or approximate not in ("none", "tanh"):
+        raise ArgumentError(f'gelu: approximate is "none" or "tanh", not {approximate!r}')
     if approximate == "none":
         return array * 0.5 * (1 + erf(array * math.sqrt(0.5)))
-    if approximate != "tanh":
-        raise ArgumentError(f'gelu: approximate is "none" or "tanh", not {approximate!r}')
     inner = math.sqrt(2 / math.pi) * (array + 0.044715 * array * array * array)
     return array * 0.5 * (1 + tanh(inner))
 
@@ -83,6 +84,7 @@ def silu(x: ArrayLike, /) -> Array:
 def softplus(x: ArrayLike, /, beta: float = 1.0) -> Array:
     """``log(1 + exp(beta * x)) / beta``, without overflow."""
     array = Array(lifted_float(x, "softplus"))
+    beta = number("softplus", "beta", beta)
     if beta == 1.0:
         return logaddexp(array, 0.0)
     return logaddexp(array * beta, 0.0) / beta

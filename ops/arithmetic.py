@@ -14,10 +14,10 @@ from ..engine.careful import EMPTY, Careful, Court, blame_of_any, clear, none_if
 from ..engine.errors import DTypeError
 from ..engine.ir import Node, Values
 from ..engine.leaves import Constant
-from ..engine.types import as_dtype, is_float, is_integer
+from ..engine.types import FLOAT64, as_dtype, is_float, is_integer
 from .array import Array, ArrayLike, lift
-from .casting import cast, promoted
-from .function import binary, unary
+from .casting import cast, promoted, rounded
+from .function import binary, lifted_float, unary
 from .kinds import Elementwise, Rearrangement, constant_value
 from .registry import public
 
@@ -102,7 +102,9 @@ class Sum2(Arithmetic):
         infinities = np.broadcast_to(left.hidden_infinities(), value.shape)
         if not isinstance(self, Subtract):
             infinities = np.maximum(infinities, right.hidden_infinities())
-        value = np.where(infinities > 0, -np.inf, np.where(zeros == EMPTY, 0, value))
+        value = np.where(zeros == EMPTY, value.dtype.type(0), value)
+        if value.dtype.kind == "f":
+            value = np.where(infinities > 0, -np.inf, value)
         hidden = none_if_empty(np.maximum(zeros, infinities))
         return Careful(value, hidden, clear(blame_of_any(operands, value.shape), hidden))
 
@@ -410,13 +412,25 @@ multiply = binary(Multiply, "mul")
 divide = binary(Divide, "div", "true_divide")
 floor_divide, remainder = binary(FloorDivide), binary(Remainder, "mod")
 negative, positive = unary(Negative, "neg"), unary(Positive)
-abs = unary(Abs, "absolute", "fabs")
+abs = unary(Abs, "absolute")
 sign, square, reciprocal = unary(Sign), unary(Square), unary(Reciprocal)
 maximum, minimum = binary(Maximum), binary(Minimum)
 hypot, copysign, nextafter = binary(Hypot), binary(Copysign), binary(Nextafter)
 
 
-@public("power", "float_power")
+@public()
+def fabs(x: ArrayLike, /) -> Array:
+    """``|x|`` as a float, as NumPy has it; integers as float32."""
+    return Array(Abs(lifted_float(x, "fabs")))
+
+
+@public()
+def float_power(x1: ArrayLike, x2: ArrayLike, /) -> Array:
+    """``x1 ** x2`` in float64, as NumPy and torch have it."""
+    return Array(Pow(*(cast(lift(each, "float_power"), FLOAT64) for each in (x1, x2))))
+
+
+@public("power")
 def pow(x1: ArrayLike, x2: ArrayLike, /) -> Array:
     """``x1 ** x2``; see `Pow`.
 
@@ -442,11 +456,11 @@ def clip(x: ArrayLike, min: ArrayLike | None = None, max: ArrayLike | None = Non
     return result if max is None else minimum(result, max)
 
 
-@public("type_as")
+@public()
 def astype(x: ArrayLike, dtype: Any, /, *, copy: bool = True) -> Array:
     """``x`` in another data type; floats become integers by truncation, saturating, NaN as 0.
 
     Raises:
         DTypeError: If ``dtype`` is not supported.
     """
-    return Array(cast(lift(x, "astype"), as_dtype(dtype)))
+    return Array(rounded(cast(lift(x, "astype"), as_dtype(dtype))))

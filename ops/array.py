@@ -9,14 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.errors import ArgumentError, DTypeError, ShapeError, TraceError
+from ..engine.drawing import Drawing, draw
+from ..engine.errors import ArgumentError, AttnGraphError, DTypeError, ShapeError, TraceError
 from ..engine.evaluate import evaluate_now
 from ..engine.ir import Node, flatten, unflatten, walk
 from ..engine.leaves import Constant, Data
 from ..engine.printing import listing
 from ..engine.sources import describe, is_lazy_source, library
-from ..engine.tracing import traced_function
-from ..engine.types import BOOL, DEFAULT_FLOAT, INT64, UINT64, DType, Shape, as_dtype
+from ..engine.tracing import scalars_are_traced, traced_function
+from ..engine.types import BOOL, DEFAULT_FLOAT, FLOAT64, INT64, UINT64, DType, Shape, as_dtype, is_integer
 from .methods import Methods
 from .registry import FUNCTIONS, public
 
@@ -35,6 +36,8 @@ class Array(Methods):
     node: Node
 
     def __init__(self, node: Node) -> None:
+        if not isinstance(node, Node):
+            raise DTypeError(f"Array: made of nodes, not of {type(node).__name__}; use ag.asarray")
         self.node = node
 
     @property
@@ -80,6 +83,10 @@ class Array(Methods):
             LimitError: If the planned memory exceeds ``ag.config.memory_limit``.
         """
         return evaluate_now([self.node])[0]
+
+    def visualize(self) -> Drawing:
+        """The graph as a picture (SVG): shown by a notebook, written by ``.save("graph.svg")``."""
+        return draw([self.node])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         traced = traced_function()
@@ -134,6 +141,8 @@ class Array(Methods):
         raise self._refuse("__index__")
 
     def __len__(self) -> int:
+        if scalars_are_traced():  # or torch takes a lazy index for a sequence of indices
+            raise TraceError(f"len: an argument of {traced_function()} stands for a scalar")
         if not self.shape:
             raise ShapeError("len: a 0-d array has no length")
         return self.shape[0]
@@ -189,7 +198,7 @@ def lift(given: ArrayLike, operation: str = "asarray") -> Node:
     if isinstance(given, np.generic):
         return _numpy_scalar(given, operation)
     if is_lazy_source(given) and hasattr(given, "dtype"):
-        return _bind_foreign(given)
+        return _bind_foreign(given, operation)
     if isinstance(given, list | tuple):
         return _bind_sequence(given, operation)
     return _bind_protocol(given, operation)
@@ -229,36 +238,64 @@ def _bind_numpy(given: np.ndarray[Any, Any], operation: str, frozen: bool = Fals
     return Data(given, given.shape, _supported(given.dtype, operation), frozen)
 
 
-def _bind_foreign(given: Any, frozen: bool = False) -> Node:
+def _bind_foreign(given: Any, operation: str) -> Node:
     inner = getattr(getattr(given, "variable", None), "_data", None)
     if library(given) == "xarray" and isinstance(inner, Array):
         return inner.node
-    shape, dtype = describe(given)
-    return Data(given, shape, dtype, frozen)
+    try:
+        shape, dtype = describe(given)
+    except (TypeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        if not isinstance(error, AttnGraphError):
+            reason = f"a {_kind(given)} whose shape is not known: {reason}"
+        raise DTypeError(f"{operation}: {reason.removeprefix('asarray: ')}") from None
+    return Data(given, shape, dtype, False)
 
 
-def _bind_sequence(given: Sequence[Any], operation: str) -> Node:
+def _kind(given: Any) -> str:
+    return f"{type(given).__module__}.{type(given).__qualname__}"
+
+
+def _bind_sequence(given: Sequence[Any], operation: str, default: DType = DEFAULT_FLOAT) -> Node:
     if _holds(given, Array):
         stacked: Array = FUNCTIONS["stack"]([Array(lift(each, operation)) for each in given])
         return stacked.node
+    if _holds(given, np.ma.MaskedArray):
+        raise DTypeError(f"{operation}: a list of masked arrays would lose their masks; fill them first")
     try:
         array = np.array(given)
     except ValueError as error:
         raise ShapeError(f"{operation}: the nested list is ragged: {error}") from None
-    if array.dtype == np.float64 and not _holds(given, np.ndarray | np.generic):
-        array = array.astype(DEFAULT_FLOAT)
+    except (TypeError, RuntimeError, OverflowError) as error:
+        raise DTypeError(f"{operation}: cannot make an array of the list: {error}") from None
+    if array.dtype == np.float64 and _all_numbers(given, int | float):
+        if array.size and _all_numbers(given, int):
+            raise DTypeError(f"{operation}: no integer type holds all of the list")
+        array = array.astype(default)
     array.flags.writeable = False
     return _bind_numpy(array, operation, frozen=True)
 
 
 def _holds(given: Any, kind: Any) -> bool:
-    if isinstance(given, list | tuple):
+    if not isinstance(given, list | tuple):
+        return isinstance(given, kind)
+    try:
         return any(_holds(each, kind) for each in given)
-    return isinstance(given, kind)
+    except RecursionError:
+        raise ShapeError("asarray: the list is nested too deeply, or holds itself") from None
+
+
+def _all_numbers(given: Any, kind: Any) -> bool:
+    """Whether the list holds Python's own numbers alone."""
+    if isinstance(given, list | tuple):
+        return all(_all_numbers(each, kind) for each in given)
+    return isinstance(given, kind) and not isinstance(given, np.generic)
 
 
 def _bind_protocol(given: Any, operation: str) -> Data:
     """Whatever speaks DLPack, the buffer protocol or NumPy's own."""
+    if given is None:
+        raise DTypeError(f"{operation}: cannot make an array of None")
     try:
         if hasattr(given, "__dlpack__"):
             array = np.from_dlpack(given)
@@ -267,8 +304,7 @@ def _bind_protocol(given: Any, operation: str) -> Data:
         else:
             array = np.asarray(memoryview(given))
     except (TypeError, BufferError, RuntimeError, ValueError) as error:
-        kind = f"{type(given).__module__}.{type(given).__qualname__}"
-        raise DTypeError(f"{operation}: cannot make an array of {kind}: {error}") from None
+        raise DTypeError(f"{operation}: cannot make an array of {_kind(given)}: {error}") from None
     return _bind_numpy(array, operation)
 
 
@@ -284,13 +320,39 @@ def asarray(x: ArrayLike, dtype: Any = None, *, copy: bool | None = None) -> Arr
         copy: True takes a snapshot now; None and False never copy.
 
     Raises:
-        DTypeError: For object, complex and other unsupported types, masked arrays and matrices.
+        DTypeError: For object, complex and other unsupported types, masked arrays and matrices,
+            and for Python integers that do not fit ``dtype``.
         ShapeError: For ragged lists.
     """
+    wanted = None if dtype is None else as_dtype(dtype)
+    listed = isinstance(x, list | tuple)
+    # The digits that float32 would lose are there still where another type is asked for.
+    node = _bind_sequence(x, "asarray", DEFAULT_FLOAT if wanted is None else FLOAT64) if listed else lift(x)
+    if wanted is not None and (listed or isinstance(node, Constant)):
+        _check_fits(node, wanted)
+    if copy is not None and not isinstance(copy, bool):
+        raise ArgumentError(f"asarray: copy is True, False or None, not {copy!r}")
     if copy:
-        x = np.array(x.compute() if isinstance(x, Array) else x)
-    array = Array(lift(x))
-    return array if dtype is None else array.astype(dtype)
+        node = _snapshot(node)
+    return Array(node) if wanted is None else Array(node).astype(wanted)
+
+
+def _check_fits(node: Node, dtype: DType) -> None:
+    values = np.asarray(node.reference() if isinstance(node, Constant | Data) else 0)
+    if not is_integer(dtype) or values.dtype.kind not in "iu" or not values.size:
+        return
+    limits, least, largest = np.iinfo(dtype), int(values.min()), int(values.max())
+    if least < limits.min or largest > limits.max:
+        raise DTypeError(f"asarray: {least if least < limits.min else largest} does not fit {dtype}")
+
+
+def _snapshot(node: Node) -> Node:
+    """The present value, as data that nobody else can change."""
+    if isinstance(node, Constant):
+        return node
+    value = np.array(node.reference() if isinstance(node, Data) else evaluate_now([node])[0], node.dtype, order="C")
+    value.flags.writeable = False
+    return Data(value, value.shape, node.dtype, True)
 
 
 @public()

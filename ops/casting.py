@@ -111,6 +111,20 @@ def promoted(operation: str, *nodes: Node, comparing: bool = False) -> list[Node
     return [cast(node, dtype, weak) for node in nodes]
 
 
+def rounded(node: Node) -> Node:
+    """A constant without the digits that its data type does not hold; any other node as it is."""
+    if not isinstance(node, Constant) or node.weak or not is_float(node.dtype):
+        return node
+    with np.errstate(all="ignore"):
+        return Constant(float(np.asarray(node.value).astype(node.dtype)), node.dtype, node.weak)
+
+
+def comparable(node: Node) -> Node:
+    """A constant as what it is compared with stores it, unless that is too small a type for it."""
+    near = rounded(node)
+    return node if isinstance(near, Constant) and np.isinf(near.value) else near
+
+
 def _misfits(node: Node, dtype: DType) -> bool:
     if not isinstance(node, Constant) or category(node.dtype) != 1:
         return False

@@ -1,15 +1,18 @@
 """Arrays out of nothing: ranges, constants, placeholders."""
 
-from typing import Any
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ..engine.errors import ArgumentError, DTypeError, ShapeError
 from ..engine.ir import Values
-from ..engine.leaves import Leaf, Placeholder
-from ..engine.types import DEFAULT_FLOAT, INT64, DType, Shape, TensorType, as_dtype, is_float
+from ..engine.leaves import Constant, Leaf, Placeholder
+from ..engine.types import DEFAULT_FLOAT, INT64, DType, Shape, TensorType, as_dtype, is_float, is_integer
 from .array import Array, ArrayLike, lift
 from .casting import cast
+from .kinds import countable
 from .registry import public
 from .shape import BroadcastTo
 
@@ -22,6 +25,9 @@ newaxis = None
 class Arange(Leaf):
     """``start, start + step, …``: a range that is computed, never stored."""
 
+    # Computed from its index, not stored.
+    role: ClassVar[str] = "pointwise"
+
     start: int | float
     step: int | float
     length: int
@@ -30,6 +36,14 @@ class Arange(Leaf):
     def infer(self) -> TensorType:
         """One axis."""
         return TensorType((self.length,), self.element_type)
+
+    def lower(self, kernel: Any, at: Sequence[Any]) -> Any:
+        """``start + step * index``."""
+        (index,) = at
+        if is_float(self.element_type):
+            index = kernel.apply("astype", self.element_type, index)
+        scaled = kernel.multiply(index, kernel.constant(self.step, self.element_type))
+        return kernel.add(scaled, kernel.constant(self.start, self.element_type))
 
     def reference(self) -> Values:
         """Start plus whole multiples of the step."""
@@ -52,7 +66,7 @@ def as_shape(operation: str, shape: Any) -> Shape:
             raise ShapeError(f"{operation}: a shape is made of integers, not {length!r}") from None
         if lengths[-1] < 0:
             raise ShapeError(f"{operation}: shape {given} has a negative length")
-    return tuple(lengths)
+    return countable(operation, lengths)
 
 
 @public()
@@ -69,29 +83,34 @@ def arange(start: float, /, stop: float | None = None, step: float = 1, *, dtype
     bounds: list[int | float] = [_number(value) for value in (start, stop, step)]
     if bounds[2] == 0:
         raise ArgumentError(f"arange: from {start} to {stop} in steps of 0")
-    length = max(0, int(np.ceil((bounds[1] - bounds[0]) / bounds[2])))
     if all(isinstance(value, int) for value in bounds):
-        length = max(0, -((bounds[0] - bounds[1]) // bounds[2]))  # type: ignore[assignment]
+        length = max(0, -((bounds[0] - bounds[1]) // bounds[2]))
         default = INT64
     else:
+        count = (bounds[1] - bounds[0]) / bounds[2]
+        length = max(0, math.ceil(count)) if math.isfinite(count) else 2**63
         default = DEFAULT_FLOAT
+    if length >= 2**63 or any(isinstance(value, int) and not -(2**63) <= value < 2**63 for value in bounds):
+        raise ArgumentError(f"arange: from {start} to {stop} in steps of {step} does not fit 64-bit integers")
     return Array(Arange(bounds[0], bounds[2], length, default if dtype is None else as_dtype(dtype)))
 
 
 def _number(value: Any) -> int | float:
     if isinstance(value, Array):
         raise ArgumentError(f"arange: bounds are numbers now, not a lazy {value.node.type}")
+    if isinstance(value, np.ma.MaskedArray):
+        raise ArgumentError("arange: bounds are numbers, not a masked value")
     try:
         return int(value.__index__())
     except (AttributeError, TypeError):
         pass
     try:
-        number = float(value)
+        found = float(value)
     except (TypeError, ValueError):
         raise ArgumentError(f"arange: bounds are numbers, not {value!r}") from None
-    if not np.isfinite(number):
-        raise ArgumentError(f"arange: bounds are finite, not {number}")
-    return number
+    if not math.isfinite(found):
+        raise ArgumentError(f"arange: bounds are finite, not {found}")
+    return found
 
 
 @public()
@@ -104,7 +123,12 @@ def full(shape: Any, fill_value: ArrayLike, *, dtype: Any = None) -> Array:
     node = lift(fill_value, "full")
     if node.shape:
         raise ShapeError(f"full: the value is a scalar, not {node.type}")
-    node = cast(node, node.dtype if dtype is None else as_dtype(dtype))
+    target = node.dtype if dtype is None else as_dtype(dtype)
+    if isinstance(node, Constant) and is_integer(node.dtype) and is_integer(target):
+        limits = np.iinfo(target)
+        if not limits.min <= node.value <= limits.max:
+            raise DTypeError(f"full: {node.value} does not fit {target}")
+    node = cast(node, target)
     lengths = as_shape("full", shape)
     return Array(node if lengths == () else BroadcastTo(node, lengths))
 
@@ -128,13 +152,13 @@ def full_like(x: ArrayLike, /, fill_value: ArrayLike, *, dtype: Any = None) -> A
     return full(node.shape, fill_value, dtype=node.dtype if dtype is None else dtype)
 
 
-@public("new_zeros")
+@public()
 def zeros_like(x: ArrayLike, /, *, dtype: Any = None) -> Array:
     """0 in the shape and type of ``x``."""
     return full_like(x, 0, dtype=dtype)
 
 
-@public("new_ones")
+@public()
 def ones_like(x: ArrayLike, /, *, dtype: Any = None) -> Array:
     """1 in the shape and type of ``x``."""
     return full_like(x, 1, dtype=dtype)

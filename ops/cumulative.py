@@ -1,9 +1,11 @@
 """Running sums. Array API standard 2024.12."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from ..engine.careful import Careful, Court
 from ..engine.errors import ShapeError
 from ..engine.ir import Values
 from ..engine.types import as_dtype
@@ -11,7 +13,7 @@ from .array import Array, ArrayLike, lift
 from .casting import cast
 from .creation import zeros
 from .joining import concat
-from .kinds import AlongAxis, normalize_axis
+from .kinds import AlongAxis, flag, normalize_axis
 from .reduction import Accumulation
 from .registry import public
 
@@ -26,6 +28,14 @@ class CumulativeSum(AlongAxis):
         """NumPy's, in the widest type of the kind."""
         wide = None if x.dtype.kind == "f" else self.dtype
         return np.asarray(np.cumsum(x, axis=self.axis, dtype=wide))
+
+    def careful(self, operands: Sequence[Careful], value: Values, court: Court) -> Careful:
+        """Hidden positions add nothing; a sum blames those up to its own place."""
+        (operand,) = operands
+        if operand.hidden is not None:
+            value = self.reference(operand.contribution()).astype(value.dtype)
+        blame = None if operand.blame is None else np.maximum.accumulate(operand.full_blame(), axis=self.axis)
+        return Careful(value, None, blame)
 
 
 @public("cumsum")
@@ -46,7 +56,7 @@ def cumulative_sum(x: ArrayLike, axis: Any = None, *, dtype: Any = None, include
     result = Array(CumulativeSum(node, number))
     if dtype is not None:
         result = result.astype(dtype)
-    if not include_initial:
+    if not flag("cumulative_sum", "include_initial", include_initial):
         return result
     first = tuple(1 if each == number else length for each, length in enumerate(node.shape))
     return concat([zeros(first, dtype=result.dtype), result], axis=number)

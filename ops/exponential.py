@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..engine.careful import HIDDEN, Careful, Court, blame_of_any, clear, none_if_empty
+from ..engine.careful import Careful, Court, blame_of_any, clear, hidden_by_infinity
 from ..engine.ir import Node, Values
 from ..engine.leaves import Constant
 from .arithmetic import Add, Arithmetic, is_constant
@@ -29,7 +29,7 @@ class Exp(FloatUnary):
 
     def careful(self, operands: Sequence[Careful], value: Values, court: Court) -> Careful:
         """Hidden where the exponent is -inf."""
-        hidden = none_if_empty(HIDDEN * np.isneginf(operands[0].value))
+        hidden = hidden_by_infinity(operands[0])
         return Careful(value, hidden, clear(blame_of_any(operands, value.shape), hidden))
 
 

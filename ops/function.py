@@ -7,7 +7,7 @@ from ..engine.ir import Node
 from ..engine.leaves import Constant
 from ..engine.types import DEFAULT_FLOAT, FLOATS, category
 from .array import Array, ArrayLike, lift
-from .casting import cast, promoted
+from .casting import cast, comparable, promoted
 from .kinds import Comparison, Elementwise
 from .registry import public
 
@@ -37,6 +37,8 @@ def binary(cls: type[Elementwise], *aliases: str) -> Callable[[ArrayLike, ArrayL
 
     def function(x1: ArrayLike, x2: ArrayLike, /) -> Array:
         pair = _with_scalar(x1, x2) or promoted(cls.name, lift(x1, cls.name), lift(x2, cls.name), comparing=comparing)
+        if comparing:  # a float32 0.1 equals 0.1, in whatever precision the two are compared
+            pair = comparable(pair[0]), comparable(pair[1])
         return Array(make(as_taken(pair[0], cls.takes), as_taken(pair[1], cls.takes)))
 
     _publish(function, cls, aliases)

@@ -1,6 +1,7 @@
 """The guard that attention puts on its inputs: NaN or infinity where it counts is an error."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +27,10 @@ class Guard(Rearrangement):
         """The operand's."""
         return TensorType(self.operand.shape, self.operand.dtype)
 
+    def lower(self, kernel: Any, at: Sequence[Any]) -> Any:
+        """The operand's."""
+        return kernel.element(self.operand, at)
+
     def reference(self, x: Values) -> Values:
         """The operand."""
         return x
@@ -43,7 +48,7 @@ class Guard(Rearrangement):
         place = [int(axis[0]) for axis in np.nonzero(wrong)]
         message = (
             f"{self.function}: {self.argument} {self.operand.type} holds {float(value[tuple(place)])} at {place}; "
-            "pass check_finite=False to let it through"
+            "check_finite=False (ag.config, ag.compile) lets it through"
         )
         number = court.accuse(self, NonFiniteError, message)
         blame = np.where(wrong, np.int32(number), operand.full_blame())

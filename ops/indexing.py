@@ -11,6 +11,7 @@ import numpy as np
 from ..engine.careful import Careful, Court, blame_of_any, none_if_empty
 from ..engine.errors import DTypeError, IndexOutOfRangeError, ShapeError, TraceError
 from ..engine.ir import Node, Values
+from ..engine.leaves import Data
 from ..engine.types import TensorType, broadcast, is_integer
 from .array import Array, ArrayLike, lift
 from .creation import arange
@@ -38,14 +39,20 @@ class Gather(Rearrangement):
         rest = tuple(length for axis, length in enumerate(self.operand.shape) if axis not in self.axes)
         return TensorType(shape + rest, self.operand.dtype)
 
+    def lower(self, kernel: Any, at: Sequence[Any]) -> Any:
+        """A load at computed indices; negative ones wrap."""
+        ahead = len(at) - (len(self.operand.shape) - len(self.axes))
+        picked = {axis: kernel.spread(index, at[:ahead]) for axis, index in zip(self.axes, self.indices, strict=True)}
+        rest = iter(at[ahead:])
+        inside = [picked[axis] if axis in picked else next(rest) for axis in range(len(self.operand.shape))]
+        return kernel.gathered(self.operand, inside)
+
     def reference(self, x: Values, *indices: Values) -> Values:
         """NumPy's take, indices clamped: whether one is an error is decided by `careful`."""
         return _pick(x, [self._clamp(index, axis) for index, axis in zip(indices, self.axes, strict=True)], self.axes)
 
     def _clamp(self, index: Values, axis: int) -> Values:
-        length = self.operand.shape[axis]
-        wrapped = np.where(index < 0, index + _signed(length, index), index)
-        return np.clip(wrapped, 0, max(length - 1, 0)).astype(np.int64)
+        return np.clip(wrapped(index, self.operand.shape[axis]), 0, max(self.operand.shape[axis] - 1, 0))
 
     def _outside(self, index: Values, axis: int) -> Values:
         length = self.operand.shape[axis]
@@ -84,8 +91,11 @@ class Gather(Rearrangement):
         return court.accuse(self, IndexOutOfRangeError, message)
 
 
-def _signed(length: int, index: Values) -> Any:
-    return index.dtype.type(min(length, np.iinfo(index.dtype).max)) if index.dtype.kind == "u" else length
+def wrapped(index: Values, length: int) -> Values:
+    """Indices as int64, negative ones counted from the end. In their own type the sum could overflow."""
+    largest = np.iinfo(np.int64).max
+    signed = (np.minimum(index, largest) if index.dtype == np.uint64 else index).astype(np.int64)
+    return np.where(signed < 0, signed + length, signed)
 
 
 def _pick(x: Values, indices: Sequence[Values], axes: tuple[int, ...]) -> Values:
@@ -111,7 +121,7 @@ def getitem(x: ArrayLike, key: Any, /) -> Array:
     starts, steps, lengths = [], [], []
     shape: list[int] = []
     arrays: list[tuple[int, Node]] = []
-    ends_of_groups: list[int] = []
+    advanced: list[int] = []
     axis = 0
     for place, item in enumerate(items):
         if item is None:
@@ -122,9 +132,10 @@ def getitem(x: ArrayLike, key: Any, /) -> Array:
         starts.append(start)
         steps.append(step)
         lengths.append(count)
+        if isinstance(item, Node | int):
+            advanced.append(place)  # beside an array an integer counts as one
         if isinstance(item, Node):
             arrays.append((len(shape), item))
-            ends_of_groups.append(place)
             shape.append(count)
         elif isinstance(item, slice):
             shape.append(count)
@@ -135,7 +146,7 @@ def getitem(x: ArrayLike, key: Any, /) -> Array:
     reshaped = sliced if sliced.shape == tuple(shape) and not sliced.type.weak else Reshape(sliced, tuple(shape))
     if not arrays:
         return Array(reshaped)
-    together = ends_of_groups == list(range(ends_of_groups[0], ends_of_groups[0] + len(ends_of_groups)))
+    together = advanced == list(range(advanced[0], advanced[0] + len(advanced)))
     return Array(_gather(reshaped, arrays, together))
 
 
@@ -165,9 +176,11 @@ def _as_item(item: Any) -> Any:
         raise DTypeError("getitem: a boolean scalar is no index; use where")
     if isinstance(item, int | np.integer):
         return int(item)
-    if isinstance(item, np.ndarray | list) and np.asarray(item).dtype == np.bool_:
-        return np.asarray(item)
     node = lift(item, "getitem")
+    if isinstance(node, Data) and isinstance(item, np.ndarray | list) and node.dtype == np.bool_:
+        if not node.shape:
+            raise DTypeError("getitem: a boolean scalar is no index; use where")
+        return np.asarray(item)
     if isinstance(item, list) and node.type.size == 0:
         node = lift(np.zeros(node.shape, np.int64), "getitem")
     if node.dtype == np.bool_:
@@ -191,11 +204,10 @@ def _whole(part: Any) -> int | None:
 def _expand_ellipsis(items: list[Any], node: Node) -> list[Any]:
     """Every axis with an item of its own; known boolean masks as their integer arrays."""
     widened: list[Any] = []
+    covered: list[tuple[int, Values]] = []
     for item in items:
         if isinstance(item, np.ndarray):
-            axis = sum(1 for each in widened if each is not None and each is not Ellipsis)
-            if Ellipsis not in [each for each in widened if each is Ellipsis]:
-                _check_mask(item, node, axis)
+            covered.append((len(widened), item))
             widened.extend(lift(places, "getitem") for places in np.nonzero(item))
         else:
             widened.append(item)
@@ -207,14 +219,17 @@ def _expand_ellipsis(items: list[Any], node: Node) -> list[Any]:
         raise ShapeError(f"getitem: {problem} for {node.type} with {len(node.shape)} axes")
     if not dots:
         widened.append(Ellipsis)
-    place = next(number for number, item in enumerate(widened) if item is Ellipsis)
-    return widened[:place] + [slice(None)] * missing + widened[place + 1 :]
+    dotted = next(number for number, item in enumerate(widened) if item is Ellipsis)
+    for place, mask in covered:
+        before = sum(1 for item in widened[:place] if item is not None and item is not Ellipsis)
+        _check_mask(mask, node, before + (missing if place > dotted else 0))
+    return widened[:dotted] + [slice(None)] * missing + widened[dotted + 1 :]
 
 
 def _check_mask(mask: Values, node: Node, axis: int) -> None:
-    covered = node.shape[axis : axis + mask.ndim]
-    if mask.shape != covered:
-        raise ShapeError(f"getitem: a mask of shape {mask.shape} on axes of shape {covered} of {node.type}")
+    axes = node.shape[axis : axis + mask.ndim]
+    if mask.shape != axes:
+        raise ShapeError(f"getitem: a mask of shape {mask.shape} on axes of shape {axes} of {node.type}")
 
 
 def _range_of(item: Any, length: int, axis: int, node: Node) -> tuple[int, int, int]:

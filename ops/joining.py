@@ -11,7 +11,7 @@ from ..engine.ir import Node, Values
 from ..engine.types import Shape, TensorType
 from .array import Array, ArrayLike, lift
 from .casting import promoted
-from .kinds import Rearrangement, normalize_axis
+from .kinds import Rearrangement, countable, is_sequence, normalize_axis, whole
 from .registry import public
 from .shape import Reshape, broadcast_to, moveaxis
 
@@ -95,10 +95,11 @@ def split(x: ArrayLike, sections: Any, /, *, axis: int = 0) -> list[Array]:
     array = Array(lift(x, "split"))
     place = normalize_axis("split", axis, array.ndim)
     length = array.shape[place]
-    if isinstance(sections, tuple | list | np.ndarray):
-        edges = [0, *(slice(None, int(edge)).indices(length)[1] for edge in sections), length]
+    if is_sequence(sections):
+        places = [whole("split", "a place", edge) for edge in sections]
+        edges = [0, *(slice(None, edge).indices(length)[1] for edge in places), length]
     else:
-        count = int(sections)
+        count = whole("split", "the number of parts", sections)
         if count <= 0 or length % count:
             raise ShapeError(f"split: axis {place} of {array.node.type} does not divide into {count} equal parts")
         edges = [length // count * part for part in range(count + 1)]
@@ -129,7 +130,7 @@ def roll(x: ArrayLike, /, shift: Any, *, axis: Any = None) -> Array:
         raise ShapeError(f"roll: {len(shifts)} shifts for {len(axes)} axes")
     for amount, each in zip(shifts, axes, strict=True):
         place = normalize_axis("roll", each, array.ndim)
-        turn = int(amount) % max(array.shape[place], 1)
+        turn = whole("roll", "a shift", amount) % max(array.shape[place], 1)
         before = (slice(None),) * place
         if turn:
             array = concat([array[(*before, slice(-turn, None))], array[(*before, slice(None, -turn))]], axis=place)
@@ -150,12 +151,13 @@ def repeat(x: ArrayLike, repeats: Any, /, *, axis: int | None = None) -> Array:
     place = normalize_axis("repeat", axis, array.ndim)
     if isinstance(repeats, Array):
         raise DTypeError("repeat: counts are numbers now, for the result's shape depends on them")
+    lift(repeats, "repeat")  # refuses what is no array
     counts = np.asarray(repeats)
     if counts.dtype.kind not in "iu" or (counts < 0).any():
         raise DTypeError(f"repeat: counts are integers not below 0, not {repeats!r}")
     if counts.ndim > 1 or (counts.ndim == 1 and counts.size not in (1, array.shape[place])):
         raise ShapeError(f"repeat: {counts.size} counts for {array.shape[place]} elements of axis {place}")
-    chosen = np.repeat(np.arange(array.shape[place]), counts)
+    chosen = np.repeat(np.arange(array.shape[place]), counts.astype(np.int64))
     return array[(*(slice(None),) * place, chosen)]
 
 
@@ -163,13 +165,15 @@ def repeat(x: ArrayLike, repeats: Any, /, *, axis: int | None = None) -> Array:
 def tile(x: ArrayLike, repetitions: Any, /) -> Array:
     """The whole array again and again along each axis."""
     array = Array(lift(x, "tile"))
-    counts = tuple(repetitions) if isinstance(repetitions, tuple | list) else (repetitions,)
-    if any(int(count) < 0 for count in counts):
+    given = repetitions if is_sequence(repetitions) else (repetitions,)
+    counts = tuple(whole("tile", "a count", each) for each in given)
+    if any(count < 0 for count in counts):
         raise ShapeError(f"tile: repetitions {counts} are below 0")
     ndim = max(array.ndim, len(counts))
     shape = (1,) * (ndim - array.ndim) + array.shape
-    counts = (1,) * (ndim - len(counts)) + tuple(int(count) for count in counts)
+    counts = (1,) * (ndim - len(counts)) + counts
     inner = tuple(each for length in shape for each in (1, length))
     outer = tuple(each for pair in zip(counts, shape, strict=True) for each in pair)
+    countable("tile", outer)
     spread = broadcast_to(array.reshape(inner), outer)
     return spread.reshape(tuple(count * length for count, length in zip(counts, shape, strict=True)))

@@ -1,13 +1,14 @@
 """The kinds of operators: what all element-wise ones, rearrangements and reductions share."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
 from ..engine.careful import EMPTY, Careful, Court, adds_nothing, blame_of_any, clear, none_if_empty
-from ..engine.errors import DTypeError, ShapeError
-from ..engine.ir import Node, Values
+from ..engine.errors import ArgumentError, DTypeError, LimitError, ShapeError, TraceError
+from ..engine.ir import Node, UnfusableError, Values
 from ..engine.leaves import Constant
 from ..engine.types import (
     BOOL,
@@ -28,6 +29,8 @@ class Elementwise(Node):
 
     Operands have one common data type when the node is made (the public functions promote).
     """
+
+    role: ClassVar[str] = "pointwise"
 
     # Which kinds of operands the operator takes: 0 boolean, 1 integer, 2 float.
     takes: ClassVar[tuple[int, ...]] = (0, 1, 2)
@@ -59,6 +62,10 @@ class Elementwise(Node):
         """The result's data type, from the operands' common one."""
         return dtype
 
+    def lower(self, kernel: Any, at: Sequence[Any]) -> Any:
+        """The function of the operands' elements, by this operator's name."""
+        return kernel.apply(self.name, self.dtype, *(kernel.spread(operand, at) for operand in self.operands))
+
     def trouble(self, value: Values, operands: Sequence[Values], check_finite: bool) -> bool:
         """NaN, +inf, or a -inf that no operand brought."""
         if value.dtype.kind != "f" or np.isfinite(value).all():
@@ -70,12 +77,18 @@ class Elementwise(Node):
         return not bool((np.isneginf(value) & brought | np.isfinite(value)).all())
 
     def careful(self, operands: Sequence[Careful], value: Values, court: Court) -> Careful:
-        """A single operand's hidden position stays hidden while it adds nothing."""
+        """Hidden positions stay hidden while they add nothing: ``maximum(-inf, 0)``, ``0 ** 2``."""
         hidden = None
-        if len(operands) == 1 and operands[0].hidden is not None:
+        varying = [
+            operand for operand, node in zip(operands, self.operands, strict=True) if constant_value(node) is None
+        ]
+        if varying and all(operand.hidden is not None for operand in varying):
             # What a mask's 0 became by meeting NaN is still that 0.
-            of_zero = np.asarray(self.reference(operands[0].contribution()))
-            hidden = none_if_empty(operands[0].full_hidden() * adds_nothing(of_zero))
+            of_zero = np.asarray(self.reference(*(operand.contribution() for operand in operands)))
+            levels = np.full(value.shape, EMPTY)
+            for operand in varying:
+                np.minimum(levels, operand.full_hidden(), out=levels)
+            hidden = none_if_empty(levels * adds_nothing(of_zero))
         return Careful(value, hidden, clear(blame_of_any(operands, value.shape), hidden))
 
 
@@ -101,6 +114,8 @@ class Comparison(Elementwise):
 class Rearrangement(Node):
     """Moves, repeats or selects elements without computing on them."""
 
+    role: ClassVar[str] = "rearrangement"
+
     def trouble(self, value: Values, operands: Sequence[Values], check_finite: bool) -> bool:
         """Never: nothing is computed."""
         return False
@@ -118,6 +133,8 @@ class Rearrangement(Node):
 class Reduction(Node):
     """Many elements along some axes into one. ``axes`` are sorted and not negative."""
 
+    role: ClassVar[str] = "reduction"
+
     operand: Node
     axes: tuple[int, ...]
     keepdims: bool
@@ -130,6 +147,28 @@ class Reduction(Node):
     def result_dtype(self, dtype: DType) -> DType:
         """The result's data type."""
         return dtype
+
+    # What a kernel calls the reduction; None if it has none.
+    kernel_kind: ClassVar[str | None] = None
+
+    def lower(self, kernel: Any, at: Sequence[Any]) -> Any:
+        """A reduction over new axes, the last one inside."""
+        if self.kernel_kind is None or not is_float(self.dtype):
+            raise UnfusableError(f"{self.name} of {self.dtype} has no kernel")
+        kept = iter(at)
+        new = {axis: kernel.new_axis("r", self.operand.shape[axis]) for axis in self.axes}
+        inside = []
+        for axis in range(len(self.operand.shape)):
+            if axis in new:
+                inside.append(kernel.index(new[axis]))
+                if self.keepdims:
+                    next(kept)
+            else:
+                inside.append(next(kept))
+        body = kernel.element(self.operand, inside)
+        for axis in reversed(self.axes):
+            body = kernel.reduce(self.kernel_kind, new[axis], body)
+        return body
 
     def careful(self, operands: Sequence[Careful], value: Values, court: Court) -> Careful:
         """Empty where everything reduced was hidden; to blame for anything that was not."""
@@ -184,6 +223,69 @@ def reduced_shape(shape: Shape, axes: tuple[int, ...], keepdims: bool) -> Shape:
 def float_or_default(dtype: DType) -> DType:
     """``dtype`` if it is a float, else the default float."""
     return dtype if is_float(dtype) else DEFAULT_FLOAT
+
+
+def whole(operation: str, name: str, value: Any) -> int:
+    """An argument that is an integer, now.
+
+    Raises:
+        ArgumentError: If it is none.
+        TraceError: If it is lazy.
+    """
+    try:
+        return int(value.__index__())
+    except TraceError:
+        raise
+    except (AttributeError, TypeError):
+        raise ArgumentError(f"{operation}: {name} is an integer, not {value!r}") from None
+
+
+def is_sequence(value: Any) -> bool:
+    """Whether an argument is several numbers rather than one: a list, a tuple, an array with axes."""
+    return isinstance(value, list | tuple | range) or (isinstance(value, np.ndarray) and value.ndim > 0)
+
+
+def flag(operation: str, name: str, value: Any) -> bool:
+    """An argument that is True or False, now.
+
+    Raises:
+        ArgumentError: If it is something else, a lazy boolean among them.
+    """
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    raise ArgumentError(f"{operation}: {name} is True or False, not {_shown(value)}")
+
+
+def number(operation: str, name: str, value: Any) -> float:
+    """An argument that is a plain number, now.
+
+    Raises:
+        ArgumentError: If it is none, or lazy.
+    """
+    if isinstance(value, int | float | np.number) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except (OverflowError, TypeError):
+            pass
+    raise ArgumentError(f"{operation}: {name} is a number, not {_shown(value)}")
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def countable(operation: str, shape: Sequence[int]) -> Shape:
+    """A shape whose bytes can be counted in 64 bits.
+
+    Raises:
+        LimitError: If no memory could hold such an array.
+    """
+    lengths = tuple(shape)
+    # An empty array of absurd lengths has absurd strides all the same.
+    if math.prod(max(length, 1) for length in lengths) >= 2**60:
+        raise LimitError(f"{operation}: shape {lengths} is larger than any memory")
+    return lengths
 
 
 def normalize_axis(operation: str, axis: Any, ndim: int) -> int:

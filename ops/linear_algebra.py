@@ -1,7 +1,7 @@
 """Products: matmul, einsum, tensordot, vecdot. Names and meaning: array API standard 2024.12, NumPy."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from ..engine.types import TensorType, broadcast
 from .arithmetic import Divide, Multiply, row_factors
 from .array import Array, ArrayLike, lift
 from .casting import promoted
-from .kinds import normalize_axes, normalize_axis
+from .kinds import normalize_axes, normalize_axis, whole
 from .reduction import sum
 from .registry import public
 from .shape import BroadcastTo, expand_dims, permute_dims
@@ -24,6 +24,8 @@ class Matmul(Node):
 
     A term one of whose factors is hidden by a mask adds nothing, whatever the other factor holds.
     """
+
+    role: ClassVar[str] = "contraction"
 
     left: Node
     right: Node
@@ -37,6 +39,14 @@ class Matmul(Node):
             )
         batch = broadcast("matmul", left.shape[:-2], right.shape[:-2])
         return TensorType((*batch, left.shape[-2], right.shape[-1]), left.dtype)
+
+    def lower(self, kernel: Any, at: Sequence[Any]) -> Any:
+        """A sum of products over a new axis."""
+        axis = kernel.new_axis("e", self.left.shape[-1])
+        inner = kernel.index(axis)
+        left = kernel.spread(self.left, [*at[:-2], at[-2], inner])
+        right = kernel.spread(self.right, [*at[:-2], inner, at[-1]])
+        return kernel.reduce("sum", axis, kernel.multiply(left, right))
 
     def reference(self, left: Values, right: Values) -> Values:
         """NumPy's, in row blocks fixed by the shape; booleans: any of both."""
@@ -53,7 +63,7 @@ class Matmul(Node):
         visible = np.matmul(seen[0], seen[1])
         hidden = None
         if left.hidden is not None or right.hidden is not None:
-            value = _visible_product(left, right)
+            value = _visible_product(left, right).astype(value.dtype)
             if left.value.shape[-1]:
                 hidden = none_if_empty(EMPTY * (visible == 0))
         return Careful(value, hidden, _visible_blame(left, right, seen))
@@ -97,7 +107,9 @@ def _visible_product(left: Careful, right: Careful) -> Values:
     clean[0] = np.where(depth, 0, clean[0])
     result: Values = np.matmul(clean[0], clean[1])
     hidden_left, hidden_right = left.hidden_zeros(), right.hidden_zeros()
-    for place in np.flatnonzero(depth):
+    # Where a whole side is hidden, as a cache's tail is, there is nothing to tell apart.
+    seen = (hidden_left == 0).any(axis=tuple(range(hidden_left.ndim - 1))) & _any_row(hidden_right == 0)
+    for place in np.flatnonzero(depth & seen):
         term = values[0][..., :, place, None] * values[1][..., place, None, :]
         unseen = (hidden_left[..., :, place, None] > 0) | (hidden_right[..., place, None, :] > 0)
         result = result + np.where(unseen, 0, term)
@@ -174,7 +186,7 @@ def tensordot(x1: ArrayLike, x2: ArrayLike, /, *, axes: Any = 2) -> Array:
     if isinstance(axes, tuple | list):
         pairs = [list(side) if isinstance(side, tuple | list) else [side] for side in axes]
     else:
-        count = int(axes)
+        count = whole("tensordot", "axes", axes)
         if not 0 <= count <= min(left.ndim, right.ndim):
             raise ShapeError(f"tensordot: {count} axes of {left.node.type} and {right.node.type}")
         pairs = [list(range(left.ndim - count, left.ndim)), list(range(count))]

@@ -245,7 +245,7 @@ class BitwiseRightShift(Shift):
         """NumPy's where it is defined."""
         inside = self.in_range(right)
         shifted = np.right_shift(left, np.where(inside, right, 0).astype(right.dtype))
-        return np.where(inside, shifted, np.where(left < 0, -1, 0)).astype(left.dtype)
+        return np.where(inside, shifted, np.where(left < 0, -1, 0).astype(left.dtype))
 
 
 equal, not_equal = binary(Equal, "eq"), binary(NotEqual, "ne")

@@ -127,7 +127,6 @@ class Methods:
     cos = _unary("cos")
     floor = _unary("floor")
     ceil = _unary("ceil")
-    round = _unary("round")
     trunc = _unary("trunc")
     relu = _unary("relu")
     erf = _unary("erf")
@@ -144,7 +143,7 @@ class Methods:
     div = _binary("divide")
     pow = _binary("pow")
     matmul = _binary("matmul")
-    dot = _binary("matmul")
+    dot = _binary("dot")
     maximum = _binary("maximum")
     minimum = _binary("minimum")
     remainder = _binary("remainder")
@@ -179,11 +178,13 @@ class Methods:
         return _call("astype", self, dtype)
 
     def to(self, target: Any = None, *args: Any, dtype: Any = None, **kwargs: Any) -> Array:
-        """Torch's name for `astype`; a device ("cpu") changes nothing."""
-        wanted = target if dtype is None else dtype
-        if wanted is None or (isinstance(wanted, str) and wanted == "cpu") or type(wanted).__name__ == "device":
-            return self  # type: ignore[return-value]
-        return self.astype(getattr(wanted, "dtype", wanted) if not isinstance(wanted, type) else wanted)
+        """Torch's name for `astype`; the device "cpu" changes nothing, and there is no other."""
+        result: Any = self
+        for wanted in (target, *args, dtype, kwargs.get("device")):
+            if wanted is None or isinstance(wanted, bool) or str(wanted) == "cpu":
+                continue  # torch's non_blocking and copy are booleans
+            result = result.astype(wanted if isinstance(wanted, type) else getattr(wanted, "dtype", wanted))
+        return result  # type: ignore[no-any-return]
 
     def long(self) -> Array:
         """As int64."""
@@ -242,6 +243,31 @@ class Methods:
         return _call("clip", self, min, max)
 
     clamp = clip
+
+    def round(self, decimals: Any = 0) -> Array:
+        """The nearest number with ``decimals`` decimal places; see `attngraph.round`."""
+        return _call("round", self, decimals)
+
+    def masked_fill(self, mask: Any, value: Any) -> Array:
+        """``value`` where the mask is true, as torch's."""
+        return _call("where", mask, value, self)
+
+    def type_as(self, other: Any) -> Array:
+        """In the data type of another array."""
+        return self.astype(_call("asarray", other).dtype)
+
+    def new_full(self, size: Any, fill_value: Any, dtype: Any = None, **ignored: Any) -> Array:
+        """An array of this data type (or another) with one value, as torch's; device and the like change nothing."""
+        wanted = self.dtype if dtype is None else dtype  # type: ignore[attr-defined]
+        return _call("full", size, fill_value, dtype=wanted)
+
+    def new_ones(self, *size: Any, dtype: Any = None, **ignored: Any) -> Array:
+        """An array of ones, as torch's."""
+        return self.new_full(_one_or_many(size), 1, dtype)
+
+    def new_zeros(self, *size: Any, dtype: Any = None, **ignored: Any) -> Array:
+        """An array of zeros, as torch's."""
+        return self.new_full(_one_or_many(size), 0, dtype)
 
     def copy(self) -> Array:
         """Itself: a lazy array cannot change."""

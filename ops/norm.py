@@ -6,6 +6,7 @@ from .arithmetic import maximum
 from .array import Array, ArrayLike
 from .exponential import rsqrt
 from .function import lifted_float
+from .kinds import number
 from .reduction import sum
 from .registry import public
 from .statistics import mean
@@ -64,4 +65,8 @@ def l2_normalize(x: ArrayLike, *, axis: Any = -1, eps: float = 1e-12) -> Array:
     """
     array = Array(lifted_float(x, "l2_normalize"))
     squares = sum(array * array, axis, keepdims=True)
-    return array * rsqrt(maximum(squares, eps * eps))
+    return array * rsqrt(maximum(squares, _square(number("l2_normalize", "eps", eps))))
+
+
+def _square(value: float) -> float:
+    return value * value  # infinity for what ** would call an error

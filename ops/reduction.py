@@ -16,7 +16,7 @@ from ..engine.types import BOOL, INT64, UINT64, DType, TensorType, as_dtype, is_
 from .arithmetic import Divide, Multiply, row_factors
 from .array import Array, ArrayLike, lift
 from .casting import cast
-from .kinds import AlongAxis, Reduction, line_maximum, normalize_axes, normalize_axis, reduced_shape
+from .kinds import AlongAxis, Reduction, flag, line_maximum, normalize_axes, normalize_axis, reduced_shape
 from .registry import public
 from .shape import Reshape
 
@@ -35,6 +35,8 @@ class Accumulation(Reduction):
 
 class Sum(Accumulation):
     """The sum; 0 of nothing."""
+
+    kernel_kind: ClassVar[str | None] = "sum"
 
     def reference(self, x: Values) -> Values:
         """NumPy's, in the widest type of the kind."""
@@ -88,6 +90,8 @@ class Extremum(Reduction):
 
 class Max(Extremum):
     """The largest."""
+
+    kernel_kind: ClassVar[str | None] = "max"
 
     def reference(self, x: Values) -> Values:
         """NumPy's."""
@@ -167,13 +171,13 @@ def _accumulate(cls: Any, x: ArrayLike, axis: Any, dtype: Any, keepdims: bool) -
     node = lift(x, cls.name)
     if dtype is not None:
         node = cast(node, as_dtype(dtype))
-    result: Node = cls(node, normalize_axes(cls.name, axis, len(node.shape)), bool(keepdims))
+    result: Node = cls(node, normalize_axes(cls.name, axis, len(node.shape)), flag(cls.name, "keepdims", keepdims))
     return Array(result if dtype is None else cast(result, as_dtype(dtype)))
 
 
 def _reduce(cls: Any, x: ArrayLike, axis: Any, keepdims: bool) -> Array:
     node = lift(x, cls.name)
-    return Array(cls(node, normalize_axes(cls.name, axis, len(node.shape)), bool(keepdims)))
+    return Array(cls(node, normalize_axes(cls.name, axis, len(node.shape)), flag(cls.name, "keepdims", keepdims)))
 
 
 @public()
@@ -224,9 +228,10 @@ def any(x: ArrayLike, axis: Any = None, *, keepdims: bool = False) -> Array:
 
 
 def _place(cls: Any, x: ArrayLike, axis: Any, keepdims: bool) -> Array:
+    keepdims = flag(cls.name, "keepdims", keepdims)
     node = lift(x, cls.name)
     if axis is not None:
-        return Array(cls(node, normalize_axis(cls.name, axis, len(node.shape)), bool(keepdims)))
+        return Array(cls(node, normalize_axis(cls.name, axis, len(node.shape)), keepdims))
     flat = Array(cls(Array(node).reshape(-1).node, 0, False))
     return flat.reshape((1,) * len(node.shape)) if keepdims else flat
 

@@ -2,13 +2,16 @@
 
 import numpy as np
 
-from ..engine.errors import DTypeError
+from ..engine.errors import ArgumentError, DTypeError
 from ..engine.ir import Node, Values
 from ..engine.types import is_float
 from .arithmetic import Unary
 from .array import Array, ArrayLike, lift
 from .function import unary
+from .kinds import whole
+from .logic import isfinite
 from .registry import public
+from .selection import where
 
 
 class Rounding(Unary):
@@ -61,12 +64,19 @@ def round(x: ArrayLike, decimals: int = 0) -> Array:
     """The nearest number with ``decimals`` decimal places, ties to even.
 
     Raises:
+        ArgumentError: If ``decimals`` is no integer in [-308, 308].
         DTypeError: For integers with negative ``decimals``, and for booleans.
     """
-    node = lift(x, "round")
-    if decimals == 0:
+    node, places = lift(x, "round"), whole("round", "decimals", decimals)
+    if not -308 <= places <= 308:
+        raise ArgumentError(f"round: decimals is between -308 and 308, not {places}")
+    if places == 0 or (places > 0 and not is_float(node.dtype)):
         return Array(Round(node))
     if not is_float(node.dtype):
-        raise DTypeError(f"round: takes float arrays where decimals is {decimals}, not {node.type}")
-    scale = 10.0**decimals
-    return Array(Round((Array(node) * scale).node)) / scale
+        raise DTypeError(f"round: takes float arrays where decimals is {places}, not {node.type}")
+    array = Array(node)
+    if places < 0:
+        return Array(Round((array / 10.0**-places).node)) * 10.0**-places
+    scaled = array * 10.0**places
+    # What overflows has no decimal places.
+    return where(isfinite(scaled), Array(Round(scaled.node)) / 10.0**places, array)

@@ -19,7 +19,8 @@ from .array import Array, ArrayLike, lift
 from .creation import ones
 from .exponential import exp
 from .function import lifted_float
-from .indexing import getitem
+from .indexing import getitem, wrapped
+from .kinds import countable
 from .logic import equal
 from .registry import public
 from .selection import where
@@ -35,8 +36,10 @@ class Segment(Node):
     def infer(self) -> TensorType:
         """One row a segment."""
         operation = self.name
-        if len(self.ids.shape) != 1 or not is_integer(self.ids.dtype):
-            raise ShapeError(f"{operation}: segment_ids are integers with one axis, not {self.ids.type}")
+        if not is_integer(self.ids.dtype):
+            raise DTypeError(f"{operation}: segment_ids are integers, not {self.ids.type}")
+        if len(self.ids.shape) != 1:
+            raise ShapeError(f"{operation}: segment_ids have one axis, not {self.ids.type}")
         if not self.values.shape or self.values.shape[0] != self.ids.shape[0]:
             raise ShapeError(f"{operation}: {self.values.type} has not one row for each of {self.ids.type}")
         return TensorType((self.count, *self.values.shape[1:]), self.result_dtype(self.values.dtype))
@@ -57,9 +60,8 @@ class Segment(Node):
         """Row after row, in float64 or 64-bit integers."""
         dtype = np.dtype(np.float64) if values.dtype.kind == "f" else self.dtype
         result = np.full(self.shape, self.start(), dtype)
-        inside = (ids >= -self.count) & (ids < self.count)
-        wrapped = np.where(ids < 0, ids + self.count, ids)[inside].astype(np.int64)
-        self.accumulate(result, wrapped, values[inside].astype(dtype))
+        inside = ~self._outside(ids)
+        self.accumulate(result, wrapped(ids[inside], self.count), values[inside].astype(dtype))
         return result
 
     def _outside(self, ids: Values) -> Values:
@@ -84,7 +86,7 @@ class Segment(Node):
             keep = ~self._outside(ids.value)
             np.maximum.at(blame, ids.value[keep].astype(np.int64), values.full_blame()[keep])
         if number or ids.blame is not None:
-            worst = max(number, int(ids.full_blame().max(initial=0)))
+            worst = max(number, int(ids.full_blame()[_seen_rows(values)].max(initial=0)))
             blame = np.maximum(0 if blame is None else blame, np.full(value.shape, worst, np.int32))
         return Careful(value, hidden, blame)
 
@@ -96,13 +98,17 @@ class Segment(Node):
 
     def _misplaced(self, values: Careful, ids: Values, court: Court) -> int:
         """Accuse an id out of range, unless everything in its row is hidden."""
-        rows = values.full_hidden().reshape(len(ids), -1)
-        seen = (rows == 0).any(axis=1) if rows.shape[1] else np.ones(len(ids), np.bool_)
-        wrong = ids[self._outside(ids) & seen]
+        wrong = ids[self._outside(ids) & _seen_rows(values)]
         if not wrong.size:
             return 0
         message = f"{self.name}: segment id {int(wrong[0])} is out of range for {self.count} segments"
         return court.accuse(self, IndexOutOfRangeError, message)
+
+
+def _seen_rows(values: Careful) -> Values:
+    """The rows that are not hidden as a whole."""
+    levels = values.full_hidden()
+    return np.asarray((levels == 0).any(axis=tuple(range(1, levels.ndim))) | (levels[:1].size == 0))
 
 
 class SegmentSum(Segment):
@@ -145,6 +151,7 @@ def _segment(cls: Any, values: Node, segment_ids: ArrayLike, num_segments: Any) 
         raise DTypeError(f"{operation}: num_segments is an integer, not {num_segments!r}") from None
     if count < 0:
         raise ShapeError(f"{operation}: num_segments is {count}")
+    countable(operation, (count, *values.shape[1:]))
     return Array(cls(values, lift(segment_ids, operation), count))
 
 

@@ -1,5 +1,7 @@
 """Moving elements without computing on them. Names and meaning: array API standard 2024.12."""
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,7 +10,7 @@ from ..engine.errors import ShapeError
 from ..engine.ir import Node, Values
 from ..engine.types import Shape, TensorType, broadcast
 from .array import Array, ArrayLike, lift
-from .kinds import Rearrangement, normalize_axes, normalize_axis
+from .kinds import Rearrangement, countable, is_sequence, normalize_axes, normalize_axis, whole
 from .registry import public
 
 
@@ -21,6 +23,10 @@ class Reshape(Rearrangement):
     def infer(self) -> TensorType:
         """``to``."""
         return TensorType(self.to, self.operand.dtype)
+
+    def lower(self, kernel: Any, at: Sequence[Any]) -> Any:
+        """The operand's element at the same place, rows first."""
+        return kernel.element(self.operand, kernel.reindexed(at, self.to, self.operand.shape))
 
     def reference(self, x: Values) -> Values:
         """NumPy's."""
@@ -42,6 +48,10 @@ class PermuteDims(Rearrangement):
     def infer(self) -> TensorType:
         """The lengths in that order."""
         return TensorType(tuple(self.operand.shape[axis] for axis in self.axes), self.operand.dtype)
+
+    def lower(self, kernel: Any, at: Sequence[Any]) -> Any:
+        """The indices in the operand's order."""
+        return kernel.element(self.operand, [at[self.axes.index(axis)] for axis in range(len(at))])
 
     def reference(self, x: Values) -> Values:
         """NumPy's."""
@@ -69,6 +79,10 @@ class BroadcastTo(Rearrangement):
             raise ShapeError(f"broadcast_to: shape {self.operand.shape} does not broadcast to {self.to}")
         return TensorType(self.to, self.operand.dtype)
 
+    def lower(self, kernel: Any, at: Sequence[Any]) -> Any:
+        """The operand's element, axes of length 1 at 0."""
+        return kernel.spread(self.operand, at)
+
     def reference(self, x: Values) -> Values:
         """NumPy's."""
         return np.broadcast_to(x, self.to)
@@ -91,6 +105,14 @@ class Slice(Rearrangement):
     def infer(self) -> TensorType:
         """``lengths``."""
         return TensorType(self.lengths, self.operand.dtype)
+
+    def lower(self, kernel: Any, at: Sequence[Any]) -> Any:
+        """``start + step * index`` along each axis."""
+        inside = [
+            kernel.add(kernel.multiply(index, kernel.constant(step)), kernel.constant(start))
+            for index, start, step in zip(at, self.starts, self.steps, strict=True)
+        ]
+        return kernel.element(self.operand, inside)
 
     def reference(self, x: Values) -> Values:
         """NumPy's, with stops that a negative step needs."""
@@ -118,6 +140,14 @@ class Flip(Rearrangement):
         """The operand's type."""
         return TensorType(self.operand.shape, self.operand.dtype)
 
+    def lower(self, kernel: Any, at: Sequence[Any]) -> Any:
+        """Counted from the end along the turned axes."""
+        inside = [
+            kernel.subtract(kernel.constant(length - 1), index) if axis in self.axes else index
+            for axis, (index, length) in enumerate(zip(at, self.shape, strict=True))
+        ]
+        return kernel.element(self.operand, inside)
+
     def reference(self, x: Values) -> Values:
         """NumPy's."""
         return np.flip(x, self.axes)
@@ -139,12 +169,10 @@ def reshape(x: ArrayLike, /, shape: Any, *, copy: bool | None = None) -> Array:
         ShapeError: If the number of elements differs.
     """
     node = lift(x, "reshape")
-    given = list(shape) if isinstance(shape, tuple | list) else [shape]
-    if not all(hasattr(length, "__index__") for length in given):
-        raise ShapeError(f"reshape: a shape is made of integers, not {shape!r}")
-    lengths = [int(length.__index__()) for length in given]
+    given = list(shape) if is_sequence(shape) else [shape]
+    lengths = [whole("reshape", "a length", length) for length in given]
     unknown = [place for place, length in enumerate(lengths) if length == -1]
-    known = int(np.prod([length for length in lengths if length != -1], dtype=np.int64))
+    known = math.prod(length for length in lengths if length != -1)
     if len(unknown) == 1 and known > 0 and node.type.size % known == 0:
         lengths[unknown[0]] = node.type.size // known
         known *= lengths[unknown[0]]
@@ -162,11 +190,10 @@ def permute_dims(x: ArrayLike, /, axes: Any = None) -> Array:
     """
     node = lift(x, "permute_dims")
     ndim = len(node.shape)
-    order = (
-        tuple(reversed(range(ndim))) if axes is None else tuple(normalize_axis("permute_dims", a, ndim) for a in axes)
-    )
+    given = range(ndim)[::-1] if axes is None else axes if is_sequence(axes) else (axes,)
+    order = tuple(normalize_axis("permute_dims", axis, ndim) for axis in given)
     if sorted(order) != list(range(ndim)):
-        raise ShapeError(f"permute_dims: {tuple(axes)} is no permutation of the {ndim} axes of {node.type}")
+        raise ShapeError(f"permute_dims: {axes} is no permutation of the {ndim} axes of {node.type}")
     return Array(PermuteDims(node, order))
 
 
@@ -258,7 +285,7 @@ def broadcast_to(x: ArrayLike, /, shape: Any) -> Array:
     lengths = tuple(shape) if isinstance(shape, tuple | list) else (shape,)
     if not all(isinstance(length, int | np.integer) and length >= 0 for length in lengths):
         raise ShapeError(f"broadcast_to: a shape is made of integers not below 0, not {shape!r}")
-    to = tuple(int(length) for length in lengths)
+    to = countable("broadcast_to", [int(length) for length in lengths])
     return Array(node if node.shape == to and to else BroadcastTo(node, to))
 
 

@@ -1,42 +1,59 @@
 """The softmax family: logsumexp, softmax, log_softmax. All -inf gives zeros, and -inf as the sum."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from ..engine.careful import HIDDEN, Careful, Court, clear, none_if_empty
+from ..engine.careful import Careful, Court, clear, hidden_by_infinity
 from ..engine.errors import ShapeError
 from ..engine.ir import Node, Values
 from .array import Array, ArrayLike
 from .function import lifted_float
-from .kinds import AlongAxis, Reduction, line_blame, normalize_axes, normalize_axis
+from .kinds import AlongAxis, Reduction, flag, line_blame, normalize_axes, normalize_axis
 from .registry import public
 
 
-def _safe_maximum(x: Values, axis: Any) -> Values:
+def _safe_maximum(x: Values, axis: Any, unsafe: Any = np.isneginf) -> Values:
     """The largest, or 0 where subtracting it would make NaN of -inf."""
     largest = np.max(x, axis=axis, keepdims=True, initial=-np.inf)
-    return np.where(np.isneginf(largest), 0.0, largest)
+    return np.where(unsafe(largest), 0.0, largest)
 
 
 class LogSumExp(Reduction):
-    """``log(sum(exp(x)))``, stable; -inf where all is -inf and for nothing at all."""
+    """``log(sum(exp(x)))``, stable; -inf where all is -inf and for nothing at all, inf where any is."""
 
     wide = True
+    kernel_kind: ClassVar[str | None] = "lse"
 
     def reference(self, x: Values) -> Values:
         """Shifted by the maximum."""
-        largest = _safe_maximum(x, self.axes)
+        largest = _safe_maximum(x, self.axes, np.isinf)
         total = np.sum(np.exp(x - largest), axis=self.axes, keepdims=True)
         result = np.log(total) + largest
         return result if self.keepdims else np.asarray(result).reshape(self.shape)
+
+    def trouble(self, value: Values, operands: Sequence[Values], check_finite: bool) -> bool:
+        """NaN, infinity, or a -inf that is not the sum of -inf alone."""
+        if np.isfinite(value).all():
+            return False
+        largest = np.max(operands[0], axis=self.axes, keepdims=self.keepdims, initial=-np.inf)
+        return not bool((np.isfinite(value) | (np.isneginf(value) & np.isneginf(largest))).all())
 
 
 class Softmax(AlongAxis):
     """``exp(x) / sum(exp(x))`` along an axis; zeros where all is -inf."""
 
+    role: ClassVar[str] = "reduction"
+
     wide = True
+
+    def lower(self, kernel: Any, at: Sequence[Any]) -> Any:
+        """``exp(x - lse(x))``."""
+        axis = kernel.new_axis("r", self.operand.shape[self.axis])
+        inside = [kernel.index(axis) if n == self.axis else index for n, index in enumerate(at)]
+        total = kernel.reduce("lse", axis, kernel.element(self.operand, inside))
+        return kernel.apply("exp", self.dtype, kernel.subtract(kernel.element(self.operand, at), total))
 
     def reference(self, x: Values) -> Values:
         """Shifted by the maximum."""
@@ -47,7 +64,7 @@ class Softmax(AlongAxis):
     def careful(self, operands: Sequence[Careful], value: Values, court: Court) -> Careful:
         """A score of -inf is a hidden weight of 0."""
         (scores,) = operands
-        hidden = none_if_empty(HIDDEN * np.isneginf(scores.value))
+        hidden = hidden_by_infinity(scores)
         visible = Careful(scores.value, None, clear(scores.blame, hidden))
         return Careful(value, hidden, clear(line_blame(visible, self.axis, value), hidden))
 
@@ -59,7 +76,9 @@ def logsumexp(x: ArrayLike, axis: Any = None, *, keepdims: bool = False) -> Arra
     -inf where everything is -inf, and of nothing.
     """
     node = lifted_float(x, "logsumexp")
-    return Array(LogSumExp(node, normalize_axes("logsumexp", axis, len(node.shape)), bool(keepdims)))
+    return Array(
+        LogSumExp(node, normalize_axes("logsumexp", axis, len(node.shape)), flag("logsumexp", "keepdims", keepdims))
+    )
 
 
 def _softmax_axis(name: str, node: Node, axis: Any) -> int:
@@ -95,7 +114,16 @@ def log_softmax(x: ArrayLike, axis: int = -1) -> Array:
 class LogSoftmax(AlongAxis):
     """``x - logsumexp(x)`` along an axis; -inf where all is -inf."""
 
+    role: ClassVar[str] = "reduction"
+
     wide = True
+
+    def lower(self, kernel: Any, at: Sequence[Any]) -> Any:
+        """``x - lse(x)``."""
+        axis = kernel.new_axis("r", self.operand.shape[self.axis])
+        inside = [kernel.index(axis) if n == self.axis else index for n, index in enumerate(at)]
+        total = kernel.reduce("lse", axis, kernel.element(self.operand, inside))
+        return kernel.subtract(kernel.element(self.operand, at), total)
 
     def reference(self, x: Values) -> Values:
         """Shifted by the maximum."""
@@ -106,6 +134,6 @@ class LogSoftmax(AlongAxis):
     def careful(self, operands: Sequence[Careful], value: Values, court: Court) -> Careful:
         """A hidden score stays hidden."""
         (scores,) = operands
-        hidden = none_if_empty(HIDDEN * np.isneginf(scores.value))
+        hidden = hidden_by_infinity(scores)
         visible = Careful(scores.value, None, clear(scores.blame, hidden))
         return Careful(value, hidden, clear(line_blame(visible, self.axis, value), hidden))

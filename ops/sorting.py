@@ -11,7 +11,7 @@ from ..engine.ir import Node, Values
 from ..engine.types import INT64, DType, TensorType
 from .array import Array, ArrayLike, lift
 from .indexing import take_along_axis
-from .kinds import AlongAxis, line_maximum, normalize_axis
+from .kinds import AlongAxis, flag, line_maximum, normalize_axis, whole
 from .registry import public
 
 
@@ -74,7 +74,7 @@ def argsort(x: ArrayLike, /, *, axis: int = -1, descending: bool = False, stable
         ShapeError: If there is no such axis.
     """
     node = lift(x, "argsort")
-    return Array(Argsort(node, _axis("argsort", node, axis), bool(descending)))
+    return Array(Argsort(node, _axis("argsort", node, axis), flag("argsort", "descending", descending)))
 
 
 @public()
@@ -101,8 +101,8 @@ def topk(x: ArrayLike, k: int, /, axis: int = -1, *, largest: bool = True) -> tu
     """
     node = lift(x, "topk")
     place = _axis("topk", node, axis)
-    count = int(k)
+    count = whole("topk", "k", k)
     if not 0 <= count <= node.shape[place]:
         raise LimitError(f"topk: k={k} of the {node.shape[place]} elements along axis {place} of {node.type}")
-    indices = Array(Topk(node, place, count, bool(largest)))
+    indices = Array(Topk(node, place, count, flag("topk", "largest", largest)))
     return take_along_axis(x, indices, axis=place), indices

@@ -1,21 +1,20 @@
 """Mean, variance, standard deviation: compositions of sums. Array API standard 2024.12."""
 
+import math
 from typing import Any
-
-import numpy as np
 
 from ..engine.types import as_dtype
 from .array import Array, ArrayLike, lift
 from .casting import cast
 from .exponential import sqrt
 from .function import lifted_float
-from .kinds import normalize_axes
+from .kinds import flag, normalize_axes, number
 from .reduction import Sum, sum
 from .registry import public
 
 
 def _count(shape: tuple[int, ...], axes: tuple[int, ...]) -> int:
-    return int(np.prod([shape[axis] for axis in axes], dtype=np.int64))
+    return math.prod(shape[axis] for axis in axes)
 
 
 @public()
@@ -23,7 +22,7 @@ def mean(x: ArrayLike, axis: Any = None, *, dtype: Any = None, keepdims: bool = 
     """The arithmetic mean along ``axis``; integers give float32. NaN of nothing."""
     node = lifted_float(x, "mean") if dtype is None else cast(lift(x, "mean"), as_dtype(dtype))
     axes = normalize_axes("mean", axis, len(node.shape))
-    return Array(Sum(node, axes, bool(keepdims))) / float(_count(node.shape, axes))
+    return Array(Sum(node, axes, flag("mean", "keepdims", keepdims))) / float(_count(node.shape, axes))
 
 
 @public()
@@ -32,7 +31,7 @@ def var(x: ArrayLike, axis: Any = None, *, correction: float = 0.0, keepdims: bo
     array = Array(lifted_float(x, "var"))
     axes = normalize_axes("var", axis, array.ndim)
     difference = array - mean(array, axes, keepdims=True)
-    count = _count(array.shape, axes) - float(correction)
+    count = _count(array.shape, axes) - number("var", "correction", correction)
     return sum(difference * difference, axes, keepdims=keepdims) / (count if count > 0 else 0.0)
 
 

@@ -8,6 +8,7 @@ from ..engine.errors import ShapeError
 from ..engine.types import DEFAULT_FLOAT
 from .array import Array, ArrayLike, lift
 from .creation import arange, as_shape
+from .kinds import whole
 from .registry import public
 from .selection import where
 
@@ -17,7 +18,8 @@ def _triangle(x: ArrayLike, operation: str, k: int, lower: bool) -> Array:
     if array.ndim < 2:
         raise ShapeError(f"{operation}: {array.node.type} has fewer than two axes")
     below = arange(array.shape[-1])[None, :] - arange(array.shape[-2])[:, None]
-    return where(below <= int(k) if lower else below >= int(k), array, False if array.dtype == np.bool_ else 0)
+    k = whole(operation, "k", k)
+    return where(below <= k if lower else below >= k, array, False if array.dtype == np.bool_ else 0)
 
 
 @public()
@@ -44,5 +46,5 @@ def triu(x: ArrayLike, /, *, k: int = 0) -> Array:
 def eye(n_rows: int, n_cols: int | None = None, /, *, k: int = 0, dtype: Any = None) -> Array:
     """1 on the diagonal ``k`` (above the main one for k > 0), 0 elsewhere; float32 by default."""
     rows, columns = as_shape("eye", (n_rows, n_rows if n_cols is None else n_cols))
-    on_diagonal = arange(rows)[:, None] + int(k) == arange(columns)[None, :]
+    on_diagonal = arange(rows)[:, None] + whole("eye", "k", k) == arange(columns)[None, :]
     return on_diagonal.astype(DEFAULT_FLOAT if dtype is None else dtype)

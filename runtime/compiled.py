@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..engine.config import Settings, config
-from ..engine.errors import ArgumentError, DTypeError
+from ..engine.errors import ArgumentError
 from ..engine.evaluate import evaluate, evaluate_now, inputs_of, prepare, write_out
 from ..engine.ir import Node, Values
 from ..engine.leaves import Placeholder
 from ..engine.sources import is_lazy_source, read
 from ..engine.structure import Structure, flatten, same_structure, unflatten
 from ..engine.tracing import tracing
-from ..engine.types import DEFAULT_FLOAT, TensorType, as_dtype
+from ..engine.types import DEFAULT_FLOAT, TensorType
 from ..ops.array import Array, lift
 
 # A trace holds a graph and its captured arrays; the least recently used one goes first.
@@ -86,7 +86,10 @@ class Compiled:
             raise ArgumentError(f"{self._name()}: out is None where the result is not, or the other way round")
         kept = [(result, given, node) for result, given, node in pairs if result is not None and node is not None]
         typed = [result.astype(node.dtype, copy=False) for result, _, node in kept]
-        write_out(typed, [given for _, given, _ in kept], [*inputs, *inputs_of(trace.prepared)])
+        try:
+            write_out(typed, [given for _, given, _ in kept], [*inputs, *inputs_of(trace.prepared)])
+        except ArgumentError as error:
+            raise ArgumentError(f"{self._name()}: {str(error).splitlines()[0]}") from None
         return out
 
     def trace(self, *args: Any, **kwargs: Any) -> Trace:
@@ -174,22 +177,23 @@ class _Argument(NamedTuple):
 
 
 def _is_array(leaf: Any) -> bool:
-    return isinstance(leaf, np.ndarray | np.generic) or is_lazy_source(leaf) or hasattr(leaf, "__dlpack__")
+    if isinstance(leaf, np.ndarray | np.generic):
+        return True
+    # The classes, data types and devices of the libraries whose arrays are read are static.
+    readable = hasattr(leaf, "__dlpack__") or (is_lazy_source(leaf) and hasattr(leaf, "shape"))
+    return readable and not isinstance(leaf, type)
 
 
 def _argument(leaf: Any, name: str) -> _Argument:
     """Arrays, Python floats and NumPy scalars are traced; all else is static."""
     if isinstance(leaf, np.generic):
-        kind = TensorType((), as_dtype(leaf.dtype), True)
+        kind = TensorType((), lift(leaf, name).dtype, True)
         return _Argument(kind, kind, np.asarray(leaf), None)
     if isinstance(leaf, float):
         kind = TensorType((), DEFAULT_FLOAT, True)
         return _Argument(kind, kind, np.asarray(leaf), None)
     if _is_array(leaf):
-        try:
-            node = lift(leaf, name)
-        except DTypeError as error:
-            raise DTypeError(str(error).splitlines()[0]) from None
+        node = lift(leaf, name)
         value = leaf if isinstance(leaf, np.ndarray) else read(getattr(node, "source", leaf))
         return _Argument(node.type, node.type, value if value.dtype.isnative else value.astype(node.dtype), None)
     return _Argument((type(leaf), leaf), None, None, leaf)
@@ -222,8 +226,10 @@ def compile(fn: Callable[..., Any] | None = None, check_finite: bool | None = Fa
             follows ``ag.config.check_finite``.
 
     Raises:
-        ArgumentError: If ``fn`` cannot be called.
+        ArgumentError: If ``fn`` cannot be called, or for another ``check_finite``.
     """
+    if not isinstance(check_finite, bool | None):
+        raise ArgumentError(f"compile: check_finite is True, False or None, not {check_finite!r}")
     if fn is None:
         return functools.partial(compile, check_finite=check_finite)
     if not callable(fn):

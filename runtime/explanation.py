@@ -89,9 +89,9 @@ def explain(x: Any, level: str | None = None, format: str = "text") -> Explanati
     Raises:
         ArgumentError: For another level or format, or a compiled function before its first call.
     """
-    if level not in (None, "graph", "passes", "optimized", "memory"):
+    if level is not None and not (isinstance(level, str) and level in ("graph", "passes", "optimized", "memory")):
         raise ArgumentError(f"explain: level is graph, passes, optimized, memory or None, not {level!r}")
-    if format != "text":
+    if not isinstance(format, str) or format != "text":
         raise ArgumentError(f'explain: format is "text", not {format!r}')
     if isinstance(x, Compiled):
         trace = x.last_trace()

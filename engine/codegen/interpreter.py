@@ -1,0 +1,148 @@
+"""The kernel language in NumPy: every sweep can be run, and tested, without LLVM.
+
+Every axis gets a dimension of its own, and a scalar becomes an array over the dimensions that it varies
+over. That materialises whole tiles: it is for checking, not for speed.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ..ir import Node
+from ..kernel import Axis, Scalar, below
+from ..sweep import Accumulator, Sweep
+
+Values = np.ndarray[Any, Any]
+
+
+def _safe_divide(left: Values, right: Values) -> Values:
+    return np.where(right == 0, 0.0, left / np.where(right == 0, 1.0, right))
+
+
+def _sigmoid(x: Values) -> Values:
+    small = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1.0, small) / (1.0 + small)
+
+
+def _floor_divide(left: Values, right: Values) -> Values:
+    return np.where(right == 0, 0, np.floor_divide(left, np.where(right == 0, 1, right)))
+
+
+def _remainder(left: Values, right: Values) -> Values:
+    return np.where(right == 0, 0, np.remainder(left, np.where(right == 0, 1, right)))
+
+
+# The closed set of element-wise functions whose names are not NumPy's own.
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "abs": np.abs,
+    "pow": np.power,
+    "safe_divide": _safe_divide,
+    "sigmoid": _sigmoid,
+    "rsqrt": lambda x: 1 / np.sqrt(x),
+    "floor_divide": _floor_divide,
+    "remainder": _remainder,
+    "asin": np.arcsin,
+    "acos": np.arccos,
+    "atan": np.arctan,
+    "asinh": np.arcsinh,
+    "acosh": np.arccosh,
+    "atanh": np.arctanh,
+    "atan2": np.arctan2,
+    "bitwise_invert": np.invert,
+    "round": np.rint,
+    "any": np.any,
+}
+
+
+class _Evaluation:
+    def __init__(self, sweep: Sweep, arrays: Mapping[Node, Values]) -> None:
+        self.sweep, self.arrays = sweep, arrays
+        self.places: dict[Axis, int] = {}
+        for axis in (*sweep.batch, sweep.rows, sweep.columns):
+            self.place(axis)
+        self.memo: dict[Scalar, Values] = {}
+
+    def place(self, axis: Axis) -> int:
+        return self.places.setdefault(axis, len(self.places))
+
+    def value(self, root: Scalar) -> Values:
+        order = below([root])
+        for scalar in order:  # every dimension is known before the first array is made
+            for axis in scalar.axes:
+                self.place(axis)
+        for scalar in order:
+            if scalar not in self.memo:
+                self.memo[scalar] = self.padded(self.one(scalar, [self.memo[each] for each in scalar.args]))
+        return self.padded(self.memo[root])
+
+    def padded(self, value: Values) -> Values:
+        """With a dimension for every axis so far, those of later axes of length 1."""
+        return value.reshape(value.shape + (1,) * (len(self.places) - value.ndim))
+
+    def one(self, scalar: Scalar, args: list[Values]) -> Values:
+        args = [self.padded(each) for each in args]
+        if scalar.op == "constant":
+            return np.asarray(scalar.attribute, dtype=_carrier(scalar))
+        if scalar.op == "axis":
+            shape = [1] * len(self.places)
+            shape[self.place(scalar.attribute)] = scalar.attribute.length
+            return np.arange(scalar.attribute.length).reshape(shape)
+        if scalar.op == "load":
+            array = self.arrays[scalar.attribute]
+            array = array.astype(_carrier(scalar))
+            return np.asarray(array[tuple(args)] if args else array)
+        if scalar.op == "reduce":
+            return self.reduce(scalar, args[0])
+        if scalar.op in ("accumulator", "maximum_of"):
+            return self.streamed(scalar)
+        if scalar.op == "astype":
+            return args[0].astype(_carrier(scalar))
+        function = FUNCTIONS.get(scalar.op) or getattr(np, scalar.op)
+        return np.asarray(function(*args))
+
+    def reduce(self, scalar: Scalar, body: Values) -> Values:
+        kind, axis = scalar.attribute
+        place = self.place(axis)
+        spread = np.broadcast_to(body, tuple(axis.length if n == place else size for n, size in enumerate(body.shape)))
+        return np.asarray((np.max if kind == "max" else np.sum)(spread, axis=place, keepdims=True))
+
+    def streamed(self, scalar: Scalar) -> Values:
+        place = self.place(self.sweep.columns)
+        if scalar.op == "maximum_of":
+            return np.asarray(np.max(self.over_columns(self.value(scalar.attribute)), axis=place, keepdims=True))
+        accumulator: Accumulator = scalar.attribute
+        terms = self.value(accumulator.weight) * self.value(accumulator.column)
+        if accumulator.group is not None:
+            group = self.padded(self.value(accumulator.group))
+            largest = np.max(self.over_columns(group), axis=place, keepdims=True)
+            weights = np.exp(group - np.where(np.isneginf(largest), 0.0, largest))
+            terms = self.padded(weights) * self.padded(terms)
+        return np.asarray(np.sum(self.over_columns(self.padded(terms)), axis=place, keepdims=True))
+
+    def over_columns(self, value: Values) -> Values:
+        place, length = self.place(self.sweep.columns), self.sweep.columns.length
+        return np.broadcast_to(value, tuple(length if n == place else size for n, size in enumerate(value.shape)))
+
+
+def _carrier(scalar: Scalar) -> Any:
+    return np.float64 if scalar.dtype.kind == "f" else scalar.dtype
+
+
+def interpret_sweep(sweep: Sweep, arrays: Mapping[Node, Values]) -> list[Values]:
+    """The sweep's results in float64, one array for each output.
+
+    Args:
+        sweep: What to run.
+        arrays: The arrays of the nodes that it loads.
+    """
+    evaluation = _Evaluation(sweep, arrays)
+    results = []
+    with np.errstate(all="ignore"):
+        for output in sweep.outputs:
+            places = [evaluation.place(axis) for axis in output.axes]
+            value = evaluation.padded(evaluation.value(output.value))
+            moved = np.moveaxis(value, places, range(len(places)))
+            moved = moved.reshape(moved.shape[: len(output.axes)])
+            results.append(np.array(np.broadcast_to(moved, output.node.shape)))
+    return results

@@ -1,0 +1,280 @@
+"""Where the operands of a tile come from: slots of rows, packs of rows, scalars of columns.
+
+*Row values* without a small axis are computed once for a block of rows and kept as vectors over rows.
+*Row packs* hold what varies over rows and a small axis, transposed: ``pack[e][row]``. *Column values* are
+scalars, read in their natural layout and broadcast.
+"""
+
+from collections.abc import Callable
+
+from ..ir import UnfusableError
+from ..kernel import Axis, Scalar, below
+from ..sweep import Sweep
+from ..types import BOOL, is_float
+from .apply import apply, convert
+from .layout import Layout, number_name
+from .llvm import Function, Value
+from .transpose import transpose
+
+# An index in scalar code: the value (i64) of each axis.
+Place = dict[Axis, Value]
+
+
+class Operands:
+    """Evaluates scalars for one task: a block of rows at one place along the batch axes.
+
+    Args:
+        f: The function being written.
+        sweep: Its sweep.
+        layout: Where its arrays and numbers are.
+        vectors: Vectors of rows in a block.
+        is_unit: Whether an array's axis has a stride of one element.
+        integer: Type of integers inside tiles, ``i32`` or ``i64``.
+    """
+
+    def __init__(
+        self,
+        f: Function,
+        sweep: Sweep,
+        layout: Layout,
+        vectors: int,
+        is_unit: Callable[[Scalar, int], bool],
+        integer: str,
+    ) -> None:
+        self.f, self.sweep, self.layout, self.is_unit, self.integer = f, sweep, layout, is_unit, integer
+        self.vectors = vectors
+        self.lanes = f.target.lanes("float32")
+        self.block = vectors * self.lanes
+        self.scratch_bytes = 0
+        self.batch: Place = {}
+        self._fixed: dict[Scalar, Value] = {}
+        self._rows: dict[tuple[Scalar, int], Value] = {}
+        self._slots: dict[Scalar, Value] = {}
+        self.packs: dict[Scalar, Value] = {}
+        self.row_first = self.row_stop = f.constant(0, "i64")
+        # All slots are read at the function's start: what follows may use them anywhere.
+        self._descriptor = {
+            name: f.load(f.offset(f["descriptor"], place), type_) for name, place, type_ in layout.slots()
+        }
+
+    # --- memory
+
+    def allocate(self, elements: int) -> Value:
+        """Scratch memory for 32-bit elements, aligned for vectors."""
+        place = self.scratch_bytes
+        self.scratch_bytes += (elements * 4 + 63) // 64 * 64
+        return self.f.offset(self.f["scratch"], place)
+
+    def slot(self, name: object) -> Value:
+        """A slot of the descriptor."""
+        return self._descriptor[name]
+
+    def number(self, scalar: Scalar) -> Value:
+        """A number of the program."""
+        if scalar.dtype == BOOL:
+            return self.f.constant(int(scalar.attribute), "i1")
+        type_ = "float" if is_float(scalar.dtype) else self.integer
+        name = number_name(scalar)
+        if name is None:
+            return self.f.constant(scalar.attribute, type_)
+        value = self._descriptor[name]
+        return value if type_ == "float" else self.f.convert(value, type_)
+
+    # --- what does not vary over rows or columns
+
+    def start_task(self, batch: Place, row_first: Value, row_stop: Value, everything: list[Scalar]) -> None:
+        """Evaluate all that is fixed for the task."""
+        self.batch, self.row_first, self.row_stop = batch, row_first, row_stop
+        inner = frozenset(batch)
+        for scalar in below(everything):
+            if scalar.axes <= inner and scalar.op not in ("accumulator", "maximum_of"):
+                self._fixed[scalar] = self._scalar(scalar, batch, self._fixed)
+
+    def fixed(self, scalar: Scalar) -> Value | None:
+        """The value of a scalar that is fixed for the task, or None if it varies."""
+        return self._fixed.get(scalar)
+
+    def wide(self, scalar: Scalar) -> Value:
+        """A fixed scalar, integers as i64."""
+        value = self._fixed[scalar]
+        return value if value.element == "i1" else self.f.convert(value, "i64")
+
+    # --- scalar code
+
+    def scalar(self, root: Scalar, place: Place, memo: dict[Scalar, Value]) -> Value:
+        """The value at one place."""
+        for each in below([root]):
+            if each not in memo and each not in self._fixed:
+                memo[each] = self._scalar(each, place, memo)
+        return memo.get(root) or self._fixed[root]
+
+    def _scalar(self, scalar: Scalar, place: Place, memo: dict[Scalar, Value]) -> Value:
+        f = self.f
+        if scalar.is_constant:
+            return self.number(scalar)
+        if scalar.op == "axis":
+            return f.convert(place[scalar.attribute], self.integer)
+        if scalar.op == "load":
+            return self.read(scalar, self.address(scalar, place, memo))
+        args = [memo.get(each) or self._fixed[each] for each in scalar.args]
+        if scalar.op == "astype":
+            return convert(f, args[0], scalar, self.integer)
+        if scalar.op in ("reduce", "accumulator", "maximum_of"):
+            raise UnfusableError(f"{scalar.op} inside scalar code")
+        return apply(f, scalar, args)
+
+    def address(self, load: Scalar, place: Place, memo: dict[Scalar, Value], without: Axis | None = None) -> Value:
+        """The address of an element; with ``without``, that of the element at 0 of this axis."""
+        f, node = self.f, load.attribute
+        pointer = self.slot(("in", node, "pointer"))
+        for axis, index in enumerate(load.args):
+            if index.is_constant:
+                if index.attribute:
+                    pointer = f.offset(pointer, f.mul(self.slot(("in", node, axis)), int(index.attribute)))
+                continue
+            if without is not None and index.op == "axis" and index.attribute is without:
+                continue
+            value = place[index.attribute] if index.op == "axis" else self._index(index, place, memo)
+            pointer = f.offset(pointer, f.mul(value, self.stride(load, axis)))
+        return pointer
+
+    def _index(self, index: Scalar, place: Place, memo: dict[Scalar, Value]) -> Value:
+        value = memo.get(index) or self._fixed.get(index)
+        return self.f.convert(value if value is not None else self.scalar(index, place, memo), "i64")
+
+    def stride(self, load: Scalar, axis: int) -> Value:
+        """Bytes from one element to the next along an axis of the array: a constant if they are neighbours."""
+        if self.is_unit(load, axis):
+            return self.f.constant(load.attribute.dtype.itemsize, "i64")
+        return self.slot(("in", load.attribute, axis))
+
+    def read(self, load: Scalar, pointer: Value, lanes: int = 1) -> Value:
+        """Elements at an address, integers in the tile's type, booleans as a mask."""
+        f, dtype = self.f, load.dtype
+        if is_float(dtype):
+            return f.load(pointer, f"<{lanes} x float>" if lanes > 1 else "float")
+        type_ = f"i{8 * dtype.itemsize}"
+        raw = f.load(pointer, f"<{lanes} x {type_}>" if lanes > 1 else type_)
+        if dtype == BOOL:
+            return f.compare("!=", raw, 0)
+        return f.convert(raw, self.integer, unsigned=dtype.kind == "u")
+
+    # --- rows
+
+    def varies_over_rows_only(self, scalar: Scalar) -> bool:
+        """Row-valued, without a small axis."""
+        return self.sweep.rows in scalar.axes and scalar.axes <= {self.sweep.rows, *self.sweep.batch}
+
+    def prepare_rows(self, wanted: list[Scalar]) -> None:
+        """Compute row values into slots (those that load), or as vectors (arithmetic of positions)."""
+        with_loads = [each for each in wanted if any(part.op == "load" for part in below([each]))]
+        for each in with_loads:
+            self._slots[each] = self.allocate(self.block if self._slot_type(each) != "i64" else 2 * self.block)
+        if with_loads:
+            self.f.loop(0, self.block, 1, [], lambda row, _: self._fill_slots(with_loads, row))
+        for each in wanted:
+            if each not in self._slots:
+                for vector in range(self.vectors):
+                    self._rows[each, vector] = self._positions(each, vector)
+
+    def _slot_type(self, scalar: Scalar) -> str:
+        return "float" if is_float(scalar.dtype) else "i32" if scalar.dtype == BOOL else self.integer
+
+    def _fill_slots(self, wanted: list[Scalar], row: Value) -> None:
+        f = self.f
+        memo: dict[Scalar, Value] = {}
+        place = {**self.batch, self.sweep.rows: f.min(f.add(self.row_first, row), f.sub(self.row_stop, 1))}
+        for each in wanted:
+            value, type_ = self.scalar(each, place, memo), self._slot_type(each)
+            size = 8 if type_ == "i64" else 4
+            f.store(
+                f.convert(value, type_) if value.element == "i1" else value,
+                f.offset(self._slots[each], f.mul(row, size)),
+            )
+
+    def _positions(self, scalar: Scalar, vector: int) -> Value:
+        key = (scalar, vector)
+        if key not in self._rows:
+            f = self.f
+            if scalar in self._fixed:
+                return f.splat(self._fixed[scalar], self.lanes)
+            if scalar.op == "axis":
+                first = f.convert(f.add(self.row_first, vector * self.lanes), self.integer)
+                self._rows[key] = f.add(f.splat(first, self.lanes), f.iota(self.lanes, self.integer))
+            else:
+                args = [self._positions(each, vector) for each in scalar.args]
+                done = convert(f, args[0], scalar, self.integer) if scalar.op == "astype" else apply(f, scalar, args)
+                self._rows[key] = done
+        return self._rows[key]
+
+    def rows(self, scalar: Scalar, vector: int) -> Value:
+        """A row value, as a vector over the block's rows."""
+        if scalar not in self._slots:
+            return self._positions(scalar, vector)
+        f, type_ = self.f, self._slot_type(scalar)
+        size = 8 if type_ == "i64" else 4
+        pointer = f.offset(self._slots[scalar], vector * self.lanes * size)
+        value = f.load(pointer, f"<{self.lanes} x {type_}>", aligned=True)
+        return f.compare("!=", value, 0) if scalar.dtype == BOOL else value
+
+    def pack_rows(self, leaf: Scalar, small: Axis) -> None:
+        """``pack[e][row]`` of a value of rows and a small axis."""
+        if leaf in self.packs:
+            return
+        f = self.f
+        pack = self.packs[leaf] = self.allocate(small.length * self.block)
+        load, scale = _scaled_load(leaf)
+        done = 0
+        if load is not None and self._is_plain(load, small) and small.length >= self.lanes > 1:
+            done = small.length // self.lanes * self.lanes
+            for vector in range(self.vectors):
+                self._pack_transposed(load, scale, small, vector, pack, done)
+        if done < small.length:
+            f.loop(0, self.block, 1, [], lambda row, _: self._pack_scalars(leaf, small, pack, row, done))
+
+    def _is_plain(self, load: Scalar, small: Axis) -> bool:
+        """Whether the small axis is one index of its own, its elements neighbours."""
+        places = [axis for axis, index in enumerate(load.args) if small in index.axes]
+        return len(places) == 1 and load.args[places[0]].op == "axis" and self.is_unit(load, places[0])
+
+    def _pack_transposed(
+        self, load: Scalar, scale: Scalar | None, small: Axis, vector: int, pack: Value, stop: int
+    ) -> None:
+        f, lanes = self.f, self.lanes
+        rows = []
+        for lane in range(lanes):
+            row = f.min(f.add(self.row_first, vector * lanes + lane), f.sub(self.row_stop, 1))
+            rows.append(self.address(load, {**self.batch, self.sweep.rows: row}, {}, without=small))
+
+        def columns(start: Value, _: list[Value]) -> None:
+            ahead = f.shl(start, 2)
+            values = [f.load(f.offset(row, ahead), f"<{lanes} x float>") for row in rows]
+            if scale is not None:
+                factor = f.splat(self._fixed[scale], lanes)
+                values = [f.mul(value, factor) for value in values]
+            target = f.offset(pack, f.mul(start, self.block * 4))
+            for number, value in enumerate(transpose(f, values)):
+                f.store(value, f.offset(target, (number * self.block + vector * lanes) * 4), aligned=True)
+
+        f.loop(0, stop, lanes, [], columns)
+
+    def _pack_scalars(self, leaf: Scalar, small: Axis, pack: Value, row: Value, start: int) -> None:
+        f = self.f
+        place = {**self.batch, self.sweep.rows: f.min(f.add(self.row_first, row), f.sub(self.row_stop, 1))}
+
+        def element(index: Value, _: list[Value]) -> None:
+            value = self.scalar(leaf, {**place, small: index}, {})
+            f.store(value, f.offset(pack, f.shl(f.add(f.mul(index, self.block), row), 2)))
+
+        f.loop(start, small.length, 1, [], element)
+
+
+def _scaled_load(leaf: Scalar) -> tuple[Scalar | None, Scalar | None]:
+    """A leaf that is a load, or a load times a number."""
+    if leaf.op == "load":
+        return leaf, None
+    if leaf.op == "multiply" and leaf.args[0].op == "load" and leaf.args[1].is_constant:
+        return leaf.args[0], leaf.args[1]
+    if leaf.op == "multiply" and leaf.args[1].op == "load" and leaf.args[0].is_constant:
+        return leaf.args[1], leaf.args[0]
+    return None, None

@@ -1,0 +1,130 @@
+"""The processors that kernels are compiled for. No other file knows one from another.
+
+Levels of x86-64: https://gitlab.com/x86-psABIs/x86-64-ABI (v2: SSE4.2, v3: AVX2 and FMA, v4: AVX-512).
+"""
+
+import functools
+from dataclasses import dataclass
+
+import llvmlite.binding as llvm
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import CompileError
+
+_LEVELS: dict[str, frozenset[str]] = {}
+_LEVELS["x86-64-v2"] = frozenset({"cx16", "sahf", "popcnt", "sse3", "ssse3", "sse4.1", "sse4.2"})
+_LEVELS["x86-64-v3"] = _LEVELS["x86-64-v2"] | {"avx", "avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe", "xsave"}
+_LEVELS["x86-64-v4"] = _LEVELS["x86-64-v3"] | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
+
+NAMES = ("native", *_LEVELS)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A processor, as far as generated code depends on it.
+
+    Attributes:
+        name: What the user calls it: ``native`` or a level of x86-64.
+        cpu: LLVM's name of the processor.
+        features: LLVM's list of features, ``+a,-b``; empty where ``cpu`` says it all.
+        triple: LLVM's name of architecture and system.
+        vector_bytes: Width of a vector register: 64, 32 or 16.
+        has_fma: Whether a fused multiply-add is one instruction.
+        has_avx512: AVX-512 F, BW, DQ and VL: masks are native at every width, ``scalef`` exists.
+        has_f16c: Whether float16 converts in one instruction (elsewhere LLVM calls a library).
+        has_bf16: Whether products of bfloat16 pairs are one instruction.
+    """
+
+    name: str
+    cpu: str
+    features: str
+    triple: str
+    vector_bytes: int
+    has_fma: bool
+    has_avx512: bool
+    has_f16c: bool
+    has_bf16: bool
+
+    def lanes(self, dtype: npt.DTypeLike) -> int:
+        """How many elements of ``dtype`` a vector register holds."""
+        return self.vector_bytes // np.dtype(dtype).itemsize
+
+
+def host_target() -> Target:
+    """The machine we run on, with everything it has."""
+    return named_target("native")
+
+
+def named_target(name: str, *, must_run: bool = True) -> Target:
+    """The target of this name: ``native``, ``x86-64-v2``, ``x86-64-v3`` or ``x86-64-v4``.
+
+    Args:
+        name: One of ``NAMES``.
+        must_run: Whether the machine has to be able to run it. Without, the target is good for compiling
+            only, and for that only in a process of its own: LLVM ends the process on what it cannot do.
+
+    Raises:
+        CompileError: The machine cannot run code for this target, or there is no such target.
+    """
+    if name not in NAMES:
+        raise CompileError(f"compile: target {name!r} is none of {', '.join(NAMES)}")
+    if name == "native":
+        return _host()
+    if must_run:
+        triple, _, _, features = _host_facts()
+        if not _is_x86(triple):
+            raise CompileError(f"compile: target {name} does not run on this machine ({triple}); use 'native'")
+        if missing := sorted(_LEVELS[name] - features):
+            raise CompileError(f"compile: this machine cannot run target {name}: it lacks {', '.join(missing)}")
+    return _level(name)
+
+
+def _is_x86(triple: str) -> bool:
+    return triple.startswith(("x86_64", "amd64"))
+
+
+@functools.cache
+def _host_facts() -> tuple[str, str, str, frozenset[str]]:
+    """Triple, name of the processor, list of features as LLVM wants it, and the features it has."""
+    try:
+        features = llvm.get_host_cpu_features()
+    except RuntimeError:  # a system on which LLVM cannot tell
+        return llvm.get_process_triple(), llvm.get_host_cpu_name(), "", frozenset()
+    present = frozenset(feature for feature, has in features.items() if has)
+    return llvm.get_process_triple(), llvm.get_host_cpu_name(), features.flatten(), present
+
+
+@functools.cache
+def _host() -> Target:
+    triple, cpu, listed, features = _host_facts()
+    if not _is_x86(triple):
+        return Target("native", cpu, listed, triple, 16, True, False, True, False)
+    if missing := sorted(_LEVELS["x86-64-v2"] - features):
+        raise CompileError(
+            f"compile: kernels need x86-64-v2, and this machine lacks {', '.join(missing)}; "
+            "ag.config.set(target='reference') evaluates without kernels"
+        )
+    return _x86("native", cpu, listed, triple, features)
+
+
+@functools.cache
+def _level(name: str) -> Target:
+    triple = _host_facts()[0]
+    return _x86(name, name, "", triple if _is_x86(triple) else "x86_64-unknown-linux-gnu", _LEVELS[name])
+
+
+def _x86(name: str, cpu: str, listed: str, triple: str, features: frozenset[str]) -> Target:
+    avx512 = features >= _LEVELS["x86-64-v4"]
+    avx2 = {"avx2", "fma"} <= features
+    return Target(
+        name,
+        cpu,
+        listed,
+        triple,
+        vector_bytes=64 if avx512 else 32 if avx2 else 16,
+        has_fma="fma" in features,
+        has_avx512=avx512,
+        has_f16c="f16c" in features,
+        has_bf16="avx512bf16" in features,
+    )

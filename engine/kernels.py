@@ -1,0 +1,135 @@
+"""Compiled sweeps: written, compiled and found again by what their code depends on."""
+
+import functools
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from . import workers
+from .codegen.layout import Layout
+from .codegen.sweep import SweepWriter, schedule_for
+from .codegen.target import Target, named_target
+from .config import Settings
+from .ir import Node, Values
+from .jit import NativeModule, compile_text
+from .kernel import Scalar, below, interval
+from .passes.fuse import Fused, expressions_of
+from .types import is_integer
+
+Flags = tuple[tuple[bool, ...], ...]
+
+
+class Compiled(NamedTuple):
+    """Code for one sweep and one kind of strides, and where it finds its operands."""
+
+    module: NativeModule
+    layout: Layout
+    scratch_bytes: int
+    tasks: int
+    ir: str
+
+
+class SweepKernel:
+    """A sweep that runs natively. Compiled at its first call, anew for other kinds of strides."""
+
+    def __init__(self, fused: Fused) -> None:
+        self.fused, self.sweep = fused, fused.sweep
+        self._variants: dict[tuple[Target, Flags], Compiled] = {}
+
+    def __call__(self, arrays: Mapping[Node, Values], settings: Settings) -> list[Values]:
+        """The sweep's results.
+
+        Args:
+            arrays: The arrays that it loads, in the machine's byte order.
+            settings: Threads, target and cache directory.
+
+        Raises:
+            UnfusableError: If the code generator cannot write it.
+            CompileError: If LLVM rejects what was written.
+        """
+        held = {node: _aligned(arrays[node]) for node in self.fused.inputs}
+        results = [np.empty(node.shape, node.dtype) for node in self.fused.nodes]
+        compiled = self.compiled([held[node] for node in self.fused.inputs], settings)
+        descriptor = compiled.layout.bind(held, results)
+        workers.run(
+            compiled.module.address("sweep"),
+            descriptor.ctypes.data,
+            compiled.tasks,
+            compiled.scratch_bytes,
+            settings.threads,
+            keep=(descriptor, held, results, compiled.module),
+        )
+        return results
+
+    def compiled(self, arrays: Sequence[Values], settings: Settings) -> Compiled:
+        """The code for arrays with these strides."""
+        target = named_target(settings.target)
+        flags = tuple(tuple(stride == array.itemsize for stride in array.strides) for array in arrays)
+        found = self._variants.get((target, flags))
+        if found is None:
+            found = self._variants[target, flags] = self._compile(target, flags, settings.cache_dir)
+        return found
+
+    def _compile(self, target: Target, flags: Flags, cache_dir: str) -> Compiled:
+        schedule = schedule_for(target)
+        units = {
+            (node, axis): unit
+            for node, row in zip(self.fused.inputs, flags, strict=True)
+            for axis, unit in enumerate(row)
+        }
+        integer = integer_type(self.sweep_expressions())
+        blocks = math.ceil(self.sweep.rows.length / (schedule.vectors * target.lanes("float32")))
+        tasks = blocks * math.prod(axis.length for axis in self.sweep.batch)
+        lengths = {
+            "tasks": tasks,
+            "blocks": blocks,
+            "rows": self.sweep.rows.length,
+            "columns": self.sweep.columns.length,
+        }
+        lengths |= {f"batch{number}": axis.length for number, axis in enumerate(self.sweep.batch)}
+        layout = Layout(self.fused.inputs, self.fused.nodes, lengths)
+        writer = SweepWriter(
+            self.sweep,
+            self.fused.elements,
+            layout,
+            target,
+            schedule,
+            lambda load, axis: units[load.attribute, axis],
+            integer,
+        )
+        layout.collect(writer.expressions())
+        text = writer.write()
+        key = "\n".join([generator_hash(), text])
+        module = compile_text(text, ["sweep"], target, key=key, cache_dir=cache_dir)
+        return Compiled(module, layout, writer.scratch_bytes, tasks, text)
+
+    def sweep_expressions(self) -> list[Scalar]:
+        """All scalars of the sweep."""
+        return expressions_of(self.sweep)
+
+
+def _aligned(array: Values) -> Values:
+    return array if array.flags.aligned else array.copy()
+
+
+def integer_type(expressions: Sequence[Scalar]) -> str:
+    """``i32`` where every integer of the tile provably fits, else ``i64``."""
+    for scalar in below(expressions):
+        if is_integer(scalar.dtype):
+            bounds = interval(scalar)
+            if bounds is None or bounds[0] < -(2**31) or bounds[1] >= 2**31:
+                return "i64"
+    return "i32"
+
+
+@functools.cache
+def generator_hash() -> str:
+    """A hash of the code generator's own source: other source, other code."""
+    digest = hashlib.sha256()
+    for path in sorted((Path(__file__).parent / "codegen").glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,106 @@
+"""A graph as a program: sweeps that run natively, and nodes that NumPy runs, in order.
+
+Where anything is in doubt (a value that is not finite, an index out of range), the program gives up and
+the interpreter decides: it settles overflow, hidden positions and errors by its careful path.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .config import Settings
+from .interpreter import Bindings, evaluate_node
+from .ir import Node, UnfusableError, Values
+from .kernels import SweepKernel
+from .passes.fuse import Fused, Plan, Step, fuse
+
+# Positions of tiles below which starting a kernel costs more than it saves.
+LEAST_WORK = 1 << 15
+
+
+class Program:
+    """The steps for some results. Kernels are compiled when they are first needed."""
+
+    def __init__(self, roots: Sequence[Node]) -> None:
+        self.roots = tuple(roots)
+        self._rejected: dict[Node, str] = {}
+        self.plan: Plan
+        self.kernels: dict[int, SweepKernel]
+        self._plan()
+
+    def _plan(self) -> None:
+        self.plan = fuse(self.roots, self._rejected, LEAST_WORK)
+        self.plan.not_fused += self._rejected.items()
+        self.kernels = {
+            number: SweepKernel(step) for number, step in enumerate(self.plan.steps) if isinstance(step, Fused)
+        }
+
+    def run(self, bindings: Bindings, settings: Settings, *, check_finite: bool) -> list[Values] | None:
+        """The results in their carrier types, or None if the interpreter has to decide."""
+        while True:
+            try:
+                with np.errstate(all="ignore"):
+                    return self._run(self.plan, self.kernels, bindings, settings, check_finite)
+            except _RejectedError as rejected:
+                self._rejected[rejected.node] = rejected.reason
+                self._plan()
+
+    def _run(
+        self,
+        plan: Plan,
+        kernels: dict[int, SweepKernel],
+        bindings: Bindings,
+        settings: Settings,
+        check_finite: bool,
+    ) -> list[Values] | None:
+        values: dict[Node, Values] = {}
+        release = _last_uses(plan.steps, self.roots)
+        for number, step in enumerate(plan.steps):
+            if isinstance(step, Fused):
+                arrays = {node: values[node] for node in step.inputs}
+                if check_finite and not all(map(_is_finite, arrays.values())):
+                    return None
+                results = _call(kernels[number], step, arrays, settings)
+                if not all(map(_is_finite, results)):
+                    return None
+                values.update(zip(step.nodes, results, strict=True))
+            else:
+                operands = [values[operand] for operand in step.operands]
+                values[step] = evaluate_node(step, operands, bindings)
+                if step.trouble(values[step], operands, check_finite):
+                    return None
+            for done in release[number]:
+                del values[done]
+        return [values[root] for root in self.roots]
+
+
+class _RejectedError(Exception):
+    def __init__(self, node: Node, reason: str) -> None:
+        super().__init__(reason)
+        self.node, self.reason = node, reason
+
+
+def _call(kernel: SweepKernel, step: Fused, arrays: dict[Node, Values], settings: Settings) -> list[Values]:
+    try:
+        return kernel(arrays, settings)
+    except UnfusableError as reason:
+        raise _RejectedError(step.nodes[0], str(reason)) from None
+
+
+def _is_finite(array: Values) -> bool:
+    return array.dtype.kind != "f" or bool(np.isfinite(array).all())
+
+
+def _last_uses(steps: Sequence[Step], roots: Sequence[Node]) -> list[list[Node]]:
+    """For each step, the nodes whose values nobody needs afterwards."""
+    last: dict[Node, int] = {}
+    for number, step in enumerate(steps):
+        made, used = (step.nodes, step.inputs) if isinstance(step, Fused) else ((step,), step.operands)
+        last.update(dict.fromkeys(made, number))
+        last.update(dict.fromkeys(used, number))
+    for root in roots:
+        last.pop(root, None)
+    release: list[list[Node]] = [[] for _ in steps]
+    for node, number in last.items():
+        release[number].append(node)
+    return release
