@@ -1,7 +1,7 @@
 """From expressions to arrays: settings, passes, plan, interpreter, results that are nobody else's."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from .ir import Node, Values, walk
 from .leaves import Data
 from .memory import plan_memory
 from .pipeline import optimize
+from .program import Program
 from .sources import library, read
 from .threads import limited
 
@@ -35,13 +36,23 @@ def evaluate_now(roots: Sequence[Node], check_finite: bool | None = None) -> lis
     return evaluate(prepare(roots, settings), {}, settings, check_finite=check_finite)
 
 
-def prepare(roots: Sequence[Node], settings: Settings) -> tuple[Node, ...]:
-    """The graph that is run: optimized, but for the reference targets, which run it as written."""
-    return tuple(roots) if settings.target.startswith("reference") else optimize(roots)
+class Prepared(NamedTuple):
+    """A graph ready to run: optimized, with its program; the reference targets run it as written."""
+
+    roots: tuple[Node, ...]
+    program: Program | None
+
+
+def prepare(roots: Sequence[Node], settings: Settings) -> Prepared:
+    """The graph that is run under these settings."""
+    if settings.target.startswith("reference"):
+        return Prepared(tuple(roots), None)
+    optimized = optimize(roots)
+    return Prepared(optimized, Program(optimized))
 
 
 def evaluate(
-    roots: Sequence[Node], bindings: Mapping[Node, Values], settings: Settings, *, check_finite: bool
+    prepared: Prepared, bindings: Mapping[Node, Values], settings: Settings, *, check_finite: bool
 ) -> list[Values]:
     """Run a prepared graph.
 
@@ -55,16 +66,21 @@ def evaluate(
         ShapeError: If a bound array was resized.
         ArgumentError: If a placeholder has no data.
     """
+    roots = prepared.roots
     all64 = settings.target == "reference64"
     if settings.memory_limit is not None:
-        peak = plan_memory(roots, all64=all64).peak_bytes
+        peak = plan_memory(roots, all64=all64, steps=prepared.program and prepared.program.plan.steps).peak_bytes
         if peak > settings.memory_limit:
             raise LimitError(
                 f"compute: needs {peak} bytes at its peak, more than memory_limit={settings.memory_limit}; "
                 f"the smallest possible is {peak}"
             )
     with limited(settings.threads):
-        results = interpret(roots, bindings, all64=all64, check_finite=check_finite)
+        results = None
+        if prepared.program is not None:
+            results = prepared.program.run(bindings, settings, check_finite=check_finite)
+        if results is None:
+            results = interpret(roots, bindings, all64=all64, check_finite=check_finite)
     return own(results, [*inputs_of(roots), *bindings.values()])
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from .careful import Careful, Court, Values
 from .ir import Node, walk
+from .memory import last_uses
 from .types import FLOAT64, TensorType, carrier, is_float
 
 Bindings = Mapping[Node, Values]
@@ -38,7 +39,7 @@ def interpret(
             results = _careful(roots, bindings, court, all64=all64)
             court.judge(results)
             plain = [result.value for result in results]
-        return [_finish(value, root.type, all64) for value, root in zip(plain, roots, strict=True)]
+        return [finish(value, root.type, all64) for value, root in zip(plain, roots, strict=True)]
 
 
 def _plain(roots: Sequence[Node], bindings: Bindings, *, all64: bool, check_finite: bool) -> list[Values] | None:
@@ -91,22 +92,7 @@ def widen(value: Values) -> Values:
     return value.astype(np.float64) if value.dtype.kind == "f" else value
 
 
-def last_uses(order: Sequence[Node], roots: Sequence[Node]) -> list[list[Node]]:
-    """For each step of ``order``, the nodes whose values nobody needs afterwards."""
-    last: dict[Node, int] = {}
-    for step, node in enumerate(order):
-        last[node] = step
-        for operand in node.operands:
-            last[operand] = step
-    for root in roots:
-        last.pop(root, None)
-    release: list[list[Node]] = [[] for _ in order]
-    for node, step in last.items():
-        release[step].append(node)
-    return release
-
-
-def _finish(value: Values, kind: TensorType, all64: bool) -> Values:
+def finish(value: Values, kind: TensorType, all64: bool) -> Values:
     """A result in its declared type (float64 for any float under ``reference64``)."""
     dtype = FLOAT64 if all64 and is_float(kind.dtype) else kind.dtype
     return value.astype(dtype, copy=False)

@@ -4,6 +4,7 @@ Equal nodes are one object, so common subexpressions need no pass, and any dict 
 memo table. Nothing here recurses on the depth of a graph: chains of many thousand nodes are normal.
 """
 
+import os
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -41,6 +42,16 @@ class _Reference(weakref.ref["Node"]):
 _table: dict[tuple[Any, ...], _Reference] = {}
 # Callbacks run inside garbage collection, which can start while this very thread holds the lock.
 _lock = threading.RLock()
+
+
+def _after_fork() -> None:
+    """In a forked child, the thread that held the lock may not exist."""
+    global _lock
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _forget(reference: _Reference) -> None:
@@ -162,6 +173,8 @@ class Node(metaclass=_NodeClass):
     name: ClassVar[str] = "node"
     fields: ClassVar[tuple[str, ...]] = ()
     operand_fields: ClassVar[frozenset[str]] = frozenset()
+    # A mask may write its 0 or -inf here: what it hides must stay beside what it hides it from.
+    may_hide: ClassVar[bool] = False
     # What the operator does to the shape of its operands, for those who look for what to fuse:
     # "leaf", "pointwise", "rearrangement", "reduction", "contraction", or "opaque".
     role: ClassVar[str] = "opaque"

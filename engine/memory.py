@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .interpreter import last_uses
 from .ir import Node, walk
 from .leaves import Leaf
+from .passes.fuse import Step
 from .types import carrier
 
 
@@ -28,21 +28,38 @@ class MemoryPlan:
         return f"peak {self.peak_bytes:,} bytes{at}; results {self.result_bytes:,} bytes"
 
 
-def plan_memory(roots: Sequence[Node], *, all64: bool = False) -> MemoryPlan:
-    """The plan of interpreting ``roots``, each value released after its last use.
+def plan_memory(roots: Sequence[Node], *, all64: bool = False, steps: Sequence[Step] | None = None) -> MemoryPlan:
+    """The plan of running ``steps`` (by default of interpreting), each value released after its last use.
 
-    Views (a transpose, a slice) are counted as if they were copies: an upper bound.
+    Views (a transpose, a slice) are counted as if they were copies: an upper bound. Scratch memory of
+    kernels, some hundred kilobytes a thread, is not counted.
     """
-    order = walk(roots)
-    release = last_uses(order, roots)
+    steps = walk(roots) if steps is None else steps
+    release = last_uses(steps, roots)
     held = peak = 0
     at: Node | None = None
-    for step, node in enumerate(order):
-        held += _held_bytes(node, all64)
+    for number, step in enumerate(steps):
+        made = (step,) if isinstance(step, Node) else step.nodes
+        held += sum(_held_bytes(node, all64) for node in made)
         if held > peak:
-            peak, at = held, node
-        held -= sum(_held_bytes(done, all64) for done in release[step])
+            peak, at = held, made[0]
+        held -= sum(_held_bytes(done, all64) for done in release[number])
     return MemoryPlan(peak, at, sum(_held_bytes(root, all64) for root in set(roots)))
+
+
+def last_uses(steps: Sequence[Step], roots: Sequence[Node]) -> list[list[Node]]:
+    """For each step, the nodes whose values nobody needs afterwards."""
+    last: dict[Node, int] = {}
+    for number, step in enumerate(steps):
+        made, used = ((step,), step.operands) if isinstance(step, Node) else (step.nodes, step.inputs)
+        last.update(dict.fromkeys(made, number))
+        last.update(dict.fromkeys(used, number))
+    for root in roots:
+        last.pop(root, None)
+    release: list[list[Node]] = [[] for _ in steps]
+    for node, number in last.items():
+        release[number].append(node)
+    return release
 
 
 def _held_bytes(node: Node, all64: bool) -> int:

@@ -7,6 +7,7 @@ cannot be read is compiled again, what cannot be kept is not kept, and one warni
 
 import errno
 import hashlib
+import math
 import os
 import secrets
 import stat
@@ -168,7 +169,8 @@ class ObjectCache:
         if held <= self._most_bytes and len(objects) <= self._most_files:
             return
         objects.sort(reverse=True)
-        while objects and (held > _SHARE_KEPT * self._most_bytes or len(objects) > _SHARE_KEPT * self._most_files):
+        bytes_kept, files_kept = _SHARE_KEPT * self._most_bytes, math.ceil(_SHARE_KEPT * self._most_files)
+        while len(objects) > 1 and (held > bytes_kept or len(objects) > files_kept):
             _, size, path = objects.pop()
             held -= size
             _remove(path)

@@ -4,15 +4,28 @@ Where anything is in doubt (a value that is not finite, an index out of range), 
 the interpreter decides: it settles overflow, hidden positions and errors by its careful path.
 """
 
+import functools
+import importlib
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .config import Settings
-from .interpreter import Bindings, evaluate_node
+from .interpreter import Bindings, evaluate_node, finish
 from .ir import Node, UnfusableError, Values
-from .kernels import SweepKernel
-from .passes.fuse import Fused, Plan, Step, fuse
+from .memory import last_uses
+from .passes.fuse import Fused, Plan, fuse
+
+if TYPE_CHECKING:
+    from .kernels import SweepKernel
+
+
+@functools.cache
+def _kernels() -> Any:
+    """The code generator and LLVM: loaded by the first graph that has a sweep, for they take 60 ms."""
+    return importlib.import_module(".kernels", __package__)
+
 
 # Positions of tiles below which starting a kernel costs more than it saves.
 LEAST_WORK = 1 << 15
@@ -25,18 +38,18 @@ class Program:
         self.roots = tuple(roots)
         self._rejected: dict[Node, str] = {}
         self.plan: Plan
-        self.kernels: dict[int, SweepKernel]
+        self.kernels: dict[int, "SweepKernel"]
         self._plan()
 
     def _plan(self) -> None:
         self.plan = fuse(self.roots, self._rejected, LEAST_WORK)
         self.plan.not_fused += self._rejected.items()
         self.kernels = {
-            number: SweepKernel(step) for number, step in enumerate(self.plan.steps) if isinstance(step, Fused)
+            number: _kernels().SweepKernel(step) for number, step in enumerate(self.plan.steps) if isinstance(step, Fused)
         }
 
     def run(self, bindings: Bindings, settings: Settings, *, check_finite: bool) -> list[Values] | None:
-        """The results in their carrier types, or None if the interpreter has to decide."""
+        """The results, or None if the interpreter has to decide."""
         while True:
             try:
                 with np.errstate(all="ignore"):
@@ -48,13 +61,13 @@ class Program:
     def _run(
         self,
         plan: Plan,
-        kernels: dict[int, SweepKernel],
+        kernels: "dict[int, SweepKernel]",
         bindings: Bindings,
         settings: Settings,
         check_finite: bool,
     ) -> list[Values] | None:
         values: dict[Node, Values] = {}
-        release = _last_uses(plan.steps, self.roots)
+        release = last_uses(plan.steps, self.roots)
         for number, step in enumerate(plan.steps):
             if isinstance(step, Fused):
                 arrays = {node: values[node] for node in step.inputs}
@@ -71,7 +84,7 @@ class Program:
                     return None
             for done in release[number]:
                 del values[done]
-        return [values[root] for root in self.roots]
+        return [finish(values[root], root.type, False) for root in self.roots]
 
 
 class _RejectedError(Exception):
@@ -80,7 +93,7 @@ class _RejectedError(Exception):
         self.node, self.reason = node, reason
 
 
-def _call(kernel: SweepKernel, step: Fused, arrays: dict[Node, Values], settings: Settings) -> list[Values]:
+def _call(kernel: "SweepKernel", step: Fused, arrays: dict[Node, Values], settings: Settings) -> list[Values]:
     try:
         return kernel(arrays, settings)
     except UnfusableError as reason:
@@ -89,18 +102,3 @@ def _call(kernel: SweepKernel, step: Fused, arrays: dict[Node, Values], settings
 
 def _is_finite(array: Values) -> bool:
     return array.dtype.kind != "f" or bool(np.isfinite(array).all())
-
-
-def _last_uses(steps: Sequence[Step], roots: Sequence[Node]) -> list[list[Node]]:
-    """For each step, the nodes whose values nobody needs afterwards."""
-    last: dict[Node, int] = {}
-    for number, step in enumerate(steps):
-        made, used = (step.nodes, step.inputs) if isinstance(step, Fused) else ((step,), step.operands)
-        last.update(dict.fromkeys(made, number))
-        last.update(dict.fromkeys(used, number))
-    for root in roots:
-        last.pop(root, None)
-    release: list[list[Node]] = [[] for _ in steps]
-    for node, number in last.items():
-        release[number].append(node)
-    return release

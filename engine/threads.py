@@ -35,8 +35,8 @@ class _Pools:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._pools: dict[int, ThreadPoolExecutor] = {}
-        self._controller: Any = None
-        self._limit: Any = None
+        self._libraries: Any = None
+        self._before: list[int] = []
         self._running = 0
 
     def pool(self, threads: int) -> ThreadPoolExecutor:
@@ -50,11 +50,12 @@ class _Pools:
     def one_blas_thread(self) -> Iterator[None]:
         """BLAS on one thread; the limit is the process's, so it is held until the last user leaves."""
         with self._lock:
-            if self._controller is None:
-                self._controller = ThreadpoolController().select(user_api="blas")
+            if self._libraries is None:
+                self._libraries = ThreadpoolController().select(user_api="blas").lib_controllers
             if self._running == 0:
-                self._limit = self._controller.limit(limits=1)
-                self._limit.__enter__()
+                # Not threadpoolctl's own context: only the thread that entered it could leave it.
+                self._before = [library.num_threads for library in self._libraries]
+                self._set([1] * len(self._before))
             self._running += 1
         try:
             yield
@@ -62,7 +63,12 @@ class _Pools:
             with self._lock:
                 self._running -= 1
                 if self._running == 0:
-                    self._limit.__exit__(None, None, None)
+                    self._set(self._before)
+
+    def _set(self, numbers: list[int]) -> None:
+        for library, number in zip(self._libraries, numbers, strict=True):
+            # threadpoolctl ignores threads other than the first that set a limit; ours share one count.
+            getattr(library, "_real_set_num_threads", library.set_num_threads)(number)
 
 
 _pools = _Pools()
@@ -103,8 +109,9 @@ def product(left: Values, right: Values) -> Values:
     blocks = _blocks(batch, left.shape[-2])
 
     def run(mine: list[tuple[Any, ...]]) -> None:
-        for block in mine:
-            _add_products(left[block], right[block[: len(batch)]], result[block])
+        with np.errstate(all="ignore"):  # a worker's state is not its caller's
+            for block in mine:
+                _add_products(left[block], right[block[: len(batch)]], result[block])
 
     threads = min(_threads.get(), len(blocks))
     if threads == 1 or result.size * left.shape[-1] < _WORTH_SHARING:

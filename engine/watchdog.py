@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from queue import SimpleQueue
 
-from .worker_code import worker_code
+from .worker_board import worker_code
 
 # A call is stopped after one to two rounds.
 _SECONDS_OF_ROUND = 0.1
@@ -18,57 +18,72 @@ _SECONDS_OF_ROUND = 0.1
 _ROUNDS_AWAKE = 20
 
 
+class Watch:
+    """A call that is watched.
+
+    Attributes:
+        stopped_at: What its counter held when it was stopped, or None.
+    """
+
+    __slots__ = ("counter", "stopped_at", "total")
+
+    def __init__(self, counter: int, total: int) -> None:
+        self.counter, self.total = counter, total
+        self.stopped_at: int | None = None
+
+
 class Watchdog:
     """Stops the native call of the main thread when it lasts. Only the main thread may use it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._watched: tuple[int, int] | None = None
-        self._stopped_at: int | None = None
-        self._calls = 0
+        self._watched: Watch | None = None
         self._awake = False
         self._bell: SimpleQueue[None] = SimpleQueue()
         self._started = False
 
-    def watch(self, counter: int, total: int) -> None:
-        """Set the counter at an address to ``total``, if `unwatch` is not called soon."""
-        self._calls += 1
-        self._stopped_at = None
-        self._watched = counter, total
+    def watch(self, watch: Watch) -> None:
+        """Set the call's counter to its total, if `unwatch` does not come soon."""
+        self._watched = watch
         if not self._awake:
-            self._started = self._started or start_daemon(self._rounds, "attngraph-watchdog")
+            if not self._started:
+                worker_code()  # what cannot be compiled is the caller's to know
+                self._started = start_daemon(self._rounds, "attngraph-watchdog")
             if self._started:
+                self._awake = True
                 self._bell.put(None)
 
-    def unwatch(self) -> int | None:
-        """Leave the counter alone from now on; what it held when it was stopped, or None if it was not."""
+    def unwatch(self, watch: Watch) -> None:
+        """Leave the call's counter alone from now on."""
         with self._lock:
-            self._watched = None
-        return self._stopped_at
+            if self._watched is watch:
+                self._watched = None
 
     def _rounds(self) -> None:
         while True:
             self._bell.get()
-            self._awake = True
-            seen = quiet = 0
+            seen: Watch | None = None
+            quiet = 0
             while quiet < _ROUNDS_AWAKE:
                 time.sleep(_SECONDS_OF_ROUND)
-                if self._calls != seen:
-                    seen, quiet = self._calls, 0
-                elif self._watched is None:
+                watch = self._watched
+                if watch is None:
                     quiet += 1
+                elif watch is seen:
+                    self._stop(watch)
                 else:
-                    self._stop(seen)
+                    quiet = 0
+                seen = watch
             self._awake = False
-            if self._calls != seen:  # a call began just when we took it that there was none
+            if self._watched is not None:  # a call began just when we took it that there was none
+                self._awake = True
                 self._bell.put(None)
 
-    def _stop(self, seen: int) -> None:
+    def _stop(self, watch: Watch) -> None:
         with self._lock:
-            if self._watched is not None and self._calls == seen:
-                counter, total = self._watched
+            if self._watched is watch:
                 self._watched = None
-                self._stopped_at = worker_code().exchange(counter, total)
+                watch.stopped_at = worker_code().exchange(watch.counter, watch.total)
 
 
 def start_daemon(work: Callable[[], None], name: str) -> bool:

@@ -56,7 +56,23 @@ def row_factors(node: Node, varies: Callable[[Node], bool], uses: Mapping[Node, 
         splits = [(node.left, node.right, False), (node.right, node.left, False)]
     elif isinstance(node, Divide):
         splits = [(node.left, node.right, True)]
-    return [split for split in splits if split[0].shape == node.shape and not varies(split[1])]
+    return [
+        split for split in splits if split[0].shape == node.shape and not varies(split[1]) and not may_hide(split[1])
+    ]
+
+
+def may_hide(factor: Node) -> bool:
+    """Whether a factor may hold a mask's 0: then it stays where it hides what it meets."""
+    stack, seen = [factor], {factor}
+    while stack:
+        node = stack.pop()
+        if node.may_hide:
+            return True
+        below = [each for each in node.operands if each not in seen]
+        if node.role in ("pointwise", "rearrangement"):  # sums of hidden values hide nothing
+            stack += below
+            seen.update(below)
+    return False
 
 
 class Arithmetic(Elementwise):

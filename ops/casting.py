@@ -41,7 +41,7 @@ class Cast(Elementwise):
         if operand.type == self.type:
             return operand
         if isinstance(operand, Constant):
-            return _cast_constant(operand, self.target, self.weak)
+            return rounded(_cast_constant(operand, self.target, self.weak))
         if isinstance(operand, Cast) and _widens(operand) and _widens(self):
             return Cast(operand.operand, self.target, self.weak)
         return None

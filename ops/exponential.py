@@ -1,6 +1,7 @@
 """Exponentials, logarithms, powers and roots. Names and meaning: array API standard 2024.12."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 
@@ -23,6 +24,8 @@ class FloatUnary(FloatFunction):
 class Exp(FloatUnary):
     """``e ** x``. A score of -inf is a weight of nothing: its position counts as hidden."""
 
+    may_hide: ClassVar[bool] = True
+
     def reference(self, x: Values) -> Values:
         """NumPy's."""
         return np.asarray(np.exp(x))
@@ -35,6 +38,8 @@ class Exp(FloatUnary):
 
 class Exp2(FloatUnary):
     """``2 ** x``; -inf hides as in `Exp`."""
+
+    may_hide: ClassVar[bool] = True
 
     def reference(self, x: Values) -> Values:
         """NumPy's."""

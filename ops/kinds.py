@@ -262,6 +262,8 @@ def number(operation: str, name: str, value: Any) -> float:
     Raises:
         ArgumentError: If it is none, or lazy.
     """
+    if hasattr(value, "__array_namespace__") and not isinstance(value, np.ndarray | np.generic):
+        return float(value)  # a lazy value says itself why it is none
     if isinstance(value, int | float | np.number) and not isinstance(value, bool):
         try:
             return float(value)

@@ -1,6 +1,7 @@
 """``where``: the operator that masks are made of."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 
@@ -20,6 +21,8 @@ class Where(Elementwise):
     Where the branch taken is a plain 0 or -inf, the position counts as hidden: it adds nothing to
     what is reduced over it, whatever the other operands hold there.
     """
+
+    may_hide: ClassVar[bool] = True
 
     condition: Node
     left: Node

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..engine.config import Settings, config
 from ..engine.errors import ArgumentError
-from ..engine.evaluate import evaluate, evaluate_now, inputs_of, prepare, write_out
+from ..engine.evaluate import Prepared, evaluate, evaluate_now, inputs_of, prepare, write_out
 from ..engine.ir import Node, Values
 from ..engine.leaves import Placeholder
 from ..engine.sources import is_lazy_source, read
@@ -28,7 +28,7 @@ class Trace(NamedTuple):
 
     placeholders: tuple[Placeholder, ...]
     results: tuple[Node | None, ...]
-    prepared: tuple[Node, ...]
+    prepared: Prepared
     structure: Structure
 
 
@@ -87,7 +87,7 @@ class Compiled:
         kept = [(result, given, node) for result, given, node in pairs if result is not None and node is not None]
         typed = [result.astype(node.dtype, copy=False) for result, _, node in kept]
         try:
-            write_out(typed, [given for _, given, _ in kept], [*inputs, *inputs_of(trace.prepared)])
+            write_out(typed, [given for _, given, _ in kept], [*inputs, *inputs_of(trace.prepared.roots)])
         except ArgumentError as error:
             raise ArgumentError(f"{self._name()}: {str(error).splitlines()[0]}") from None
         return out

@@ -8,7 +8,19 @@ their sign, infinities, NaN and denormal numbers give what C99 says, unless a fu
 from .llvm import Function, Value
 from .math_angle import acos, asin, atan, atan2
 from .math_circular import cos, sin, sin_cos, tan
-from .math_exponential import cosh, erf, exp, exp2, exp2_nonpositive, exp_nonpositive, expm1, sigmoid, sinh, tanh
+from .math_exponential import (
+    cosh,
+    erf,
+    exp,
+    exp2,
+    exp2_nonpositive,
+    exp_nonpositive,
+    expm1,
+    sigmoid,
+    sinh,
+    tanh,
+    tanh_quick,
+)
 from .math_floats import strict
 from .math_logarithm import acosh, asinh, atanh, log, log1p, log2, log10, logaddexp
 from .math_power import pow
@@ -48,6 +60,7 @@ __all__ = [
     "sqrt",
     "tan",
     "tanh",
+    "tanh_quick",
     "trunc",
 ]
 

@@ -48,7 +48,7 @@ def cos(f: Function, x: Value) -> Value:
 @strict
 def tan(f: Function, x: Value) -> Value:
     """The tangent; NaN of what is infinite."""
-    return f.div(*sin_cos(f, x))
+    return f.convert(f.div(*sin_cos(f, f.convert(x, "double"))), x.element)
 
 
 @strict
@@ -88,8 +88,11 @@ def _reduced(f: Function, x: Value) -> tuple[Value, Value, Value]:
     rest = f.convert(rest, x.element)
     square = f.mul(rest, rest)
     sine = f.fma(f.mul(rest, square), polynomial(f, square, _SIN[form]), rest)
-    start = f.fnma(square, 0.5, 1.0)
-    return sine, f.fma(f.mul(square, square), polynomial(f, square, _COS[form]), start), quadrant
+    half = f.mul(square, 0.5)
+    start = f.sub(1.0, half)
+    lost = f.sub(f.sub(1.0, start), half)
+    cosine = f.add(start, f.fma(f.mul(square, square), polynomial(f, square, _COS[form]), lost))
+    return sine, cosine, quadrant
 
 
 def _lane_by_lane(f: Function, wide: Value, rest: Value, quadrant: Value) -> list[Value]:

@@ -24,14 +24,16 @@ _EXP = {  # e^x = 1 + x + x^2 p(x) for |x| <= ln(2)/2; errors 3.5e-9 and 3.9e-18
         *(2.7630472443745513e-07, 2.5007655645458022e-08),
     ),
 }
-# tanh x = x p(x^2) / q(x^2) for |x| <= 9.02, beyond which it rounds to 1; error 2.9e-8
+# tanh x = x + x z p(z) for |x| <= 0.625, z = x^2; error 4.5e-9
+_TANH_SMALL = (-0.333332807, 0.133314118, -0.0537374355, 0.0206323024, -0.00569800101)
+# tanh x = x p(z) / q(z) for |x| <= 9.02, beyond which it rounds to 1; error 2.9e-8
 _TANH_ABOVE = (1.00590909, 0.13458769, 0.00351466727, 2.07048924e-05, 1.33974929e-08)
 _TANH_BELOW = (1.00590909, 0.469890565, 0.0260238945, 0.000330247072, 7.80776588e-07)
-# erf x = x p(x^2) / q(x^2) for |x| <= 3.925, beyond which it rounds to 1; error 2.1e-8
-_ERF_ABOVE = (2.07880139, 0.351139605, 0.0972177535, 0.00695059029, 0.000524774776, 3.76929438e-06)
-_ERF_BELOW = (1.84228981, 0.925284863, 0.210362077, 0.0276043117, 0.002144275, 7.00947348e-05)
+# erf x = x + x p(z) for |x| <= 0.875, error 1.4e-8; 1 - 2^-p(x) up to 3.93, beyond which it rounds to 1, error 2.2e-9
+_ERF_FLOAT = (0.128379151, -0.376125187, 0.112821773, -0.0267824437, 0.00501983054, -0.000614278659)
+_ERFC_FLOAT = (0.000193610351, 1.6272639, 0.918624759, 0.150506079, -0.0323420949, 0.00446032686, -0.000289880263)
 # erf x = x + x p(x^2) for |x| <= 1; error 1.4e-17
-_ERF_SMALL = (
+_ERF_DOUBLE = (
     *(0.12837916709551256, -0.3761263890318344, 0.11283791670941835, -0.02686617064281581, 0.00522397760409208),
     *(-0.000854832584532245, 0.0001205529135417848, -1.4924673885091422e-05, 1.64466996992871e-06),
     *(-1.620327041429462e-07, 1.3698771019062467e-08, -7.758191993171645e-10),
@@ -51,7 +53,9 @@ _ERFC_BELOW = (
 def exp2(f: Function, x: Value, rest: Value | None = None) -> Value:
     """``2**x``, or ``2**(x + rest)`` for a rest that x has no digits for."""
     form = format_of(x)
-    x = f.max(-form.bias - form.mantissa - 1, f.min(form.bias + 1, x))
+    if rest is not None:  # not more than that, where x is cut
+        rest = f.max(-0.001, f.min(0.001, rest))
+    x = f.max(-form.bias - form.mantissa - 1, f.min(form.bias + 2, x))
     whole, scaled = with_scale(f, x)
     fraction = f.sub(x, whole)
     return scaled(_exp2_fraction(f, fraction if rest is None else f.add(fraction, rest)))
@@ -64,14 +68,7 @@ def exp2_nonpositive(f: Function, x: Value) -> Value:
     Without AVX-512, results that would be denormal are 0.
     """
     form = format_of(x)
-    if f.target.has_avx512:
-        x = f.max(-form.bias - form.mantissa - 1, x)
-        whole, scaled = with_scale(f, x)
-        return scaled(_exp2_fraction(f, f.sub(x, whole)))
-    x = f.max(-form.bias, x)
-    whole, bits = nearest(f, x, form.bias)
-    # A product, where adding to the exponent would spoil NaN.
-    return f.mul(_exp2_fraction(f, f.sub(x, whole)), power_of_two(f, bits, x))
+    return _normal_exp2(f, f.max(-form.bias - (form.mantissa + 1 if f.target.has_avx512 else 0), x))
 
 
 @strict
@@ -120,10 +117,26 @@ def cosh(f: Function, x: Value) -> Value:
 @strict
 def tanh(f: Function, x: Value) -> Value:
     """The hyperbolic tangent."""
+    size = f.abs(x)
     if format_of(x) == FLOAT:
-        return _rational(f, x, _TANH_ABOVE, _TANH_BELOW, 9.02)
-    above = f.mul(_quarter_expm1(f, f.mul(f.min(20.0, f.abs(x)), 2.0)), 4.0)
+        square = f.mul(size, size)
+        near = f.fma(f.mul(size, square), polynomial(f, square, _TANH_SMALL), size)
+        above = f.add(_normal_exp2(f, f.mul(f.min(10.0, size), 2 * _LOG2_E)), 1.0)
+        return f.copysign(f.select(f.compare("<", size, 0.625), near, f.sub(1.0, f.div(2.0, above))), x)
+    above = f.mul(_quarter_expm1(f, f.mul(f.min(20.0, size), 2.0)), 4.0)
     return _if_tiny(f, x, f.copysign(f.div(above, f.add(above, 2.0)), x))
+
+
+@strict
+def tanh_quick(f: Function, x: Value) -> Value:
+    """The hyperbolic tangent in three quarters of the time, in float to 5 units in the last place: for long sums."""
+    if format_of(x) != FLOAT:
+        return tanh(f, x)
+    size = f.abs(x)
+    inside = f.min(9.02, size)
+    square = f.mul(inside, inside)
+    ratio = f.div(f.mul(inside, polynomial(f, square, _TANH_ABOVE)), polynomial(f, square, _TANH_BELOW))
+    return f.copysign(f.min(1.0, ratio), x)
 
 
 @strict
@@ -136,14 +149,27 @@ def sigmoid(f: Function, x: Value) -> Value:
 @strict
 def erf(f: Function, x: Value) -> Value:
     """The error function."""
-    if format_of(x) == FLOAT:
-        return _rational(f, x, _ERF_ABOVE, _ERF_BELOW, 3.925)
-    size = f.abs(x)
-    near = f.fma(polynomial(f, f.mul(x, x), _ERF_SMALL), x, x)
-    far = f.min(5.95, size)
-    ratio = f.div(polynomial(f, far, _ERFC_ABOVE), polynomial(f, far, _ERFC_BELOW))
-    rest = f.mul(exp_nonpositive(f, f.neg(f.mul(far, far))), ratio)
-    return f.select(f.compare("<", size, 1.0), near, f.copysign(f.sub(1.0, rest), x))
+    size, is_float = f.abs(x), format_of(x) == FLOAT
+    square = f.mul(x, x)
+    near = f.fma(polynomial(f, square, _ERF_FLOAT if is_float else _ERF_DOUBLE), x, x)
+    far = f.min(3.93 if is_float else 5.95, size)
+    if is_float:
+        rest = _normal_exp2(f, f.neg(polynomial(f, far, _ERFC_FLOAT)))
+    else:
+        ratio = f.div(polynomial(f, far, _ERFC_ABOVE), polynomial(f, far, _ERFC_BELOW))
+        rest = f.mul(exp_nonpositive(f, f.neg(f.mul(far, far))), ratio)
+    is_near = f.compare("<", size, 0.875 if is_float else 1.0)
+    return f.select(is_near, near, f.copysign(f.sub(1.0, rest), x))
+
+
+def _normal_exp2(f: Function, x: Value) -> Value:
+    """``2**x`` where it is a normal number, or 0 for the opposite of the bias."""
+    if f.target.has_avx512:
+        whole, scaled = with_scale(f, x)
+        return scaled(_exp2_fraction(f, f.sub(x, whole)))
+    whole, bits = nearest(f, x, format_of(x).bias)
+    # A product, where adding to the exponent would spoil NaN.
+    return f.mul(_exp2_fraction(f, f.sub(x, whole)), power_of_two(f, bits, x))
 
 
 def _exp2_fraction(f: Function, x: Value) -> Value:
@@ -174,12 +200,3 @@ def _quarter_expm1(f: Function, x: Value) -> Value:
 def _if_tiny(f: Function, x: Value, otherwise: Value) -> Value:
     """``x`` where its square is nothing beside it, -0 and denormals among them."""
     return f.select(f.compare("<", f.abs(x), 2.0 ** -(format_of(x).mantissa + 3)), x, otherwise)
-
-
-def _rational(f: Function, x: Value, above: tuple[float, ...], below: tuple[float, ...], bound: float) -> Value:
-    """``x p(x^2) / q(x^2)`` up to the bound, the sign of x beyond."""
-    size = f.abs(x)
-    inside = f.min(bound, size)
-    square = f.mul(inside, inside)
-    ratio = f.div(f.mul(inside, polynomial(f, square, above)), polynomial(f, square, below))
-    return f.copysign(f.select(f.compare("<", bound, size), 1.0, ratio), x)

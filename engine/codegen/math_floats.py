@@ -102,12 +102,12 @@ def with_scale(f: Function, x: Value) -> tuple[Value, Callable[[Value], Value]]:
 
     Args:
         f: The function being written.
-        x: At least -bias - mantissa - 1, at most bias + 1, or NaN. Results may overflow or be denormal.
+        x: At least -bias - mantissa - 1, at most bias + 2, or NaN. Results may overflow or be denormal.
     """
     form = format_of(x)
     if f.target.has_avx512:
         whole = f.round(x)
-        return whole, lambda value: f.in_registers(functools.partial(_scalef, f), value, whole)
+        return whole, lambda value: in_avx512(f, "scalef", value, whole)
     whole, bits = nearest(f, x, 2 * form.bias)
     # Two factors, for one need not be a normal number. Only the second product can round.
     both = f.sub(bits, form.bits_of(form.magic))
@@ -116,12 +116,16 @@ def with_scale(f: Function, x: Value) -> tuple[Value, Callable[[Value], Value]]:
     return whole, lambda value: f.mul(f.mul(value, first), second)
 
 
-def _scalef(f: Function, value: Value, power: Value) -> Value:
-    """AVX-512's ``value * 2**power``, of a whole register."""
-    type_, width = value.type, bytes_of(value.type) * 8
-    mask = f.constant(-1, "i16" if value.lanes == 16 else "i8")
-    arguments = [value, power, f.constant(0, type_), mask]
-    if width == 512:
-        arguments.append(f.constant(4, "i32"))  # rounding as always
-    kind = "ps" if value.element == "float" else "pd"
-    return f.intrinsic(f"llvm.x86.avx512.mask.scalef.{kind}.{width}", type_, arguments)
+def in_avx512(f: Function, name: str, *operands: Value, immediate: int | None = None) -> Value:
+    """An instruction that only AVX-512 has, on values of any width."""
+
+    def in_register(*values: Value) -> Value:
+        type_, width = values[0].type, 8 * bytes_of(values[0].type)
+        arguments = list(values) if immediate is None else [*values, f.constant(immediate, "i32")]
+        arguments += [f.constant(0, type_), f.constant(-1, "i16" if values[0].lanes == 16 else "i8")]
+        if width == 512:
+            arguments.append(f.constant(4, "i32"))  # rounding as always
+        kind = "ps" if values[0].element == "float" else "pd"
+        return f.intrinsic(f"llvm.x86.avx512.mask.{name}.{kind}.{width}", type_, arguments)
+
+    return f.in_registers(in_register, *operands)

@@ -4,7 +4,7 @@ import math
 
 from .llvm import Function, Value
 from .math_exponential import exp_nonpositive
-from .math_floats import DOUBLE, FLOAT, format_of, polynomial, strict
+from .math_floats import DOUBLE, FLOAT, format_of, in_avx512, polynomial, strict
 
 # A unit in each base, in two parts. Times an exponent the first is exact; times a mantissa both are needed.
 _LN_2 = {
@@ -23,15 +23,15 @@ _LOG10_E = {
     FLOAT: (0.4342944920063019, -1.0103049952192578e-08),
     DOUBLE: (0.4342944819032518, 1.098319650216765e-17),
 }
-# log(1 + x) = x + x^2 p(x) for sqrt(1/2) <= 1 + x <= sqrt(2); error 4.2e-9
+# log(1 + x) = x + x^2 p(x) for 0.75 <= 1 + x <= 1.5; error 5.0e-9
 _LOG_FLOAT = (
-    *(-0.499999881, 0.333333254, -0.250016004, 0.200019881, -0.166087538, 0.14181748),
-    *(-0.132455379, 0.129039943, -0.0761376843),
+    *(-0.5, 0.333334506, -0.250001013, 0.199908108, -0.166470453, 0.144784153),
+    *(-0.131638512, 0.104695037, -0.0451246835),
 )
-# log(1 + x) = 2 s + s z p(z) with s = x / (2 + x), z = s^2; error 1.3e-18
+# log(1 + x) = 2 s + s z p(z) with s = x / (2 + x), z = s^2; error 1.5e-17
 _LOG_DOUBLE = (
-    *(0.6666666666666734, 0.3999999999941662, 0.2857142874203455, 0.22222198602992746),
-    *(0.18183563020098134, 0.15314080349531425, 0.1479566369871976),
+    *(0.6666666666667271, 0.39999999996159963, 0.2857142939548549, 0.22222138489017174),
+    *(0.1818635647645991, 0.15250183197841274, 0.15368206430041495),
 )
 
 
@@ -55,25 +55,24 @@ def log2(f: Function, x: Value) -> Value:
 def log10(f: Function, x: Value) -> Value:
     """The logarithm to base 10."""
     exponent, above, rest = _parts(f, x)
-    first, second = _LOG10_2[format_of(x)]
     mantissa = _times(f, above, rest, _LOG10_E[format_of(x)])
+    first, second = _LOG10_2[format_of(x)]
     return _of_valid(f, x, f.fma(exponent, first, f.fma(exponent, second, mantissa)))
 
 
 @strict
 def log1p(f: Function, x: Value) -> Value:
     """``log(1 + x)``, exact near 0."""
-    form = format_of(x)
     total = f.add(x, 1.0)
     # What the sum lost: 1 + x = total + lost, exactly (Knuth's two-sum).
     one = f.sub(total, x)
     lost = f.add(f.sub(1.0, one), f.sub(x, f.sub(total, one)))
-    exponent, above, rest = _parts(f, total, is_normal=True)  # or 0
-    first, second = _LN_2[form]
-    rest = f.add(f.fma(exponent, second, rest), f.div(lost, total))
-    result = f.fma(exponent, first, f.add(above, rest))
-    result = f.select(f.compare("<", f.abs(x), 2.0 ** -(form.mantissa + 3)), x, result)
-    return _bounded(f, x, result, -1.0)
+    correction = f.min(f.div(lost, total), 1.0)  # NaN, of infinity and of -1, becomes 1
+    exponent, above, rest = _parts(f, total)
+    first, second = _LN_2[format_of(x)]
+    rest = f.add(f.fma(exponent, second, rest), correction)
+    result = _of_valid(f, total, f.fma(exponent, first, f.add(above, rest)))
+    return f.copysign(result, x)  # of zero
 
 
 @strict
@@ -109,36 +108,37 @@ def atanh(f: Function, x: Value) -> Value:
 
 
 def split(f: Function, x: Value) -> tuple[Value, Value]:
-    """``x = 2**e m`` with m from sqrt(1/2) to sqrt(2): e as i32 and m, for x positive and not denormal."""
-    form = format_of(x)
-    root = form.bits_of(math.sqrt(0.5))
-    shifted = f.add(f.bits(x), form.bits_of(1.0) - root)
-    mantissa = f.add(f.and_(shifted, (1 << form.mantissa) - 1), root)
-    exponent = f.sub(f.convert(f.lshr(shifted, form.mantissa), "i32"), form.bias)
-    return exponent, f.from_bits(mantissa, form.element)
+    """``x = 2**e m`` with m from 0.75 to 1.5: e as a float, and m.
 
-
-def split_any(f: Function, x: Value) -> tuple[Value, Value]:
-    """The same, of denormal numbers too."""
+    With AVX-512 e is infinite for 0 and infinity, and m is NaN for numbers below 0.
+    """
     form = format_of(x)
+    if f.target.has_avx512:
+        mantissa = in_avx512(f, "getmant", x, immediate=0b1011)  # from 0.75; NaN for negative numbers
+        return f.sub(in_avx512(f, "getexp", x), in_avx512(f, "getexp", mantissa)), mantissa
     is_small = f.compare("<", x, form.smallest_normal)
     more = form.mantissa + 1
-    exponent, mantissa = split(f, f.select(is_small, f.mul(x, 2.0**more), x))
-    return f.sub(exponent, f.select(is_small, f.constant(more, exponent.type), 0)), mantissa
+    normal = f.select(is_small, f.mul(x, 2.0**more), x)
+    start = form.bits_of(0.75)
+    shifted = f.add(f.bits(normal), form.bits_of(1.0) - start)
+    mantissa = f.add(f.and_(shifted, (1 << form.mantissa) - 1), start)
+    exponent = f.convert(f.lshr(shifted, form.mantissa), "i32")
+    exponent = f.sub(exponent, f.select(is_small, f.constant(form.bias + more, exponent.type), form.bias))
+    return f.convert(exponent, x.element), f.from_bits(mantissa, form.element)
 
 
-def _parts(f: Function, x: Value, *, is_normal: bool = False) -> tuple[Value, Value, Value]:
-    """For ``x = 2**e (1 + a)``: e as a float, a, and r such that ``log(1 + a) = a + r``."""
-    exponent, mantissa = split(f, x) if is_normal else split_any(f, x)
-    power, above = f.convert(exponent, x.element), f.sub(mantissa, 1.0)
+def _parts(f: Function, x: Value) -> tuple[Value, Value, Value]:
+    """For ``x = 2**e (1 + a)``: e, a, and r such that ``log(1 + a) = a + r``."""
+    exponent, mantissa = split(f, x)
+    above = f.sub(mantissa, 1.0)
     squared = f.mul(above, above)
     if format_of(x) == FLOAT:
-        return power, above, f.mul(squared, polynomial(f, above, _LOG_FLOAT))
+        return exponent, above, f.mul(squared, polynomial(f, above, _LOG_FLOAT))
     # log(1 + a) = a - a^2/2 + s (a^2/2 + z p(z)): the order of sums in fdlibm's e_log.c, which loses least.
     ratio, half = f.div(above, f.add(above, 2.0)), f.mul(squared, 0.5)
     square = f.mul(ratio, ratio)
     series = f.mul(square, polynomial(f, square, _LOG_DOUBLE))
-    return power, above, f.sub(f.mul(ratio, f.add(half, series)), half)
+    return exponent, above, f.sub(f.mul(ratio, f.add(half, series)), half)
 
 
 def _times(f: Function, above: Value, rest: Value, unit: tuple[float, float]) -> Value:
@@ -154,11 +154,9 @@ def _log1p_or_double(f: Function, x: Value, above: Value) -> Value:
 
 
 def _of_valid(f: Function, x: Value, result: Value) -> Value:
-    return _bounded(f, x, result, 0.0)
-
-
-def _bounded(f: Function, x: Value, result: Value, bound: float) -> Value:
-    """The result above the bound, -inf at it and NaN below; inf at inf."""
+    """The result for positive numbers, inf at inf, -inf at 0 and NaN below."""
+    if f.target.has_avx512:  # where `split` has seen to it
+        return result
     result = f.select(f.compare("==", x, math.inf), x, result)
-    edge = f.select(f.compare("==", x, bound), f.constant(-math.inf, x.type), math.nan)
-    return f.select(f.compare(">", x, bound), result, edge)
+    edge = f.select(f.compare("==", x, 0.0), f.constant(-math.inf, x.type), math.nan)
+    return f.select(f.compare(">", x, 0.0), result, edge)

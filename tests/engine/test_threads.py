@@ -157,7 +157,6 @@ def test_blas_is_given_back_its_threads():
     assert blas_threads() == before
 
 
-@pytest.mark.xfail(strict=True, reason="the pool's threads do not ignore floating point warnings as their caller does")
 @pytest.mark.parametrize("threads", [2, 5])
 def test_overflow_in_a_worker_is_no_warning(threads):
     most = np.full((1024, 256), 3e38, np.float32)
@@ -166,17 +165,16 @@ def test_overflow_in_a_worker_is_no_warning(threads):
 
 
 def test_eight_threads_at_once():
-    expected = attention().compute().tobytes()
-
-    def work(number: int) -> bytes:
-        with ag.config.set(threads=1 + number % 4, target=("native", "reference")[number % 2]):
+    def work(number: int, threads: int) -> bytes:
+        with ag.config.set(threads=threads, target=("native", "reference")[number % 2]):
             return attention().compute().tobytes()
 
+    expected = work(0, 1), work(1, 1)
     with ThreadPoolExecutor(8) as pool:
-        assert set(pool.map(work, range(24))) == {expected}
+        results = list(pool.map(work, range(24), [1 + number % 4 for number in range(24)]))
+    assert results == list(expected) * 12
 
 
-@pytest.mark.xfail(strict=True, reason="threadpoolctl lets only the thread that set a limit take it back")
 @pytest.mark.skipif(not blas_threads(), reason="needs a BLAS")
 def test_blas_is_given_back_its_threads_by_whoever_leaves_last():
     threadpool_limits(2)
@@ -190,7 +188,7 @@ def test_blas_is_given_back_its_threads_by_whoever_leaves_last():
         left.set()
         end.wait()
 
-    first = threading.Thread(target=come_first)
+    first = threading.Thread(target=come_first, daemon=True)  # no hanging where this fails
     first.start()
     inside.wait()
     with limited(1):
@@ -248,7 +246,7 @@ def test_a_child_forked_while_another_thread_evaluates():
     worker.start()
     try:
         lazy = attention()
-        with ag.config.set(threads=2, target="reference"):  # which makes no nodes
+        with ag.config.set(threads=2):
             assert in_a_fork(lambda: lazy.compute().tobytes() == expected, 20) == 0
     finally:
         stop.set()
@@ -256,7 +254,6 @@ def test_a_child_forked_while_another_thread_evaluates():
 
 
 @needs_fork
-@pytest.mark.xfail(strict=True, reason="the lock on the table of nodes is held for ever in a forked child")
 def test_a_child_forked_while_another_thread_makes_nodes():
     held = threading.Event()
 

@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import numpy as np
@@ -6,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import attngraph as ag
-from checks import DTYPES, FLOATS, INTEGERS, check, check_raises, evaluations
+from attngraph.engine.types import promote
+from checks import DTYPES, FLOATS, INTEGERS, check, check_raises, data, evaluations, wide
 from elementwise import (
     Row,
     check_floats,
@@ -55,6 +57,19 @@ def test_every_value_and_type(row, dtype):
 @each_row(ROWS)
 def test_every_shape_and_layout(row):
     check_shapes_and_layouts(row)
+
+
+@pytest.mark.parametrize(("left", "right"), [pair for pair in itertools.product(DTYPES, DTYPES) if pair[0] != pair[1]])
+def test_two_types_are_computed_in_their_common_one(left, right):
+    x, y = data((3, 4), left, 1), data((4,), right, 2)
+    try:
+        due, _ = promote([ag.asarray(x).node.type, ag.asarray(y).node.type])
+    except ag.DTypeError:
+        return  # uint64 with a signed integer
+    for function in (ag.add, ag.multiply, ag.maximum, ag.less):
+        mixed, cast = function(x, ag.asarray(y)), function(x.astype(due), y.astype(due))
+        assert mixed.dtype == cast.dtype
+        np.testing.assert_array_equal(wide(mixed.compute()), wide(cast.compute()))
 
 
 @pytest.mark.parametrize("dtype", INTEGERS)

@@ -86,6 +86,8 @@ def test_an_explicit_cast_rounds_at_once(target):
         np.testing.assert_array_equal(through, x.astype(np.float16).astype(np.float32))
         bits = ag.asarray(np.float64([0.1, 1e300])).astype("float32").astype("float64").compute()
         np.testing.assert_array_equal(bits, np.float64([0.1, 1e300]).astype(np.float32).astype(np.float64))
+        scalar = (ag.asarray(0.1) + 0).astype("float16").astype("float32")
+        assert scalar.compute() == np.float16(0.1)
         # Beside trouble, where all floats are float64, too.
         beside, _ = ag.compute(ag.asarray(x).astype("float16") * 1.0, ag.asarray(np.float32([np.nan])) * 2)
         np.testing.assert_array_equal(beside, x.astype(np.float16))

@@ -223,12 +223,12 @@ def test_an_index_out_of_range_where_it_does_not_count_is_no_error(name):
 
 
 GUILTY = {
-    "sum": lambda g: ag.sum(g),
+    "sum": ag.sum,
     "a sum that hides too little": lambda g: ag.sum(ag.where(ag.arange(4) > 0, g, 0)),
     "times a plain 0": lambda g: ag.asarray(np.float32([1, 1, 1, 0])) * g,
     "condition": lambda g: ag.where(g > 1, 1, 2),
     "comparison": lambda g: g > 1,
-    "argmax": lambda g: ag.argmax(g),
+    "argmax": ag.argmax,
     "sort, and any part of it": lambda g: ag.sort(g)[:1],
     "running sum": lambda g: ag.cumulative_sum(g)[3:],
     "scores": lambda g: ag.softmax(SCORES + g) @ ROWS,

@@ -21,42 +21,7 @@ halted processor does not count as idle. There the worker would wait until the c
 bars its own processor to a worker that it wakes, and the worker, once it runs, may run anywhere again.
 """
 
-import ctypes
-import functools
-import hashlib
-from string import Template
-from typing import Any, NamedTuple
-
-from llvmlite import binding
-
-from .config import config
-from .jit import compile_text
-
-SLOTS = 32
-MOST_WORKERS = 1024
-
-# Sizes and offsets in bytes. What different threads write is 128 apart: processors fetch lines in pairs.
-SLOT_BYTES = 384
-WORKER_BYTES = 128
-FIRST_SLOT = 256
-FIRST_WORKER = FIRST_SLOT + SLOTS * SLOT_BYTES
-BOARD_BYTES = FIRST_WORKER + MOST_WORKERS * WORKER_BYTES
-
-# Of the board, where at 0 stands how often work was posted:
-WORKERS_HIRED, LOCK_ACQUIRE, LOCK_RELEASE = 128, 136, 144
-PLACES_HERE, PLACES_SET, PLACES_BYTES, PLACES_COUNT, PLACES_TABLE = 152, 160, 168, 176, 184
-# Of a slot, where at 0 stands the gate:
-SLOT_TICKETS, SLOT_KERNEL, SLOT_DESCRIPTOR, SLOT_SCRATCH, SLOT_STRIDE = 8, 128, 136, 144, 152
-SLOT_LOCK, SLOT_ASLEEP, SLOT_COUNTER = 160, 168, 256
-# Of a worker, where at 0 stands whether it is asleep:
-WORKER_LOCK, WORKER_ID = 8, 16
-
-OPEN = 1 << 32
-NOT_OPEN = OPEN - 1
-# Some 50 µs of looking before sleeping.
-LOOKS = 1000
-
-_TEXT = """
+TEXT = """
 define internal i64 @wake(ptr %board, ptr %asleep, ptr %lock_at, ptr %id_at, ptr %places) {
   %looks_asleep = load atomic i64, ptr %asleep seq_cst, align 8
   %maybe = icmp ne i64 %looks_asleep, 0
@@ -280,7 +245,7 @@ linger:
 longer:
   $PAUSE
   %next_looks = add i64 %looks, 1
-  %patient = icmp ult i64 %next_looks, $LOOKS
+  %patient = icmp ult i64 %next_looks, $CALLERS_LOOKS
   br i1 %patient, label %linger, label %sleep
 sleep:
   store atomic i64 1, ptr %asleep seq_cst, align 8
@@ -319,44 +284,3 @@ define i64 @exchange(ptr %counter, i64 %value) {
   ret i64 %before
 }
 """
-
-
-class AnyProcessor(NamedTuple):
-    """A target: whatever this process runs on."""
-
-    triple: str
-    cpu: str = ""
-    features: str = ""
-
-
-class WorkerCode(NamedTuple):
-    """The functions above, for Python to call; while one runs, other threads may run Python."""
-
-    serve: Any
-    run: Any
-    wait: Any
-    close: Any
-    exchange: Any
-
-
-@functools.cache
-def worker_code() -> WorkerCode:
-    """The native half of the pool.
-
-    Raises:
-        CompileError: If it cannot be compiled.
-    """
-    triple = binding.get_process_triple()
-    pause = "call void @llvm.x86.sse2.pause()" if triple.startswith("x86_64") else ""
-    text = Template(_TEXT).substitute(globals(), PAUSE=pause)
-    pointer, number = ctypes.c_void_p, ctypes.c_int64
-    signatures = {
-        "serve": (None, pointer, pointer),
-        "run": (number, pointer, pointer, pointer, pointer, pointer, number, number, number, number),
-        "wait": (number, pointer, pointer, number),
-        "close": (None, pointer),
-        "exchange": (number, pointer, number),
-    }
-    key = "worker code " + hashlib.sha256(text.encode()).hexdigest()
-    module = compile_text(text, list(signatures), AnyProcessor(triple), key=key, cache_dir=config.cache_dir)
-    return WorkerCode(**{name: module.function(name, *types) for name, types in signatures.items()})
