@@ -11,6 +11,7 @@ from .interpreter import interpret
 from .ir import Node, Values, walk
 from .leaves import Data
 from .memory import plan_memory
+from .passes.fuse import Step
 from .pipeline import optimize
 from .program import Program
 from .sources import library, read
@@ -37,18 +38,31 @@ def evaluate_now(roots: Sequence[Node], check_finite: bool | None = None) -> lis
 
 
 class Prepared(NamedTuple):
-    """A graph ready to run: optimized, with its program; the reference targets run it as written."""
+    """A graph ready to run: as written, and as a program, which the reference targets have none of.
+
+    What the program cannot decide is decided by the graph as written: passes may move where something
+    overflows.
+    """
 
     roots: tuple[Node, ...]
     program: Program | None
+
+    @property
+    def run(self) -> tuple[Node, ...]:
+        """The results of the graph that is run."""
+        return self.roots if self.program is None else self.program.roots
+
+    @property
+    def steps(self) -> Sequence[Step] | None:
+        """What runs, in order; None where the interpreter walks the graph."""
+        return None if self.program is None else self.program.plan.steps
 
 
 def prepare(roots: Sequence[Node], settings: Settings) -> Prepared:
     """The graph that is run under these settings."""
     if settings.target.startswith("reference"):
         return Prepared(tuple(roots), None)
-    optimized = optimize(roots)
-    return Prepared(optimized, Program(optimized))
+    return Prepared(tuple(roots), Program(optimize(roots)))
 
 
 def evaluate(
@@ -69,7 +83,7 @@ def evaluate(
     roots = prepared.roots
     all64 = settings.target == "reference64"
     if settings.memory_limit is not None:
-        peak = plan_memory(roots, all64=all64, steps=prepared.program and prepared.program.plan.steps).peak_bytes
+        peak = plan_memory(prepared.run, all64=all64, steps=prepared.steps).peak_bytes
         if peak > settings.memory_limit:
             raise LimitError(
                 f"compute: needs {peak} bytes at its peak, more than memory_limit={settings.memory_limit}; "

@@ -175,6 +175,8 @@ class Node(metaclass=_NodeClass):
     operand_fields: ClassVar[frozenset[str]] = frozenset()
     # A mask may write its 0 or -inf here: what it hides must stay beside what it hides it from.
     may_hide: ClassVar[bool] = False
+    # Under check_finite the operand must be finite where it counts.
+    guards: ClassVar[bool] = False
     # What the operator does to the shape of its operands, for those who look for what to fuse:
     # "leaf", "pointwise", "rearrangement", "reduction", "contraction", or "opaque".
     role: ClassVar[str] = "opaque"

@@ -377,7 +377,7 @@ def _magnitude(a: Interval) -> Interval:
     return low, max(abs(a[0]), abs(a[1]))
 
 
-_RULES = {
+_RULES: dict[str, Callable[..., Interval | None]] = {
     "add": lambda a, b: (a[0] + b[0], a[1] + b[1]),
     "subtract": lambda a, b: (a[0] - b[1], a[1] - b[0]),
     "multiply": _product,

@@ -3,7 +3,7 @@
 import functools
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +19,18 @@ from .jit import NativeModule, compile_text
 from .kernel import Scalar, below, interval
 from .passes.fuse import Fused, expressions_of
 from .types import is_integer
+
+# Four factors below this, summed over the widest contraction, stay below the largest float32.
+_SMALL = 1e8
+# Functions that make nothing large out of something small.
+# fmt: off
+_TAME = frozenset({
+    "abs", "add", "astype", "axis", "bitwise_and", "bitwise_invert", "bitwise_or", "bitwise_xor", "constant",
+    "equal", "floor_divide", "greater", "greater_equal", "less", "less_equal", "load", "logical_and", "logical_not",
+    "logical_or", "logical_xor", "maximum", "minimum", "multiply", "negative", "not_equal", "reduce", "remainder",
+    "sigmoid", "square", "subtract", "tanh", "where",
+})
+# fmt: on
 
 Flags = tuple[tuple[bool, ...], ...]
 
@@ -40,8 +52,11 @@ class SweepKernel:
         self.fused, self.sweep = fused, fused.sweep
         self._variants: dict[tuple[Target, Flags], Compiled] = {}
 
-    def __call__(self, arrays: Mapping[Node, Values], settings: Settings) -> list[Values]:
-        """The sweep's results.
+    def __call__(self, arrays: Mapping[Node, Values], settings: Settings) -> list[Values] | None:
+        """The sweep's results, or None if they cannot be trusted.
+
+        A result that is not finite, and a row whose exponents are all -inf, may come from overflow on
+        the way; -inf is trusted where inputs are too small for that.
 
         Args:
             arrays: The arrays that it loads, in the machine's byte order.
@@ -63,7 +78,19 @@ class SweepKernel:
             settings.threads,
             keep=(descriptor, held, results, compiled.module),
         )
-        return results
+        empty = bool(descriptor[compiled.layout.place("empty") // 8])
+        if all(map(is_finite, results)) and not empty:
+            return results
+        return results if empty and self._are_masked(held.values(), results) else None
+
+    def _are_masked(self, inputs: Iterable[Values], results: Sequence[Values]) -> bool:
+        """Whether rows without weights are hidden ones: no exponent can have overflowed."""
+        if any(np.isnan(result).any() or np.isposinf(result).any() for result in results):
+            return False
+        if any(each.op not in _TAME for each in below(self.sweep.groups)):
+            return False
+        floats = [array for array in inputs if array.dtype.kind == "f"]
+        return all(float(np.abs(array).max(initial=0.0)) < _SMALL for array in floats)
 
     def compiled(self, arrays: Sequence[Values], settings: Settings) -> Compiled:
         """The code for arrays with these strides."""
@@ -90,6 +117,7 @@ class SweepKernel:
             "rows": self.sweep.rows.length,
             "columns": self.sweep.columns.length,
         }
+        lengths["empty"] = 0  # set by a row that no column had a weight for
         lengths |= {f"batch{number}": axis.length for number, axis in enumerate(self.sweep.batch)}
         layout = Layout(self.fused.inputs, self.fused.nodes, lengths)
         writer = SweepWriter(
@@ -110,6 +138,11 @@ class SweepKernel:
     def sweep_expressions(self) -> list[Scalar]:
         """All scalars of the sweep."""
         return expressions_of(self.sweep)
+
+
+def is_finite(array: Values) -> bool:
+    """Whether all of it is finite."""
+    return bool(np.isfinite(array).all())
 
 
 def _aligned(array: Values) -> Values:

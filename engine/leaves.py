@@ -1,6 +1,7 @@
 """The nodes without operands that the engine itself must know: constants, data, placeholders."""
 
 import itertools
+import math
 import os
 import uuid
 from collections.abc import Sequence
@@ -46,6 +47,10 @@ class Constant(Leaf):
     def reference(self) -> Values:
         """The scalar, with all of Python's digits."""
         return np.asarray(self.value)
+
+    def trouble(self, value: Values, operands: Sequence[Values], check_finite: bool) -> bool:
+        """A number that its type cannot hold."""
+        return value.dtype.kind == "f" and not np.isfinite(value) and math.isfinite(self.value)
 
 
 class Data(Leaf):

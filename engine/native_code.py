@@ -22,6 +22,8 @@ from llvmlite import binding
 from .errors import CompileError
 
 _LINES_OF_MESSAGE = 6
+# A linker keeps 9 KB of a module that has long been unloaded; so each serves for so many modules only.
+_MODULES_OF_LINKER = 100
 # What LLVM may call of its own accord and every process has, and names that mean nothing.
 _ALWAYS_THERE = frozenset({"memcpy", "memmove", "memset", "memcmp", "_GLOBAL_OFFSET_TABLE_", ""})
 
@@ -52,12 +54,12 @@ class LinkedCode:
     Attributes:
         addresses: Where each entry begins.
         image: The object it was linked from.
-        keep: The resource tracker, whose end unloads the code, and the linker, which must not end before.
+        tracker: What unloads the code at its end.
     """
 
     addresses: Mapping[str, int]
     image: bytes = field(repr=False)
-    keep: tuple[Any, ...] = field(repr=False)
+    tracker: Any = field(repr=False)
 
 
 # Held by whoever compiles or links, and taken before llvmlite's own lock.
@@ -115,12 +117,14 @@ def link(image: bytes, names: Mapping[str, str], target: TargetLike) -> LinkedCo
     for name in names.values():
         library.export_symbol(name)
     with compiling:
-        linker = _linker(target.triple)
+        number = next(_libraries)
+        linker = _linker(target.triple, number // _MODULES_OF_LINKER)
         try:
-            tracker = library.link(linker, f"attngraph-{next(_libraries)}")
+            tracker = library.link(linker, f"attngraph-{number}")
         except RuntimeError as error:
             raise _rejected(error) from None
-    return LinkedCode({entry: tracker[name] for entry, name in names.items()}, image, (tracker, linker))
+    tracker.linker = linker  # which must not end before it
+    return LinkedCode({entry: tracker[name] for entry, name in names.items()}, image, tracker)
 
 
 @contextmanager
@@ -177,9 +181,9 @@ def _machine_of(triple: str, cpu: str, features: str) -> Any:
         raise _rejected(error) from None
 
 
-@functools.cache  # never freed: linked code lives in it
-def _linker(triple: str) -> Any:
-    # JITLink: LLVM's older linker leaks 9 KB a module.
+@functools.lru_cache(maxsize=1)
+def _linker(triple: str, generation: int) -> Any:
+    # JITLink takes a fifth of the memory of LLVM's older linker.
     return binding.create_lljit_compiler(_machine_of(triple, "", ""), use_jit_link=True)
 
 

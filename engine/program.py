@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .config import Settings
+from .errors import CompileError
 from .interpreter import Bindings, evaluate_node, finish
 from .ir import Node, UnfusableError, Values
 from .memory import last_uses
@@ -38,14 +39,16 @@ class Program:
         self.roots = tuple(roots)
         self._rejected: dict[Node, str] = {}
         self.plan: Plan
-        self.kernels: dict[int, "SweepKernel"]
+        self.kernels: dict[int, SweepKernel]
         self._plan()
 
     def _plan(self) -> None:
         self.plan = fuse(self.roots, self._rejected, LEAST_WORK)
         self.plan.not_fused += self._rejected.items()
         self.kernels = {
-            number: _kernels().SweepKernel(step) for number, step in enumerate(self.plan.steps) if isinstance(step, Fused)
+            number: _kernels().SweepKernel(step)
+            for number, step in enumerate(self.plan.steps)
+            if isinstance(step, Fused)
         }
 
     def run(self, bindings: Bindings, settings: Settings, *, check_finite: bool) -> list[Values] | None:
@@ -71,10 +74,10 @@ class Program:
         for number, step in enumerate(plan.steps):
             if isinstance(step, Fused):
                 arrays = {node: values[node] for node in step.inputs}
-                if check_finite and not all(map(_is_finite, arrays.values())):
+                if check_finite and not all(_is_finite(arrays[node]) for node in step.guarded()):
                     return None
                 results = _call(kernels[number], step, arrays, settings)
-                if not all(map(_is_finite, results)):
+                if results is None:
                     return None
                 values.update(zip(step.nodes, results, strict=True))
             else:
@@ -93,11 +96,11 @@ class _RejectedError(Exception):
         self.node, self.reason = node, reason
 
 
-def _call(kernel: "SweepKernel", step: Fused, arrays: dict[Node, Values], settings: Settings) -> list[Values]:
+def _call(kernel: "SweepKernel", step: Fused, arrays: dict[Node, Values], settings: Settings) -> list[Values] | None:
     try:
         return kernel(arrays, settings)
-    except UnfusableError as reason:
-        raise _RejectedError(step.nodes[0], str(reason)) from None
+    except (UnfusableError, CompileError) as reason:
+        raise _RejectedError(step.nodes[0], str(reason).splitlines()[0]) from None
 
 
 def _is_finite(array: Values) -> bool:

@@ -111,17 +111,18 @@ def carrier(kind: TensorType, *, all64: bool = False) -> DType:
 
 def _same_level(dtypes: Iterable[DType]) -> DType | None:
     """The type that holds all of these; None for none of them."""
+    given = list(dtypes)
+    highest = max(map(category, given), default=0)
     result: DType | None = None
-    for dtype in dtypes:
-        result = dtype if result is None else _pair(result, dtype)
+    for dtype in given:  # what is of a lower kind does not count
+        if category(dtype) == highest:
+            result = dtype if result is None else _pair(result, dtype)
     return result
 
 
 def _pair(left: DType, right: DType) -> DType:
     if left == right:
         return left
-    if category(left) != category(right):
-        return max(left, right, key=category)
     if is_float(left):
         return FLOAT32 if left.itemsize == right.itemsize else max(left, right, key=lambda d: d.itemsize)
     promoted = np.promote_types(left, right)

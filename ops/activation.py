@@ -65,9 +65,9 @@ def gelu(x: ArrayLike, /, approximate: str = "none") -> Array:
         ArgumentError: For another ``approximate``.
     """
     array = Array(lifted_float(x, "gelu"))
-    if not isinstance(approximate, str) or approximate not in ("none", "tanh"):
+    if str(approximate) not in ("none", "tanh"):
         raise ArgumentError(f'gelu: approximate is "none" or "tanh", not {approximate!r}')
-    if approximate == "none":
+    if str(approximate) == "none":
         return array * 0.5 * (1 + erf(array * math.sqrt(0.5)))
     inner = math.sqrt(2 / math.pi) * (array + 0.044715 * array * array * array)
     return array * 0.5 * (1 + tanh(inner))

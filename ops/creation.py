@@ -84,7 +84,7 @@ def arange(start: float, /, stop: float | None = None, step: float = 1, *, dtype
     if bounds[2] == 0:
         raise ArgumentError(f"arange: from {start} to {stop} in steps of 0")
     if all(isinstance(value, int) for value in bounds):
-        length = max(0, -((bounds[0] - bounds[1]) // bounds[2]))
+        length = int(max(0, -((bounds[0] - bounds[1]) // bounds[2])))
         default = INT64
     else:
         count = (bounds[1] - bounds[0]) / bounds[2]
@@ -92,7 +92,12 @@ def arange(start: float, /, stop: float | None = None, step: float = 1, *, dtype
         default = DEFAULT_FLOAT
     if length >= 2**63 or any(isinstance(value, int) and not -(2**63) <= value < 2**63 for value in bounds):
         raise ArgumentError(f"arange: from {start} to {stop} in steps of {step} does not fit 64-bit integers")
-    return Array(Arange(bounds[0], bounds[2], length, default if dtype is None else as_dtype(dtype)))
+    target = default if dtype is None else as_dtype(dtype)
+    if is_integer(target) and length and all(isinstance(value, int) for value in bounds):
+        limits, ends = np.iinfo(target), (bounds[0], bounds[0] + bounds[2] * (length - 1))
+        if min(ends) < limits.min or max(ends) > limits.max:
+            raise DTypeError(f"arange: from {start} to {stop} does not fit {target}")
+    return Array(Arange(bounds[0], bounds[2], length, target))
 
 
 def _number(value: Any) -> int | float:

@@ -1,7 +1,7 @@
 """The guard that attention puts on its inputs: NaN or infinity where it counts is an error."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -18,6 +18,8 @@ class Guard(Rearrangement):
     Under ``check_finite`` a position of the result that depends on a value here that is not finite
     raises NonFiniteError; where a mask hides the position, it may hold anything.
     """
+
+    guards: ClassVar[bool] = True
 
     operand: Node
     function: str

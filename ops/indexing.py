@@ -126,6 +126,7 @@ def getitem(x: ArrayLike, key: Any, /) -> Array:
     for place, item in enumerate(items):
         if item is None:
             shape.append(1)
+        if item is None or item is Ellipsis:
             continue
         length = node.shape[axis]
         start, step, count = _range_of(item, length, axis, node)
@@ -223,7 +224,9 @@ def _expand_ellipsis(items: list[Any], node: Node) -> list[Any]:
     for place, mask in covered:
         before = sum(1 for item in widened[:place] if item is not None and item is not Ellipsis)
         _check_mask(mask, node, before + (missing if place > dotted else 0))
-    return widened[:dotted] + [slice(None)] * missing + widened[dotted + 1 :]
+    # Dots for no axes stay: they keep index arrays apart as NumPy's do.
+    spread: list[Any] = [slice(None)] * missing
+    return widened[:dotted] + (spread or [Ellipsis]) + widened[dotted + 1 :]
 
 
 def _check_mask(mask: Values, node: Node, axis: int) -> None:

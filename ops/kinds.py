@@ -318,6 +318,7 @@ def normalize_axes(operation: str, axis: Any, ndim: int) -> tuple[int, ...]:
 
 def constant_value(node: Node) -> bool | int | float | None:
     """The scalar that a constant spreads over its whole shape, else None."""
-    while isinstance(node, Rearrangement) and len(node.operands) == 1:
+    # A cast keeps 0 and -inf what they are.
+    while (isinstance(node, Rearrangement) or node.rounds) and len(node.operands) == 1:
         node = node.operands[0]
     return node.value if isinstance(node, Constant) else None

@@ -12,6 +12,7 @@ from ..engine.printing import brief, listing
 from ..ops.array import Array, lift
 from .compiled import Compiled
 
+_LEVELS = ("graph", "passes", "optimized", "kernels", "memory")
 _MOST_CHANGES = 12
 _MOST_OPERATORS = 12
 
@@ -89,9 +90,9 @@ def explain(x: Any, level: str | None = None, format: str = "text") -> Explanati
     Raises:
         ArgumentError: For another level or format, or a compiled function before its first call.
     """
-    if level is not None and not (isinstance(level, str) and level in ("graph", "passes", "optimized", "memory")):
-        raise ArgumentError(f"explain: level is graph, passes, optimized, memory or None, not {level!r}")
-    if not isinstance(format, str) or format != "text":
+    if str(level) not in ("None", *_LEVELS):
+        raise ArgumentError(f"explain: level is {', '.join(_LEVELS)} or None, not {level!r}")
+    if str(format) != "text":
         raise ArgumentError(f'explain: format is "text", not {format!r}')
     if isinstance(x, Compiled):
         trace = x.last_trace()

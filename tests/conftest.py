@@ -6,6 +6,9 @@ from hypothesis import settings
 
 ROOT = Path(__file__).parents[1]
 
+# Kernels that tests compile stay in the checkout, for its next run.
+os.environ.setdefault("ATTNGRAPH_CACHE_DIR", str(ROOT / "build" / "cache" / "kernels"))
+
 # No deadline: the first example may compile a kernel.
 settings.register_profile("dev", deadline=None, max_examples=50)
 settings.register_profile("ci", deadline=None, max_examples=50, derandomize=True, print_blob=True)

@@ -74,7 +74,7 @@ def poincare(q, k, v):
 
 VARIANTS = {
     "plain": (lambda q, k, v: attend(scores(q, k), v), 1),
-    "attention": (lambda q, k, v: ag.attention(q, k, v), 1),
+    "attention": (ag.attention, 1),
     "causal": (lambda q, k, v: attend(causal(scores(q, k), q, k), v), 1),
     "is_causal": (lambda q, k, v: ag.attention(q, k, v, is_causal=True), 1),
     "lower right": (lambda q, k, v: ag.attention(q, k, v, is_causal="lower_right"), 1),

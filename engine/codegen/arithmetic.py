@@ -1,7 +1,7 @@
-"""Arithmetic, comparisons and conversions of scalars and vectors alike."""
+"""Arithmetic, comparisons and choices, of scalars and vectors alike."""
 
 from .builder import Builder
-from .values import Operand, Value, bits_of, constant, integer_of, mangled, with_element, wrapped
+from .values import Operand, Value, bits_of, constant, mangled, with_element, wrapped
 
 _RELATIONS = {"<": "lt", "<=": "le", ">": "gt", ">=": "ge", "==": "eq", "!=": "ne"}
 _ROUNDINGS = {"floor", "ceil", "trunc", "roundeven"}
@@ -166,41 +166,6 @@ class Arithmetic(Builder):
         """The smaller, or NaN where either is."""
         left, right = self.pair(left, right)
         return self.select(self.is_nan(left), left, self.min(left, right))
-
-    # --- conversions -----------------------------------------------------------------------------------
-
-    def cast(self, operation: str, value: Value, element: str) -> Value:
-        """LLVM's conversion of that name, of every lane; nothing if the type is already the element's."""
-        if value.element == element:
-            return value
-        type_ = with_element(value.type, element)
-        if value.constant is not None and operation in ("sext", "trunc", "sitofp", "fpext", "fptrunc"):
-            return constant(value.constant, type_)
-        return self.emit(type_, f"{operation} {value} to {type_}", operation)
-
-    def convert(self, value: Value, element: str, *, unsigned: bool = False) -> Value:
-        """The same number in another type. Floats become integers towards zero, and any where they do not fit."""
-        before, after = value.element, element
-        unsigned = unsigned or before == "i1"
-        if value.is_float and after in ("half", "bfloat", "float", "double"):
-            operation = "fpext" if bits_of(before) < bits_of(after) else "fptrunc"
-        elif value.is_float:
-            operation = "fptoui" if unsigned else "fptosi"
-        elif after in ("half", "bfloat", "float", "double"):
-            operation = "uitofp" if unsigned else "sitofp"
-        elif bits_of(before) > bits_of(after):
-            operation = "trunc"
-        else:
-            operation = "zext" if unsigned else "sext"
-        return self.cast(operation, value, element)
-
-    def bits(self, value: Value) -> Value:
-        """The bits of floats, as integers of their width."""
-        return self.cast("bitcast", value, integer_of(value.element))
-
-    def from_bits(self, value: Value, element: str) -> Value:
-        """The floats that have these bits."""
-        return self.cast("bitcast", value, element)
 
     # --- inside ----------------------------------------------------------------------------------------
 

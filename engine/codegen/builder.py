@@ -8,7 +8,9 @@ from .target import Target
 from .values import Operand, Value, constant
 
 # What arithmetic may do to a rounding. Never nnan or ninf, for hidden scores are -inf; reassoc only where asked.
-DEFAULT_FLAGS = "contract nsz arcp afn"
+# Beware of `arcp`: where a block divides several times by one divisor, LLVM multiplies by its reciprocal, which
+# is infinite for a denormal divisor (0 / 1e-40 becomes NaN) and inexact for a huge one.
+DEFAULT_FLAGS = "contract nsz"
 
 # The estimates that `arcp` would otherwise allow make 1/sqrt(0) a NaN.
 _ATTRIBUTES = 'nounwind "reciprocal-estimates"="none"'

@@ -1,10 +1,10 @@
 """Division of integers as Python divides: rounded down; by zero it gives 0, and the smallest by -1 wraps."""
 
-from .arithmetic import Arithmetic
+from .conversion import Conversion
 from .values import Operand, Value, constant
 
 
-class Division(Arithmetic):
+class Division(Conversion):
     """Quotients and remainders. No operand can trap."""
 
     def floor_divide(self, left: Operand, right: Operand) -> Value:

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from ..ir import Node
+from ..ir import Node, UnfusableError
 from ..kernel import Scalar, below
 
 Values = np.ndarray[Any, Any]
 Descriptor = np.ndarray[Any, np.dtype[np.int64]]
 
+_LARGEST_FLOAT = 3.4028234e38
 # Numbers that are worth being part of the code, for what they simplify.
 _PLAIN_FLOATS = (0.0, 1.0, -1.0, 2.0, 0.5, float("inf"), float("-inf"))
 
@@ -61,11 +62,17 @@ class Layout:
             self._known.append(value)
         return self._places[name]
 
+    def place(self, name: Any) -> int:
+        """Byte offset of a slot."""
+        return 8 * self._places[name]
+
     def collect(self, expressions: Sequence[Scalar]) -> None:
         """Slots for the numbers of the program, in the order of the expressions."""
         for scalar in below(expressions):
             if scalar.is_constant:
                 name = number_name(scalar)
+                if name is not None and name[0] == "float" and abs(name[1]) > _LARGEST_FLOAT:
+                    raise UnfusableError(f"{name[1]} is no float32")
                 if name is not None:
                     (bits,) = struct.unpack("<q", struct.pack("<fi", name[1], 0)) if name[0] == "float" else (name[1],)
                     self._slot(name, int(bits))

@@ -34,7 +34,8 @@ class Module:
 
     def declare(self, name: str, returns: str, arguments: Sequence[str]) -> None:
         """Declare a function defined elsewhere; again is no harm."""
-        self._declarations.setdefault(name, f"declare {returns} @{name}({', '.join(arguments)})")
+        if name not in self._declarations:
+            self._declarations[name] = f"declare {returns} @{name}({', '.join(arguments)})"
 
     def table(self, numbers: Sequence[Number], element: str) -> Value:
         """A pointer to an array of constants, aligned to 64 bytes; equal arrays are one."""

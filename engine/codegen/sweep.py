@@ -18,17 +18,16 @@ from dataclasses import dataclass
 
 from ..ir import UnfusableError
 from ..kernel import Axis, Elements, Scalar, below
-from ..sweep import Accumulator, Output, Sweep
-from ..types import BOOL, is_float
-from .apply import apply, convert
+from ..sweep import Accumulator, Sweep
 from .layout import Layout
 from .llvm import Function, Module, Value
 from .masks import Masks, Tile
 from .math import exp2_nonpositive
 from .operands import Operands
+from .outputs import Outputs, needs_result
 from .scaling import scaled
 from .target import Target
-from .transpose import transpose
+from .tile import TileValues, plain_axis
 
 LOG2E, LN2 = math.log2(math.e), math.log(2)
 
@@ -126,7 +125,7 @@ class SweepWriter:
         self._pack()
         self._sweep(first, stop)
         for output in self.sweep.outputs:
-            self._write_output(output, first, stop)
+            Outputs(self).write(output, first, stop)
 
     def _row_values(self, everything: list[Scalar]) -> list[Scalar]:
         """Maximal row values that tiles, contractions and outputs use."""
@@ -134,14 +133,14 @@ class SweepWriter:
         inner: set[Scalar] = set()
         found: dict[Scalar, None] = {}
         for scalar in below(everything):
-            whole = ops.varies_over_rows_only(scalar) and not _needs_result(scalar)
+            whole = ops.varies_over_rows_only(scalar) and not needs_result(scalar)
             for each in scalar.args:
-                if ops.varies_over_rows_only(each) and not _needs_result(each):
+                if ops.varies_over_rows_only(each) and not needs_result(each):
                     (inner.add if whole or scalar.op == "load" else found.setdefault)(
                         each, *(() if whole or scalar.op == "load" else (None,))
                     )
         for root in everything:
-            if ops.varies_over_rows_only(root) and not _needs_result(root):
+            if ops.varies_over_rows_only(root) and not needs_result(root):
                 found[root] = None
         return list(found)
 
@@ -190,16 +189,22 @@ class SweepWriter:
 
         def block(start: Value, carried: list[Value]) -> list[Value]:
             size = f.min(f.sub(high, start), schedule.block)
-            body = lambda full: lambda: self._block(start, size, carried, sums, wide, masks, full)  # noqa: E731
+
+            def masked() -> list[Value]:
+                return self._block(start, size, carried, sums, wide, masks, False)
+
+            def unmasked() -> list[Value]:
+                return self._block(start, size, carried, sums, wide, masks, True)
+
             if not masks.roots:
-                return body(True)()
+                return unmasked()
             tile = Tile(first, last, start, f.sub(f.add(start, size), 1))
             # The last columns of a short block may lie beyond it, and be hidden.
             full = f.and_(masks.all_true(tile), f.compare("==", size, schedule.block))
-            visible = lambda: f.if_else(full, body(True), body(False))  # noqa: E731
             if not masks.skipping:
-                return visible()
-            return f.if_else(masks.all_false(tile), lambda: list(carried), visible)
+                return f.if_else(full, unmasked, masked)
+            empty = masks.all_false(tile)
+            return f.if_else(empty, lambda: list(carried), lambda: f.if_else(full, unmasked, masked))
 
         state = f.loop(low, high, schedule.block, state, block)
         self._keep(state, sums)
@@ -223,13 +228,11 @@ class SweepWriter:
             assert each.small is not None
             size = each.small.length * self.block_rows
             place = self.totals[each] = ops.allocate(size)
-            f.loop(
-                0,
-                size * 4,
-                4 * self.lanes,
-                [],
-                lambda at, _, place=place: f.store(zero, f.offset(place, at), aligned=True),
-            )
+            self._fill(place, size, zero)
+
+    def _fill(self, place: Value, elements: int, value: Value) -> None:
+        f = self.f
+        f.loop(0, elements * 4, 4 * self.lanes, [], lambda at, _: f.store(value, f.offset(place, at), aligned=True))
 
     def _is_plain_weight(self, accumulator: Accumulator) -> bool:
         return accumulator.weight.is_constant and accumulator.weight.attribute == 1 and accumulator.group is not None
@@ -288,7 +291,7 @@ class SweepWriter:
 
     def _tile(self, column: Value, start: Value, running: list[Value], masks: Masks, full: bool) -> list[Value]:
         f = self.f
-        tile = _TileValues(self, column, masks, full)
+        tile = TileValues(self, column, masks, full)
         for contraction in self._contractions():
             self._contract(contraction, tile)
         maxima = list(running)
@@ -307,7 +310,7 @@ class SweepWriter:
                     )
         return maxima
 
-    def _contract(self, contraction: Scalar, tile: "_TileValues") -> None:
+    def _contract(self, contraction: Scalar, tile: TileValues) -> None:
         f, schedule = self.f, self.schedule
         small = contraction.attribute[1]
         (body,) = contraction.args
@@ -404,7 +407,7 @@ class SweepWriter:
             sums = [f.mul(value, rescale[group + place[1]]) for value, place in zip(sums, places, strict=True)]
         weights = self.weights[each.group, each.weight]
         assert each.small is not None
-        plain = self._plain_column(each.column, each.small)
+        plain = plain_axis(self, each.column, each.small)
 
         def column(index: Value, carried: list[Value]) -> list[Value]:
             at = f.offset(weights, f.mul(index, self.block_rows * 4))
@@ -421,15 +424,6 @@ class SweepWriter:
         sums = f.loop(0, size, 1, sums, column)
         for place, total in zip(places, sums, strict=True):
             f.store(total, pointers[place], aligned=True)
-
-    def _plain_column(self, column: Scalar, small: Axis) -> int | None:
-        """The place of the small axis in a column factor that is a load, if its elements are neighbours."""
-        if column.op != "load":
-            return None
-        places = [axis for axis, index in enumerate(column.args) if small in index.axes]
-        if len(places) == 1 and column.args[places[0]].op == "axis" and self.is_unit(column, places[0]):
-            return places[0]
-        return None
 
     def _column_values(
         self, each: Accumulator, plain: int | None, place: dict[Axis, Value], first: Value, width: int
@@ -451,6 +445,7 @@ class SweepWriter:
         """The running maxima and sums, kept in memory for the outputs."""
         f, ops, count = self.f, self.operands, self.schedule.vectors
         self.kept: dict[tuple[object, int], Value] = {}
+        empty = self.layout.place("empty")
         names: list[object] = [*self.groups, *sums]
         for number, name in enumerate(names):
             place = ops.allocate(self.block_rows)
@@ -460,195 +455,6 @@ class SweepWriter:
                     value = f.mul(value, LN2)
                 pointer = self.kept[name, vector] = f.offset(place, vector * self.lanes * 4)
                 f.store(value, pointer, aligned=True)
-
-    def _row(self, scalar: Scalar, vector: int, small: Value | None, memo: dict[Scalar, Value]) -> Value:
-        """An output's value for a vector of rows, at one place of its small axis."""
-        f, ops = self.f, self.operands
-        for each in below([scalar]):
-            if each in memo:
-                continue
-            fixed = ops.fixed(each)
-            if fixed is not None:
-                memo[each] = f.splat(fixed, self.lanes)
-            elif each.op == "accumulator" and each.attribute.small is not None:
-                assert small is not None
-                at = f.add(f.mul(small, self.block_rows * 4), vector * self.lanes * 4)
-                memo[each] = f.load(f.offset(self.totals[each.attribute], at), self.vector, aligned=True)
-            elif each.op in ("accumulator", "maximum_of"):
-                memo[each] = f.load(self.kept[each.attribute, vector], self.vector, aligned=True)
-            elif ops.varies_over_rows_only(each) and not _needs_result(each):
-                memo[each] = ops.rows(each, vector)
-            elif each.op in ("load", "reduce", "axis"):
-                raise UnfusableError(f"an output that needs a {each.op} along a small axis")
-            else:
-                args = [memo[one] for one in each.args]
-                memo[each] = convert(f, args[0], each, self.integer) if each.op == "astype" else apply(f, each, args)
-        return memo[scalar]
-
-    def _write_output(self, output: Output, first: Value, stop: Value) -> None:
-        f, ops = self.f, self.operands
-        pointer = ops.slot(("out", output.node, "pointer"))
-        row_stride = small_stride = f.constant(0, "i64")
-        for axis, each in enumerate(output.axes):
-            stride = ops.slot(("out", output.node, axis))
-            if each is self.sweep.rows:
-                row_stride = stride
-            elif each is output.small:
-                small_stride = f.constant(4, "i64") if axis == len(output.axes) - 1 else stride
-            elif each in ops.batch:
-                pointer = f.offset(pointer, f.mul(ops.batch[each], stride))
-        pointer = f.offset(pointer, f.mul(first, row_stride))
-        rows = f.sub(stop, first)
-        done = 0
-        if output.small is not None and small_stride.constant == 4 and output.small.length >= self.lanes > 1:
-            done = output.small.length // self.lanes * self.lanes
-            for vector in range(self.schedule.vectors):
-                self._write_transposed(output, vector, pointer, row_stride, rows, done)
-        length = 1 if output.small is None else output.small.length
-        if done < length:
-            one = ops.allocate(self.lanes)
-            for vector in range(self.schedule.vectors):
-                self._write_scalars(output, vector, (pointer, row_stride, small_stride), rows, one, done, length)
-
-    def _write_transposed(
-        self, output: Output, vector: int, pointer: Value, row_stride: Value, rows: Value, stop: int
-    ) -> None:
-        f, lanes = self.f, self.lanes
-
-        def columns(start: Value, _: list[Value]) -> None:
-            values = [self._row(output.value, vector, f.add(start, number), {}) for number in range(lanes)]
-            for lane, value in enumerate(transpose(f, values)):
-                row = f.constant(vector * lanes + lane, "i64")
-                target = f.offset(f.offset(pointer, f.mul(row, row_stride)), f.shl(start, 2))
-                f.when(f.compare("<", row, rows), lambda value=value, target=target: f.store(value, target))
-
-        f.loop(0, stop, lanes, [], columns)
-
-    def _write_scalars(
-        self,
-        output: Output,
-        vector: int,
-        target: tuple[Value, Value, Value],
-        rows: Value,
-        one: Value,
-        start: int,
-        stop: int,
-    ) -> None:
-        f, lanes = self.f, self.lanes
-        pointer, row_stride, small_stride = target
-        count = f.max(f.min(f.sub(rows, vector * lanes), lanes), 0)
-
-        def element(small: Value, _: list[Value]) -> None:
-            value = self._row(output.value, vector, small if output.small is not None else None, {})
-            f.store(value if value.lanes > 1 else f.splat(value, lanes), one, aligned=True)
-            base = f.offset(pointer, f.mul(small, small_stride))
-
-            def row(lane: Value, _: list[Value]) -> None:
-                at = f.mul(f.add(lane, vector * lanes), row_stride)
-                f.store(f.load(f.offset(one, f.shl(lane, 2)), "float"), f.offset(base, at))
-
-            f.loop(0, count, 1, [], row)
-
-        f.loop(start, stop, 1, [], element)
-
-
-class _TileValues:
-    """The values of one group of columns: memoised, for they lie on one straight line of code."""
-
-    def __init__(self, writer: SweepWriter, column: Value, masks: Masks, full: bool) -> None:
-        self.writer, self.masks, self.full = writer, masks, full
-        f = writer.f
-        self.places = [
-            {**writer.operands.batch, writer.sweep.columns: f.add(column, number)}
-            for number in range(writer.schedule.columns)
-        ]
-        self.known: dict[tuple[Scalar, int, int], Value] = {}
-        self.scalars: list[dict[Scalar, Value]] = [{} for _ in self.places]
-
-    def column_source(self, leaf: Scalar, small: Axis, number: int) -> Callable[[Value], Value]:
-        """A column's part of a contraction, as a function of the contracted index."""
-        ops, f = self.writer.operands, self.writer.f
-        plain = self.writer._plain_column(leaf, small)
-        if plain is not None:
-            pointer = ops.address(leaf, self.places[number], self.scalars[number], without=small)
-            return lambda index: ops.read(leaf, f.offset(pointer, f.shl(index, 2)))
-        return lambda index: ops.scalar(leaf, {**self.places[number], small: index}, {})
-
-    def added(self, body: Scalar, leaves: dict[Scalar, Value], number: int, vector: int, total: Value) -> Value:
-        """``total + body``, as a multiply-add where the body is a product."""
-        f = self.writer.f
-        if body.op in ("multiply", "square"):
-            sides = [self._pair(each, leaves, number, vector) for each in (body.args * 2)[:2]]
-            return f.fma(sides[0], sides[1], total)
-        return f.add(total, self._pair(body, leaves, number, vector))
-
-    def _pair(self, scalar: Scalar, leaves: dict[Scalar, Value], number: int, vector: int) -> Value:
-        if scalar in leaves:
-            return leaves[scalar]
-        if not scalar.args or scalar.op in ("load", "reduce") or not self._has_leaf(scalar, leaves):
-            return self.vector(scalar, number, vector)
-        args = [self._pair(each, leaves, number, vector) for each in scalar.args]
-        leaves[scalar] = apply(self.writer.f, scalar, args)
-        return leaves[scalar]
-
-    def _has_leaf(self, scalar: Scalar, leaves: dict[Scalar, Value]) -> bool:
-        return any(each in leaves for each in below([scalar]))
-
-    def vector(self, scalar: Scalar, number: int, vector: int) -> Value:
-        """A tile value for one column and one vector of rows."""
-        key = (scalar, number, vector)
-        found = self.known.get(key)
-        if found is None:
-            found = self.known[key] = self._computed(scalar, number, vector)
-        return found
-
-    def _computed(self, scalar: Scalar, number: int, vector: int) -> Value:
-        writer, ops, f = self.writer, self.writer.operands, self.writer.f
-        sweep = writer.sweep
-        if self.full and scalar in self.masks.roots:
-            return f.constant(1, f"<{writer.lanes} x i1>")
-        fixed = ops.fixed(scalar)
-        if fixed is not None:
-            return f.splat(fixed, writer.lanes)
-        if sweep.rows not in scalar.axes:
-            return f.splat(ops.scalar(scalar, self.places[number], self.scalars[number]), writer.lanes)
-        if ops.varies_over_rows_only(scalar):
-            return ops.rows(scalar, vector)
-        if scalar.op == "load":
-            return self._gathered(scalar, number, vector)
-        if scalar.op == "where" and self.full and scalar.args[0] in self.masks.roots:
-            return self.vector(scalar.args[1], number, vector)
-        args = [self.vector(each, number, vector) for each in scalar.args]
-        return convert(f, args[0], scalar, writer.integer) if scalar.op == "astype" else apply(f, scalar, args)
-
-    def _gathered(self, load: Scalar, number: int, vector: int) -> Value:
-        """Elements of an array at positions of rows and columns, one for each lane."""
-        writer, ops, f = self.writer, self.writer.operands, self.writer.f
-        pointer = ops.slot(("in", load.attribute, "pointer"))
-        offsets = f.constant(0, f"<{writer.lanes} x i64>")
-        valid = self._valid(vector)
-        for axis, index in enumerate(load.args):
-            stride = ops.stride(load, axis)
-            if writer.sweep.rows in index.axes:
-                lanes = f.convert(self.vector(index, number, vector), "i64")
-                offsets = f.add(offsets, f.mul(lanes, f.splat(stride, writer.lanes)))
-                continue
-            fixed = ops.fixed(index)
-            value = fixed if fixed is not None else ops.scalar(index, self.places[number], self.scalars[number])
-            pointer = f.offset(pointer, f.mul(f.convert(value, "i64"), stride))
-        pointers = f.offset(pointer, offsets)
-        element = "float" if is_float(load.dtype) else f"i{8 * load.dtype.itemsize}"
-        raw = f.gather(pointers, element, valid)
-        if load.dtype == BOOL:
-            return f.compare("!=", raw, 0)
-        return raw if raw.is_float else f.convert(raw, writer.integer, unsigned=load.dtype.kind == "u")
-
-    def _valid(self, vector: int) -> Value:
-        """Rows of the block that exist."""
-        writer, ops, f = self.writer, self.writer.operands, self.writer.f
-        rows = f.sub(ops.row_stop, f.add(ops.row_first, vector * writer.lanes))
-        return f.first_lanes(rows, writer.lanes)
-
-
-def _needs_result(scalar: Scalar) -> bool:
-    return any(each.op in ("accumulator", "maximum_of") for each in below([scalar]))
+                if name in self.groups:  # a row without any weight: hidden, or all its exponents overflowed
+                    none = f.any_lane(f.compare("==", value, -math.inf))
+                    f.when(none, lambda: f.store(f.constant(1, "i64"), f.offset(f["descriptor"], empty)))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 Number = int | float
 
 _BITS = {"half": 16, "bfloat": 16, "float": 32, "double": 64, "ptr": 64}
-_FLOATS = ("half", "bfloat", "float", "double")
+FLOATS = ("half", "bfloat", "float", "double")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Value:
     @property
     def is_float(self) -> bool:
         """Whether the lanes are floating."""
-        return element_of(self.type) in _FLOATS
+        return element_of(self.type) in FLOATS
 
     def __str__(self) -> str:
         return f"{self.type} {self.text}"
@@ -109,7 +109,7 @@ def _literal(number: Number, element: str) -> tuple[str, Number]:
     """The text of a constant, and the number that it becomes."""
     if element == "i1":
         return ("true", 1) if number else ("false", 0)
-    if element not in _FLOATS:
+    if element not in FLOATS:
         if number != int(number):
             raise TypeError(f"{number} is no {element}")
         whole = wrapped(int(number), bits_of(element))

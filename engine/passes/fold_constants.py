@@ -24,6 +24,9 @@ def folded(node: Node) -> Node | None:
         values = [operand.reference().astype(carrier(operand.type)) for operand in constants]
         if node.wide:
             values = [widen(value) for value in values]
-        result = np.asarray(node.reference(*values)).astype(carrier(node.type))
+        result = np.asarray(node.reference(*values))
+        if node.rounds:
+            result = result.astype(node.dtype)
+        result = result.astype(carrier(node.type))
     value = float(result) if is_float(node.dtype) else result.item()
     return Constant(value, node.dtype, node.type.weak)

@@ -38,6 +38,19 @@ class Fused:
         """What it computes."""
         return tuple(output.node for output in self.sweep.outputs)
 
+    def guarded(self) -> tuple[Node, ...]:
+        """Inputs that an inlined guard watches for NaN and infinity."""
+        found: dict[Node, None] = {}
+        stack = [each for each in self.inside if each.guards]
+        while stack:
+            node = stack.pop()
+            for operand in node.operands:
+                if operand in self.inputs:
+                    found[operand] = None
+                elif operand.role in ("rearrangement", "pointwise"):
+                    stack.append(operand)
+        return tuple(found)
+
 
 Step = Node | Fused
 
@@ -116,7 +129,8 @@ def _ordered(roots: Sequence[Node], found: dict[Node, Fused]) -> list[Step]:
 def _inlined(node: Node) -> set[Node]:
     """What may be computed inside the sweep: up to the first contractions, and around their operands."""
     inside: set[Node] = {node}
-    stack = [(operand, False) for operand in node.operands]
+    # Of a product only the left side is a tile: a product that makes the right side is a step before.
+    stack = [(operand, number > 0) for number, operand in enumerate(node.operands)]
     while stack and len(inside) < _MOST_NODES:
         each, below_contraction = stack.pop()
         if each in inside or each.role in ("leaf", "opaque"):

@@ -192,9 +192,10 @@ def test_the_disk_fills_up_in_the_middle(cache, monkeypatch):
         written.append(write(descriptor, content[:60]))
         return written[0]
 
-    with monkeypatch.context() as patched, pytest.warns(CacheWarning, match="No space left"):
+    with monkeypatch.context() as patched:
         patched.setattr(os, "write", full)
-        cache.store(DIGEST, IMAGE)
+        with pytest.warns(CacheWarning, match="No space left"):
+            cache.store(DIGEST, IMAGE)
     assert written == [60]
     assert cache.load(DIGEST) == b"old"
     assert len(names(cache)) == 1
@@ -211,23 +212,27 @@ def test_short_writes_and_reads_are_continued(cache, monkeypatch):
 @pytest.mark.parametrize("call", ["open", "read", "fstat"])
 def test_what_cannot_be_read_is_compiled_again(cache, monkeypatch, call):
     cache.store(DIGEST, IMAGE)
-    with monkeypatch.context() as patched, pytest.warns(CacheWarning, match="cannot be read"):
+    with monkeypatch.context() as patched:
         patched.setattr(os, call, failing(errno.EIO))
-        loaded = cache.load(DIGEST)
-    assert loaded is None
+        with pytest.warns(CacheWarning, match="cannot be read"):
+            assert cache.load(DIGEST) is None
     assert cache.load(DIGEST) == IMAGE
 
 
 def test_each_kind_of_trouble_is_reported_once(cache, tmp_path):
     (tmp_path / "file").write_text("")
+
+    def trouble(digest):
+        cache.store(digest, IMAGE)
+        cache.path(digest).write_bytes(b"")
+        cache.load(digest)
+        cache.path(digest).chmod(0o666)
+        cache.load(digest)
+        ObjectCache(str(tmp_path / "file")).store(digest, IMAGE)
+
     with pytest.warns(CacheWarning) as caught:
-        for digest in (DIGEST, OTHER):
-            cache.store(digest, IMAGE)
-            cache.path(digest).write_bytes(b"")
-            cache.load(digest)
-            cache.path(digest).chmod(0o666)
-            cache.load(digest)
-            ObjectCache(str(tmp_path / "file")).store(digest, IMAGE)
+        trouble(DIGEST)
+    trouble(OTHER)
     assert len(caught) == 3
     assert {warning.filename for warning in caught} == {__file__}
 

@@ -246,6 +246,18 @@ def test_scalars_that_are_simplified_away_change_nothing(values, value):
         check_floats(form(ag.asarray(x)), exact, "float32", ulps=1.5)
 
 
+@pytest.mark.parametrize("power", [-1074, -1022, -200, -15, -14, -1, 0, 14, 15, 200, 1023])
+def test_division_by_powers_of_two_is_exact(power):
+    x = np.array([5e-324, 1e-310, 1e-20, 1.0, 3.0, 1e20, 1e308])
+    for divisor in (2.0**power, -(2.0**power)):
+        with np.errstate(all="ignore"):
+            exact = x / divisor
+        check_floats(ag.asarray(x) / divisor, exact, "float64", ulps=0)
+        if abs(power) <= 126:  # beyond, the divisor is no float32
+            narrow = np.float32([1e-45, 1e-20, 1.0, 3.0, 1e20, 3e38])
+            check_floats(ag.asarray(narrow) / divisor, narrow.astype(np.float64) / divisor, "float32")
+
+
 def test_spread_constants_keep_their_shape():
     x = ag.asarray(np.float32([[1, 2]]))
     for lazy in (

@@ -93,6 +93,14 @@ def test_an_explicit_cast_rounds_at_once(target):
         np.testing.assert_array_equal(beside, x.astype(np.float16))
 
 
+@pytest.mark.parametrize("target", ["native", "reference"])
+def test_a_scalar_argument_keeps_its_digits_until_it_is_cast(target):
+    with ag.config.set(target=target):
+        assert ag.compile(lambda s: s.astype("float64"))(0.1) == 0.1
+        assert ag.compile(lambda s: s.astype("float32").astype("float64"))(0.1) == np.float32(0.1)
+        assert ag.compile(lambda s, x: x * s)(0.1, np.array([1.0])) == 0.1
+
+
 def test_scalars_are_rounded_where_a_type_is_asked_for():
     check(ag.asarray(0.1).astype("float32").astype("float64"), np.float64(np.float32(0.1)))
     check(ag.asarray(0.1, "float32").astype("float64"), np.float64(np.float32(0.1)))

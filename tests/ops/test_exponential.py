@@ -106,7 +106,7 @@ def test_overflow_is_no_infinity(target):
 SCORES = np.float32([[1.0, 2.0, -3.0], [-1000.0, -1000.0, -1001.0], [1000.0, 999.0, 1001.0], [-np.inf, 0.0, -np.inf]])
 
 
-@pytest.mark.parametrize("sink", [0.0, 1.0, 0.25])
+@pytest.mark.parametrize("sink", [0.0, 1.0, 0.25, -0.5])
 @pytest.mark.parametrize("keepdims", [False, True])
 def test_logarithms_of_sums_of_exponentials_are_taken_in_one(sink, keepdims):
     # As written they overflow from 89 on, and underflow below -104.
@@ -115,9 +115,12 @@ def test_logarithms_of_sums_of_exponentials_are_taken_in_one(sink, keepdims):
         return ag.log(sink + total) if sink else ag.log(total)
 
     scores = SCORES.astype(np.longdouble)
-    exact = np.log(sink + np.exp(scores).sum(axis=-1, keepdims=keepdims)).astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        exact = np.log(sink + np.exp(scores).sum(axis=-1, keepdims=keepdims)).astype(np.float64)
     check_floats(form(SCORES[:1]), exact[:1], "float32", ulps=1)
     check_floats(form(SCORES[3:]), exact[3:], "float32", ulps=1)
+    if sink < 0:
+        return  # no logarithm of a sink: it is computed as written
     with ag.config.set(target="native"):
         np.testing.assert_allclose(form(SCORES).compute(), exact, rtol=1e-6)
 

@@ -448,6 +448,7 @@ def torch_calls(torch: Any) -> list[tuple[Any, ...]]:
         (x, (2, 12)),
         (x, 1, places),
         (x, 0, places[:1, :2, :3]),
+        (x, 1, places[:, :, :1]),
         (true, x, y),
         (x, true, y),
         (x, true, 0.5),

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import attngraph as ag
-from checks import DTYPES, FLOATS, SHAPES, check, check_raises, data, evaluations, wide
+from checks import DTYPES, FLOATS, check, check_raises, data, evaluations, shapes_for, wide
 from strategies import LAYOUTS, laid_out, shapes
 
 SUMS = ("sum", "prod")
@@ -27,7 +27,7 @@ def reduced(name: str, x: np.ndarray, dtype: str, **options: object) -> np.ndarr
 @pytest.mark.parametrize("name", [*SUMS, *EXTREMA, "all", "any"])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_reductions_equal_numpy(name, dtype):
-    for shape in SHAPES:
+    for shape in shapes_for(dtype):
         x = data(shape, dtype)
         for axis in (None, (), *range(-len(shape), len(shape)), *((0, -1), (-2, 0))[: max(len(shape) - 1, 0)]):
             used = range(len(shape)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
@@ -35,7 +35,7 @@ def test_reductions_equal_numpy(name, dtype):
                 check_raises(ag.ShapeError, f"no {name} of nothing", getattr(ag, name), x, axis)
                 continue
             due = "bool" if name in ("all", "any") else accumulated(dtype) if name in SUMS else dtype
-            for keepdims in (False, True):
+            for keepdims in (False, True)[: 1 + (len(shape) % 3 == 0)]:
                 lazy = getattr(ag, name)(ag.asarray(x), axis=axis, keepdims=keepdims)
                 check(lazy, reduced(name, x, dtype, axis=axis, keepdims=keepdims), dtype=due, roundings=0.01)
 
@@ -52,7 +52,7 @@ def test_every_layout_and_any_axes(draw):
 @pytest.mark.parametrize("name", PLACES)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_places_equal_numpy(name, dtype):
-    for shape in SHAPES:
+    for shape in shapes_for(dtype):
         x = data(shape, dtype)
         for axis in (None, *range(-len(shape), len(shape))):
             if (x.size if axis is None else shape[axis]) == 0:

@@ -45,7 +45,7 @@ def test_decimals(dtype, decimals):
         np.testing.assert_array_equal(result, np.round(x, decimals))
 
 
-@given(st.floats(allow_nan=False, allow_infinity=False), st.integers(-308, 308))
+@given(st.floats(-1e308, 1e308), st.integers(-308, 308))
 def test_any_number_of_decimals_leaves_a_number_near(x, decimals):
     result = float(ag.round(ag.asarray(np.float64([x])), decimals).compute()[0])
     assert np.isfinite(result)

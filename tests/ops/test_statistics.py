@@ -2,19 +2,22 @@ import numpy as np
 import pytest
 
 import attngraph as ag
-from checks import DTYPES, FLOATS, SHAPES, check, check_raises, data, wide
+from checks import DTYPES, FLOATS, check, check_raises, data, shapes_for, wide
 from strategies import LAYOUTS, laid_out
 
-CASES = [(shape, axis) for shape in SHAPES for axis in (None, *range(-len(shape), len(shape)))] + [((2, 3, 4), (0, -1))]
+
+def cases(dtype):
+    axes = [(shape, axis) for shape in shapes_for(dtype) for axis in (None, *range(-len(shape), len(shape)))]
+    return [*axes, ((2, 3, 4), (0, -1))]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", ["mean", "var", "std"])
 @pytest.mark.filterwarnings("ignore:invalid value", "ignore:Mean of empty", "ignore:Degrees of freedom")
 def test_statistics_equal_numpy(name, dtype):
-    for shape, axis in CASES:
+    for shape, axis in cases(dtype):
         x = data(shape, dtype)
-        for keepdims in (False, True):
+        for keepdims in (False, True)[: 1 + (len(shape) % 3 == 0)]:
             expected = getattr(np, name)(wide(x).astype(float), axis=axis, keepdims=keepdims)
             lazy = getattr(ag, name)(ag.asarray(x), axis=axis, keepdims=keepdims)
             check(lazy, expected, dtype=dtype if dtype in FLOATS else "float32", roundings=6, scale=1)
