@@ -87,7 +87,7 @@ class _Loaded:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._held: OrderedDict[str, _Made] = OrderedDict()
         self._living: WeakValueDictionary[str, _Made] = WeakValueDictionary()
 
@@ -107,7 +107,7 @@ class _Loaded:
 
     def after_fork(self) -> None:
         """In a child: the thread that held the lock may not exist there."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
 
 _loaded = _Loaded(_MOST_MODULES)

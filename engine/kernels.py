@@ -11,6 +11,7 @@ import numpy as np
 
 from . import workers
 from .codegen.layout import Layout
+from .codegen.legal import check_writable as check_writable
 from .codegen.sweep import SweepWriter, schedule_for
 from .codegen.target import Target, named_target
 from .config import Settings
@@ -94,12 +95,22 @@ class SweepKernel:
 
     def compiled(self, arrays: Sequence[Values], settings: Settings) -> Compiled:
         """The code for arrays with these strides."""
-        target = named_target(settings.target)
         flags = tuple(tuple(stride == array.itemsize for stride in array.strides) for array in arrays)
+        return self._of(named_target(settings.target), flags, settings)
+
+    def _of(self, target: Target, flags: Flags, settings: Settings) -> Compiled:
         found = self._variants.get((target, flags))
         if found is None:
             found = self._variants[target, flags] = self._compile(target, flags, settings.cache_dir)
         return found
+
+    def for_plain_arrays(self, settings: Settings) -> Compiled:
+        """The code for arrays in rows-first order."""
+        plain = []
+        for node in self.fused.inputs:
+            inner = [math.prod(node.shape[axis + 1 :]) for axis in range(len(node.shape))]
+            plain.append(tuple(elements == 1 for elements in inner))
+        return self._of(named_target(settings.target), tuple(plain), settings)
 
     def _compile(self, target: Target, flags: Flags, cache_dir: str) -> Compiled:
         schedule = schedule_for(target)

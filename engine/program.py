@@ -44,12 +44,28 @@ class Program:
 
     def _plan(self) -> None:
         self.plan = fuse(self.roots, self._rejected, LEAST_WORK)
+        unwritable = self._unwritable()
+        while unwritable:
+            self._rejected |= unwritable
+            self.plan = fuse(self.roots, self._rejected, LEAST_WORK)
+            unwritable = self._unwritable()
         self.plan.not_fused += self._rejected.items()
         self.kernels = {
             number: _kernels().SweepKernel(step)
             for number, step in enumerate(self.plan.steps)
             if isinstance(step, Fused)
         }
+
+    def _unwritable(self) -> dict[Node, str]:
+        """Nodes whose sweeps the code generator cannot write, and why."""
+        found: dict[Node, str] = {}
+        for step in self.plan.steps:
+            if isinstance(step, Fused):
+                try:
+                    _kernels().check_writable(step.sweep)
+                except UnfusableError as reason:
+                    found |= dict.fromkeys(step.nodes, str(reason))
+        return found
 
     def run(self, bindings: Bindings, settings: Settings, *, check_finite: bool) -> list[Values] | None:
         """The results, or None if the interpreter has to decide."""

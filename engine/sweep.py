@@ -5,10 +5,11 @@ recomputed for every tile and never stored. A sweep runs over the columns once a
 accumulators; outputs are expressions of rows and accumulators, evaluated when it ends.
 """
 
+import math
 from dataclasses import dataclass, field
 
 from .ir import Node
-from .kernel import Axis, Scalar, show
+from .kernel import Axis, Scalar, below, show
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,20 @@ class Sweep:
     outputs: list[Output] = field(default_factory=list)
     groups: list[Scalar] = field(default_factory=list)
     accumulators: list[Accumulator] = field(default_factory=list)
+
+    @property
+    def positions(self) -> int:
+        """Pairs of a row and a column, over the whole batch."""
+        return math.prod(axis.length for axis in (*self.batch, self.rows, self.columns))
+
+    @property
+    def flops(self) -> int:
+        """Operations for all positions: two for each step of a contraction, one for each function."""
+        scalars = below([*self.groups, *(each.weight for each in self.accumulators)])
+        tile = [each for each in scalars if {self.rows, self.columns} <= each.axes and each.op != "load"]
+        contracted = sum(2 * each.attribute[1].length if each.op == "reduce" else 1 for each in tile)
+        summed = sum(2 * (1 if each.small is None else each.small.length) for each in self.accumulators)
+        return self.positions * (contracted + summed + len(self.groups))
 
     def __str__(self) -> str:
         batch = ", ".join(f"{axis}:{axis.length}" for axis in self.batch)

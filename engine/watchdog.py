@@ -36,7 +36,7 @@ class Watchdog:
     """Stops the native call of the main thread when it lasts. Only the main thread may use it."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler may make another call in the middle of one
         self._watched: Watch | None = None
         self._awake = False
         self._bell: SimpleQueue[None] = SimpleQueue()

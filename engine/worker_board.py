@@ -5,6 +5,7 @@ import functools
 import hashlib
 import os
 import threading
+from collections import deque
 from string import Template
 from typing import Any, NamedTuple
 
@@ -22,7 +23,7 @@ _MOST_WORKERS = 512
 # Where things are, in bytes. What different threads write is 128 apart: processors fetch lines in pairs.
 _LAYOUT = {
     # The board. At 0 stands how often work was posted.
-    "WORKERS_HIRED": 128,
+    "RECORDS_USED": 128,
     "LOCK_ACQUIRE": 136,
     "LOCK_RELEASE": 144,
     "PLACES_HERE": 152,
@@ -104,7 +105,8 @@ class Board:
     Attributes:
         address: Where it is.
         slots: The places for calls.
-        workers: How many workers there are.
+        records: Numbers of the workers' records that no worker has.
+        workers: How many workers there are; for whoever hires them to count.
     """
 
     def __init__(self) -> None:
@@ -112,40 +114,39 @@ class Board:
         self._memory = Memory(size)
         self.address = self._memory.address
         ctypes.memset(self.address, 0, size)
-        self._places = _Places()
         self._set(0, "LOCK_ACQUIRE", _address_of(ctypes.pythonapi.PyThread_acquire_lock_timed))
         self._set(0, "LOCK_RELEASE", _address_of(ctypes.pythonapi.PyThread_release_lock))
-        self._set(0, "PLACES_HERE", self._places.here)
-        self._set(0, "PLACES_SET", self._places.confine)
-        self._set(0, "PLACES_BYTES", self._places.size)
-        self._set(0, "PLACES_COUNT", self._places.count)
-        self._set(0, "PLACES_TABLE", self._places.table)
+        self._places: _Places | None = None
         self.slots = []
         for number in range(_SLOTS):
             offset = _LAYOUT["FIRST_SLOT"] + number * _LAYOUT["SLOT_BYTES"]
             self._set(offset, "SLOT_LOCK", _new_lock())
             self.slots.append(Slot(self._memory, offset, shared=True))
+        self.records = deque(range(_MOST_WORKERS))
         self.workers = 0
+        self._records_used = 0
+        self._counting = threading.Lock()
 
     def _set(self, offset: int, field: str, value: int) -> None:
         ctypes.c_int64.from_address(self.address + offset + _LAYOUT[field]).value = value
 
-    def reserve_worker(self) -> int | None:
-        """The offset of the next worker's record, or None if the board is full."""
-        if self.workers == _MOST_WORKERS:
-            return None
-        offset = _LAYOUT["FIRST_WORKER"] + self.workers * _LAYOUT["WORKER_BYTES"]
-        self._set(offset, "WORKER_LOCK", _new_lock())
-        return offset
+    def find_places(self) -> None:
+        """Learn where workers may run: wherever the thread that hires the first of them may."""
+        self._places = places = _Places()
+        self._set(0, "PLACES_SET", places.confine)
+        self._set(0, "PLACES_BYTES", places.size)
+        self._set(0, "PLACES_COUNT", places.count)
+        self._set(0, "PLACES_TABLE", places.table)
+        self._set(0, "PLACES_HERE", places.here)
 
-    def count_worker(self) -> None:
-        """The worker of the record last reserved has been started."""
-        self.workers += 1
-        self._set(0, "WORKERS_HIRED", self.workers)
-
-    def serve(self, offset: int) -> None:
+    def serve(self, record: int) -> None:
         """Be the worker of a record, for ever."""
+        offset = _LAYOUT["FIRST_WORKER"] + record * _LAYOUT["WORKER_BYTES"]
+        self._set(offset, "WORKER_LOCK", _new_lock())
         self._set(offset, "WORKER_ID", threading.get_native_id())
+        with self._counting:
+            self._records_used = max(self._records_used, record + 1)
+            self._set(0, "RECORDS_USED", self._records_used)
         worker_code().serve(self.address, self.address + offset)
 
 
@@ -206,7 +207,7 @@ def _new_lock() -> int:
 
 
 class _Places:
-    """The processors that this process may use, as Linux takes them.
+    """The processors that this thread may use, as Linux takes them.
 
     Attributes:
         here: Address of the function that says where a thread runs; 0 where there is none, or one processor.

@@ -3,7 +3,7 @@
 Written in LLVM IR, because a worker that had to take the interpreter's lock before each job would come
 100 µs late. All that the threads share is one block of memory, the board:
 
-- a header: how often work was posted, how many workers there are, and functions of Python and the system;
+- a header: how often work was posted, how many workers' records are in use, and functions of Python and the system;
 - slots, one for each call in progress: its gate, what to run, and the counter that tiles are taken from;
 - workers, one record each: whether it is asleep, and the lock that it sleeps on.
 
@@ -199,15 +199,15 @@ post:
   store atomic i64 %helpers, ptr %tickets monotonic, align 8
   %gate_before = atomicrmw add ptr %slot, i64 $OPEN seq_cst
   %posted_before = atomicrmw add ptr %board, i64 1 seq_cst
-  %hired_at = getelementptr i8, ptr %board, i64 $WORKERS_HIRED
-  %hired = load atomic i64, ptr %hired_at acquire, align 8
+  %used_at = getelementptr i8, ptr %board, i64 $RECORDS_USED
+  %used = load atomic i64, ptr %used_at acquire, align 8
   %workers = getelementptr i8, ptr %board, i64 $FIRST_WORKER
   %places = call ptr @places_elsewhere(ptr %board)
   br label %check
 check:
   %index = phi i64 [0, %post], [%next_index, %visit]
   %wanted = phi i64 [%helpers, %post], [%still_wanted, %visit]
-  %there = icmp ult i64 %index, %hired
+  %there = icmp ult i64 %index, %used
   %any_wanted = icmp sgt i64 %wanted, 0
   %on = and i1 %there, %any_wanted
   br i1 %on, label %visit, label %begin

@@ -55,18 +55,24 @@ def run(
 
 
 class _Scratch(threading.local):
-    """A caller's scratch memory, kept from call to call."""
+    """A caller's scratch memory, kept from call to call.
 
-    memory: Memory | None = None
+    It is taken out while in use: a signal's handler may make another call in the middle of one.
+    """
 
-    def of_size(self, size: int) -> Memory:
-        memory = self.memory
+    def __init__(self) -> None:
+        self.kept: list[Memory] = []
+
+    def take(self, size: int) -> Memory:
+        memory = self.kept.pop() if self.kept else None
         if memory is None or memory.size < size:
-            self.memory = memory = None  # freed before the larger one is asked for
+            memory = None  # freed before the larger one is asked for
             memory = Memory(size)
-            if size <= _MOST_SCRATCH_KEPT:
-                self.memory = memory
         return memory
+
+    def give_back(self, memory: Memory) -> None:
+        if not self.kept and memory.size <= _MOST_SCRATCH_KEPT:
+            self.kept.append(memory)
 
 
 _scratch = _Scratch()
@@ -85,7 +91,7 @@ class _Pool:
     """The board, and the workers who serve it."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._hiring = threading.RLock()
         self._watchdog = Watchdog()
         self._board = Board()
         self._slots = deque(reversed(self._board.slots))  # workers look at the first first
@@ -114,19 +120,27 @@ class _Pool:
         threads = max(1, min(threads, call.total - first))
         helpers = self._hire(threads - takes_part) if slot.shared else 0
         takes_part = takes_part or helpers == 0
-        scratch = _scratch.of_size(call.stride * (helpers + takes_part)) if call.stride else None
-        scratch_at = 0 if scratch is None else scratch.address
-        slot.counter.value = first
         watch = Watch(slot.counter_at, call.total) if watched and takes_part else None
+        slot.counter.value = first
+        scratch = _scratch.take(call.stride * (helpers + takes_part))
+        try:
+            self._compute(slot, call, helpers, watch, scratch.address if call.stride else 0, takes_part=takes_part)
+        finally:
+            _scratch.give_back(scratch)
+        return call.total if watch is None or watch.stopped_at is None else watch.stopped_at
+
+    def _compute(
+        self, slot: Slot, call: _Call, helpers: int, watch: Watch | None, scratch: int, *, takes_part: bool
+    ) -> None:
         done = 1
         try:
             if watch is not None:
                 self._watchdog.watch(watch)
             if helpers == 0:
-                _kernel_at(call.address)(call.descriptor, slot.counter_at, scratch_at)
-            else:  # the helpers' scratch begins where the caller's ends
-                callers_at = scratch_at if takes_part else scratch_at - call.stride
-                where = self._board.address, slot.address, call.address, call.descriptor, callers_at
+                _kernel_at(call.address)(call.descriptor, slot.counter_at, scratch)
+            else:  # a helper's scratch begins one to ``helpers`` strides from here
+                nearest = scratch if takes_part else scratch - call.stride
+                where = self._board.address, slot.address, call.address, call.descriptor, nearest
                 done = worker_code().run(*where, call.stride, helpers, takes_part, _MICROSECONDS_BETWEEN_LOOKS)
             if watch is not None:
                 self._watchdog.unwatch(watch)
@@ -135,7 +149,6 @@ class _Pool:
         except BaseException:
             self._abandon(slot, call.total, watch, nobody_in_it=helpers == 0)
             raise
-        return call.total if watch is None or watch.stopped_at is None else watch.stopped_at
 
     def _wait(self, slot: Slot) -> int:
         return int(worker_code().wait(self._board.address, slot.address, _MICROSECONDS_BETWEEN_LOOKS))
@@ -161,11 +174,15 @@ class _Pool:
         board = self._board
         if board.workers < count:
             worker_code()  # what cannot be compiled is the caller's to know
-            with self._lock:
-                while board.workers < count and (offset := board.reserve_worker()) is not None:
-                    if not start_daemon(functools.partial(board.serve, offset), f"attngraph-{board.workers + 1}"):
+            with self._hiring:
+                if board.workers == 0:
+                    board.find_places()
+                while board.workers < count and board.records:
+                    record = board.records.popleft()
+                    if not start_daemon(functools.partial(board.serve, record), f"attngraph-{board.workers + 1}"):
+                        board.records.appendleft(record)
                         break  # the system gives no more threads: do with fewer
-                    board.count_worker()
+                    board.workers += 1
         return min(count, board.workers)
 
 

@@ -7,10 +7,13 @@ from ..engine.config import config
 from ..engine.errors import ArgumentError
 from ..engine.ir import Change, Node, walk
 from ..engine.memory import MemoryPlan, plan_memory
+from ..engine.passes.fuse import Fused
 from ..engine.pipeline import PassReport, optimize_reported
 from ..engine.printing import brief, listing
+from ..engine.program import Program
 from ..ops.array import Array, lift
 from .compiled import Compiled
+from .kernel_report import KernelReport
 
 _LEVELS = ("graph", "passes", "optimized", "kernels", "memory")
 _MOST_CHANGES = 12
@@ -25,7 +28,8 @@ class Explanation:
         optimized: The graph after all passes.
         passes: What each pass did (`engine.pipeline.PassReport`).
         memory: The memory plan of running it (`engine.memory.MemoryPlan`).
-        kernels: The compiled kernels: none yet, the interpreter runs everything.
+        kernels: A report on each native kernel (`runtime.kernel_report.KernelReport`).
+        not_fused: Node and reason, for each reduction that runs node by node.
     """
 
     def __init__(self, roots: list[Node], title: str, level: str | None) -> None:
@@ -39,11 +43,19 @@ class Explanation:
         self.optimized: str = listing(after, lines=True)
         self._counts = len(walk(roots)), len(walk(after))
         self._operators = Counter(node.name for node in walk(after) if node.operands)
-        self.memory: MemoryPlan = plan_memory(run, all64=settings.target == "reference64")
-        self.kernels: tuple[Any, ...] = ()
+        self.kernels: tuple[KernelReport, ...] = ()
+        self.not_fused: list[tuple[Node, str]] = []
+        steps = None
+        if not settings.target.startswith("reference"):
+            program = Program(after)
+            steps, self.not_fused = program.plan.steps, program.plan.not_fused
+            fused = [(number, step) for number, step in enumerate(steps) if isinstance(step, Fused)]
+            self.kernels = tuple(KernelReport(program, number, step, settings) for number, step in fused)
+        self.memory: MemoryPlan = plan_memory(run, all64=settings.target == "reference64", steps=steps)
 
     def __str__(self) -> str:
         parts = {
+            "kernels": self._kernels(),
             "graph": f"graph as written ({self._counts[0]} nodes)\n{self.graph}",
             "passes": "passes\n" + "\n".join(map(_report, self.passes)),
             "optimized": f"graph after all passes ({self._counts[1]} nodes)\n{self.optimized}",
@@ -52,8 +64,18 @@ class Explanation:
             return str(self.memory)
         if self._level is not None:
             return parts[self._level]
-        runs = f"runs on: the NumPy interpreter (target {self._target}); no compiled kernels"
+        kernels = f"{len(self.kernels)} native kernels, and NumPy" if self.kernels else "NumPy alone"
+        runs = f"runs on: {kernels} (target {self._target})"
         return "\n\n".join([f"{self._title}\n{self._summary()}\n{runs}", *parts.values()])
+
+    def _kernels(self) -> str:
+        """Equal kernels once, with how often they run; then what was not fused."""
+        counts = Counter(f"{kernel.ir}" for kernel in self.kernels)
+        first = {kernel.ir: kernel for kernel in reversed(self.kernels)}
+        lines = [f"{counts[kernel.ir]} × {kernel}" for kernel in first.values()]
+        reasons = Counter(f"{node.name} {node.type}: {reason}" for node, reason in self.not_fused)
+        lines += [f"not fused, {count} ×: {text}" for text, count in reasons.items()]
+        return "kernels\n" + "\n".join(lines or ["none"])
 
     def _summary(self) -> str:
         written, run = self._counts
@@ -84,7 +106,7 @@ def explain(x: Any, level: str | None = None, format: str = "text") -> Explanati
 
     Args:
         x: A lazy array, a sequence of them, or a compiled function that has been called.
-        level: Only one part: ``graph``, ``passes``, ``optimized`` or ``memory``; all if None.
+        level: Only one part: ``graph``, ``passes``, ``optimized``, ``kernels`` or ``memory``; all if None.
         format: Only ``"text"``.
 
     Raises:

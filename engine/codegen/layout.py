@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from ..ir import Node, UnfusableError
+from ..ir import Node
 from ..kernel import Scalar, below
 
 Values = np.ndarray[Any, Any]
 Descriptor = np.ndarray[Any, np.dtype[np.int64]]
 
-_LARGEST_FLOAT = 3.4028234e38
+LARGEST_FLOAT = 3.4028234e38
 # Numbers that are worth being part of the code, for what they simplify.
 _PLAIN_FLOATS = (0.0, 1.0, -1.0, 2.0, 0.5, float("inf"), float("-inf"))
 
@@ -71,8 +71,6 @@ class Layout:
         for scalar in below(expressions):
             if scalar.is_constant:
                 name = number_name(scalar)
-                if name is not None and name[0] == "float" and abs(name[1]) > _LARGEST_FLOAT:
-                    raise UnfusableError(f"{name[1]} is no float32")
                 if name is not None:
                     (bits,) = struct.unpack("<q", struct.pack("<fi", name[1], 0)) if name[0] == "float" else (name[1],)
                     self._slot(name, int(bits))

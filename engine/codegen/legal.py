@@ -1,0 +1,50 @@
+"""What the code generator can write: checked before a sweep is taken for one."""
+
+from ..ir import UnfusableError
+from ..kernel import Scalar, below
+from ..sweep import Sweep
+from ..types import is_float, is_integer
+from .apply import can_apply
+from .layout import LARGEST_FLOAT
+
+_OWN = frozenset({"constant", "axis", "load", "accumulator", "maximum_of"})
+
+
+def check_writable(sweep: Sweep) -> None:
+    """Raise UnfusableError, with the reason, for what no kernel can hold."""
+    tile = [*sweep.groups, *(each.weight for each in sweep.accumulators)]
+    columns = [each.column for each in sweep.accumulators]
+    for scalar in below([*tile, *columns, *(output.value for output in sweep.outputs)]):
+        _check_scalar(scalar)
+    for scalar in below(tile):
+        if scalar.op == "reduce":
+            _check_contraction(sweep, scalar)
+    for output in sweep.outputs:
+        _check_output(sweep, output.value)
+
+
+def _check_scalar(scalar: Scalar) -> None:
+    if scalar.op == "constant" and is_float(scalar.dtype) and LARGEST_FLOAT < abs(scalar.attribute) < float("inf"):
+        raise UnfusableError(f"{scalar.attribute} is no float32")
+    if scalar.op not in _OWN and scalar.op != "reduce" and not can_apply(scalar):
+        raise UnfusableError(f"{scalar.op} of {scalar.args[0].dtype} has no kernel")
+    if scalar.op == "astype" and is_integer(scalar.dtype) and is_float(scalar.args[0].dtype):
+        raise UnfusableError("a float becomes an integer inside a tile")
+
+
+def _check_contraction(sweep: Sweep, scalar: Scalar) -> None:
+    kind, small = scalar.attribute
+    if kind != "sum":
+        raise UnfusableError(f"a {kind} over a small axis inside a tile")
+    for each in below(scalar.args):
+        if each.op == "reduce":
+            raise UnfusableError("a reduction inside a contraction")
+        if each.op == "load" and {sweep.rows, sweep.columns, small} <= each.axes:
+            raise UnfusableError("a load that varies over rows, columns and a contracted axis")
+
+
+def _check_output(sweep: Sweep, value: Scalar) -> None:
+    rows = {sweep.rows, *sweep.batch}
+    for each in below([value]):
+        if each.op in ("load", "axis", "reduce") and not each.axes <= rows:
+            raise UnfusableError(f"a result that needs a {each.op} along a small axis")
