@@ -3,7 +3,7 @@
 import functools
 import hashlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ import numpy as np
 from . import workers
 from .codegen.layout import Layout
 from .codegen.legal import check_writable as check_writable
+from .codegen.signature import signature
 from .codegen.sweep import SweepWriter, schedule_for
 from .codegen.target import Target, named_target
 from .config import Settings
@@ -43,7 +44,13 @@ class Compiled(NamedTuple):
     layout: Layout
     scratch_bytes: int
     tasks: int
-    ir: str
+    key: str
+    text: Callable[[], str]
+
+    @property
+    def ir(self) -> str:
+        """The LLVM IR."""
+        return self.text()
 
 
 class SweepKernel:
@@ -141,14 +148,29 @@ class SweepKernel:
             integer,
         )
         layout.collect(writer.expressions())
-        text = writer.write()
-        key = "\n".join([generator_hash(), text])
+        shape = signature(self.sweep, writer.expressions(), layout, writer.is_unit)
+        key = "\n".join([generator_hash(), repr((target, schedule, integer)), shape])
+        text = functools.cache(writer.write)
         module = compile_text(text, ["sweep"], target, key=key, cache_dir=cache_dir)
-        return Compiled(module, layout, writer.scratch_bytes, tasks, text)
+        return Compiled(module, layout, _scratch_bytes(key, writer, text), tasks, key, text)
 
     def sweep_expressions(self) -> list[Scalar]:
         """All scalars of the sweep."""
         return expressions_of(self.sweep)
+
+
+# Scratch memory by what the code depends on: it is known once the code has been written.
+_scratch: dict[str, int] = {}
+_MOST_SCRATCH = 4096
+
+
+def _scratch_bytes(key: str, writer: SweepWriter, text: Callable[[], str]) -> int:
+    if key not in _scratch:
+        text()
+        if len(_scratch) >= _MOST_SCRATCH:
+            _scratch.clear()
+        _scratch[key] = writer.scratch_bytes
+    return _scratch[key]
 
 
 def is_finite(array: Values) -> bool:

@@ -260,3 +260,63 @@ def assert_same(left: np.ndarray, right: np.ndarray, tolerance: float = 1e-9) ->
         np.testing.assert_allclose(left, right, rtol=tolerance, atol=tolerance * scale)
     else:
         np.testing.assert_array_equal(left, right)
+
+
+@st.composite
+def scores_of(draw: st.DrawFn, q: ag.Array, k: ag.Array) -> ag.Array:
+    """Random scores (B, H, rows, columns) of queries and keys, each step one that a sweep should hold."""
+    batch, heads, rows, columns = q.shape[0], q.shape[1], q.shape[2], k.shape[2]
+    i, j = ag.arange(rows)[:, None], ag.arange(columns)[None, :]
+    number = st.floats(0.1, 1.5).map(lambda value: round(value, 3))
+
+    def operand() -> ag.Array:
+        shape = tuple(draw(st.sampled_from((length, 1))) for length in (batch, heads, rows, columns))
+        return ag.asarray(draw(arrays(shape, "float32")))
+
+    bases = (
+        lambda: (q @ k.mT) * draw(number),
+        lambda: -((q[..., :, None, :] - k[..., None, :, :]) ** 2).sum(-1) * draw(number),
+        lambda: -ag.abs(q[..., :, None, :] - k[..., None, :, :]).sum(-1),
+        lambda: ag.tanh(q[..., :, None, :] + k[..., None, :, :]).sum(-1),
+        lambda: (q * draw(number)) @ k.mT + q[..., :1] @ k.mT[..., :1, :],
+    )
+    steps = (
+        lambda s: s + operand(),
+        lambda s: s * operand(),
+        lambda s: 3 * ag.tanh(s / 3),
+        lambda s: s + draw(number) * (j - i).astype("float32") / columns,
+        lambda s: ag.where(i >= j - draw(st.integers(0, columns)), s, -ag.inf),
+        lambda s: ag.where((i - j < draw(st.integers(1, 20))) & (j >= draw(st.integers(-3, 3))), s, -ag.inf),
+        lambda s: ag.where(operand() > -1, s, -ag.inf),
+        lambda s: s + ag.asarray(draw(arrays((rows + columns,), "float32")))[i - j + columns - 1],
+        lambda s: ag.maximum(s, -ag.abs(operand())),
+        lambda s: ag.where((i + j) % 3 == 0, s * 0.5, s),
+        lambda s: ag.log1p(ag.abs(s)),
+    )
+    scores = draw(st.sampled_from(bases))()
+    for step in draw(st.lists(st.sampled_from(steps), max_size=4)):
+        scores = step(scores)
+    return scores
+
+
+@st.composite
+def attentions(draw: st.DrawFn) -> ag.Array:
+    """Random attention-like expressions: weights of random scores, applied to values."""
+    rows, columns = draw(st.integers(2, 40)), draw(st.integers(16, 150))
+    width, value_width = draw(st.sampled_from((1, 4, 7, 16))), draw(st.sampled_from((1, 5, 16, 20)))
+    shapes = ((2, 2, rows, width), (2, 2, columns, width), (2, 2, columns, value_width))
+    q, k, v = (ag.asarray(draw(arrays(shape, "float32"))) for shape in shapes)
+    scores = draw(scores_of(q, k))
+    weights = draw(
+        st.sampled_from(
+            (
+                lambda s: ag.softmax(s, axis=-1),
+                lambda s: ag.softmax(s, axis=-1) * ag.sigmoid(s),
+                ag.sigmoid,
+                lambda s: ag.softmax(s, axis=-1) - 0.3 * ag.softmax(2 * s, axis=-1),
+                lambda s: ag.exp(s - ag.logaddexp(ag.logsumexp(s, axis=-1, keepdims=True), 0.0)),
+                lambda s: ag.relu(s) / columns,
+            )
+        )
+    )(scores)
+    return weights @ draw(st.sampled_from((v, v * v, ag.broadcast_to(v[:, :1], v.shape))))

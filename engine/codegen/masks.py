@@ -117,13 +117,12 @@ class Masks:
         if atom.op not in _COMPARISONS or not is_integer(atom.args[0].dtype):
             return None
         strict, left_sign, right_sign = _COMPARISONS[atom.op]
-        terms: dict[Scalar | None, int] = {None: -strict}
-        if not (_linear(atom.args[0], left_sign, terms) and _linear(atom.args[1], right_sign, terms)):
-            return None
+        terms: dict[Scalar, int] = {}
+        _linear(atom.args[0], left_sign, terms)
+        _linear(atom.args[1], right_sign, terms)
         rows = columns = 0
-        rest = f.constant(terms.pop(None), "i64")
+        rest = f.constant(-strict, "i64")
         for term, times in terms.items():
-            assert term is not None
             if term.op == "axis" and term.attribute is self.sweep.rows:
                 rows = times
             elif term.op == "axis" and term.attribute is self.sweep.columns:
@@ -220,15 +219,14 @@ class Masks:
         return never
 
 
-def _linear(scalar: Scalar, times: int, into: dict[Scalar | None, int]) -> bool:
-    """Add ``times * scalar`` as a sum of whole multiples; False where it is none."""
+def _linear(scalar: Scalar, times: int, into: dict[Scalar, int]) -> None:
+    """Add ``times * scalar`` as a sum of whole multiples."""
     if scalar.op in ("add", "subtract"):
-        other = times if scalar.op == "add" else -times
-        return _linear(scalar.args[0], times, into) and _linear(scalar.args[1], other, into)
-    if scalar.op == "negative":
-        return _linear(scalar.args[0], -times, into)
-    if scalar.op == "multiply" and scalar.args[1].is_constant:
-        return _linear(scalar.args[0], times * int(scalar.args[1].attribute), into)
-    key = None if scalar.is_constant else scalar
-    into[key] = into.get(key, 0) + (times * int(scalar.attribute) if scalar.is_constant else times)
-    return True
+        _linear(scalar.args[0], times, into)
+        _linear(scalar.args[1], times if scalar.op == "add" else -times, into)
+    elif scalar.op == "negative":
+        _linear(scalar.args[0], -times, into)
+    elif scalar.op == "multiply" and scalar.args[1].is_constant:
+        _linear(scalar.args[0], times * int(scalar.args[1].attribute), into)
+    else:
+        into[scalar] = into.get(scalar, 0) + times

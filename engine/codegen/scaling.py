@@ -1,6 +1,7 @@
 """Numbers that multiply a tile value, pushed to where they are free: into the rows of a contraction."""
 
-from ..kernel import Elements, Scalar
+from ..kernel import Elements, Scalar, below
+from ..sweep import Sweep
 
 
 def scaled(elements: Elements, scalar: Scalar, factor: float) -> Scalar:
@@ -26,3 +27,36 @@ def scaled(elements: Elements, scalar: Scalar, factor: float) -> Scalar:
 
 def _times(elements: Elements, scalar: Scalar, factor: float) -> Scalar:
     return elements.multiply(scalar, elements.constant(factor, scalar.dtype))
+
+
+def fold_scales(elements: Elements, sweep: Sweep, roots: list[Scalar]) -> list[Scalar]:
+    """Contractions that are used at one scale alone, with that scale multiplied into what rows bring.
+
+    A block of rows is packed once and contracted with every column: the product is free there.
+    """
+    users: dict[Scalar, set[Scalar]] = {}
+    for scalar in below(roots):
+        for each in scalar.args:
+            if each.op == "reduce":
+                users.setdefault(each, set()).add(scalar)
+    mapping: dict[Scalar, Scalar] = {}
+    for contraction, above in users.items():
+        (user, *others) = above
+        plain = user.op == "multiply" and user.args[0] is contraction and user.args[1].is_constant
+        if plain and not others and contraction not in roots:
+            scaled_body = _scaled_rows(elements, sweep, contraction, user.args[1])
+            if scaled_body is not None:
+                kind, axis = contraction.attribute
+                mapping[user] = elements.make("reduce", (scaled_body,), contraction.dtype, (kind, axis))
+    return elements.substitute(roots, mapping)
+
+
+def _scaled_rows(elements: Elements, sweep: Sweep, contraction: Scalar, factor: Scalar) -> Scalar | None:
+    """The body of a contraction with the factor on the side of the rows, if that is a plain load."""
+    (body,) = contraction.args
+    if body.op != "multiply" or contraction.attribute[0] != "sum":
+        return None
+    for one, other in (body.args, body.args[::-1]):
+        if one.op == "load" and sweep.rows in one.axes and sweep.columns not in one.axes:
+            return elements.multiply(elements.multiply(one, factor), other)
+    return None

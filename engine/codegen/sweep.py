@@ -25,7 +25,7 @@ from .masks import Masks, Tile
 from .math import exp2_nonpositive
 from .operands import Operands
 from .outputs import Outputs, needs_result
-from .scaling import scaled
+from .scaling import fold_scales, scaled
 from .target import Target
 from .tile import TileValues, plain_axis
 
@@ -75,13 +75,21 @@ class SweepWriter:
         self.lanes = target.lanes("float32")
         self.block_rows = schedule.vectors * self.lanes
         self.vector = f"<{self.lanes} x float>"
-        self.groups = {group: scaled(elements, group, LOG2E) for group in sweep.groups}
+        self._scale()
+
+    def _scale(self) -> None:
+        """Exponents to base 2, and scales where they are free: `groups` and `factors`, by what they were."""
+        factors = [each.weight for each in self.sweep.accumulators]
+        binary = [scaled(self.elements, group, LOG2E) for group in self.sweep.groups]
+        final = fold_scales(self.elements, self.sweep, [*binary, *factors])
+        self.groups = dict(zip(self.sweep.groups, final, strict=False))
+        self.factors = dict(zip(factors, final[len(binary) :], strict=True))
 
     def expressions(self) -> list[Scalar]:
         """All scalars of the kernel."""
         found = [*self.groups.values(), *(output.value for output in self.sweep.outputs)]
         for each in self.sweep.accumulators:
-            found += [each.weight, each.column]
+            found += [self.factors[each.weight], each.column]
         return found
 
     def write(self) -> str:
@@ -145,7 +153,7 @@ class SweepWriter:
         return list(found)
 
     def _contractions(self) -> list[Scalar]:
-        tile = [*self.groups.values(), *(each.weight for each in self.sweep.accumulators)]
+        tile = [*self.groups.values(), *self.factors.values()]
         return [each for each in below(tile) if each.op == "reduce"]
 
     def _pack(self) -> None:
@@ -215,7 +223,7 @@ class SweepWriter:
         room = self.schedule.columns
         self.buffers: dict[Scalar, Value] = {}
         targets = list(self.groups.values())
-        targets += [each.weight for each in self.sweep.accumulators if not self._is_plain_weight(each)]
+        targets += [self.factors[each.weight] for each in self.sweep.accumulators if not self._is_plain_weight(each)]
         for target in dict.fromkeys(targets):
             whole = ops.allocate((self.schedule.block + 2 * room) * self.block_rows)
             self.buffers[target] = f.offset(whole, room * self.block_rows * 4)
@@ -246,7 +254,7 @@ class SweepWriter:
             assert accumulator.group is not None
             self.weights[key] = self.buffers[self.groups[accumulator.group]]
         elif accumulator.group is None:
-            self.weights[key] = self.buffers[accumulator.weight]
+            self.weights[key] = self.buffers[self.factors[accumulator.weight]]
         else:
             self.weights[key] = self.operands.allocate(self.schedule.block * self.block_rows)
 
@@ -372,8 +380,10 @@ class SweepWriter:
                     largest = maxima[list(self.groups).index(group) * count + vector]
                     exponentials[key] = exp2_nonpositive(f, f.sub(stored, largest))
                 value = exponentials[key]
-                if factor in self.buffers:
-                    value = f.mul(value, f.load(f.offset(self.buffers[factor], ahead), self.vector, aligned=True))
+                if self.factors[factor] in self.buffers:
+                    value = f.mul(
+                        value, f.load(f.offset(self.buffers[self.factors[factor]], ahead), self.vector, aligned=True)
+                    )
                 f.store(value, f.offset(buffer, ahead), aligned=True)
                 weights[group, factor, vector] = value
         for number, each in enumerate(sums):

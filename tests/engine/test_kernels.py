@@ -6,6 +6,7 @@ import threading
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
 from sweeps import VARIANTS, causal, inputs, scores
 
 import attngraph as ag
@@ -15,7 +16,7 @@ from attngraph.engine.config import config
 from attngraph.engine.errors import CompileError
 from attngraph.engine.pipeline import optimize
 from attngraph.engine.program import Program
-from strategies import LAYOUTS, laid_out
+from strategies import LAYOUTS, attentions, laid_out
 
 TOLERANCE = 2e-5
 
@@ -129,6 +130,17 @@ def test_eight_threads_in_one_compiled_function():
         thread.join()
     for result, expected in zip(found, wanted, strict=True):
         np.testing.assert_array_equal(result, expected)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(expression=attentions())
+def test_random_attentions(expression):
+    made = Program(optimize([expression.node]))
+    results = made.run({}, config.settings(), check_finite=False)
+    wanted = truth(expression)[0]
+    if results is None:  # the interpreter has to decide, and it does
+        results = [expression.compute()]
+    np.testing.assert_allclose(results[0], wanted, rtol=3e-4, atol=3e-4 * max(1, np.abs(wanted).max()))
 
 
 def test_hidden_rows_are_zero_and_need_no_interpreter():

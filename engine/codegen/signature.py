@@ -1,0 +1,70 @@
+"""What a sweep's code depends on: sweeps with one signature run the same code.
+
+Lengths, strides and most numbers are operands; only small axes, the order of things, and whole numbers
+that index arithmetic multiplies by are part of the code.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..kernel import Axis, Scalar, below
+from ..sweep import Sweep
+from ..types import is_integer
+from .layout import Layout, number_name
+
+
+def signature(
+    sweep: Sweep, expressions: Sequence[Scalar], layout: Layout, is_unit: Callable[[Scalar, int], bool]
+) -> str:
+    """A text that two sweeps share exactly if their code is the same.
+
+    Args:
+        sweep: The sweep.
+        expressions: All scalars that are written, numbers collected in ``layout``.
+        layout: Where its operands are.
+        is_unit: Whether an array's axis has a stride of one element.
+    """
+    axes: dict[Axis, Any] = {sweep.rows: "rows", sweep.columns: "columns"}
+    axes |= {axis: f"batch{number}" for number, axis in enumerate(sweep.batch)}
+    inputs = {node: number for number, node in enumerate(layout.inputs)}
+    baked = {
+        argument
+        for scalar in below(expressions)
+        if scalar.op == "load" or (scalar.op == "multiply" and is_integer(scalar.dtype))
+        for argument in scalar.args
+        if argument.is_constant
+    }
+    numbers: dict[Scalar, int] = {}
+
+    def axis_name(axis: Axis) -> Any:
+        return axes.setdefault(axis, ("small", len(axes), axis.length))
+
+    def attribute(scalar: Scalar) -> Any:
+        if scalar.op == "constant":
+            name = number_name(scalar)
+            return scalar.attribute if name is None or scalar in baked else ("slot", layout.place(name))
+        if scalar.op == "axis":
+            return axis_name(scalar.attribute)
+        if scalar.op == "load":
+            return inputs[scalar.attribute], [is_unit(scalar, axis) for axis in range(len(scalar.args))]
+        if scalar.op == "reduce":
+            return scalar.attribute[0], axis_name(scalar.attribute[1])
+        if scalar.op == "accumulator":
+            return sweep.accumulators.index(scalar.attribute)
+        if scalar.op == "maximum_of":
+            return sweep.groups.index(scalar.attribute)
+        return scalar.attribute
+
+    rows: list[Any] = []
+    for scalar in below(expressions):
+        numbers[scalar] = len(numbers)
+        rows.append((scalar.op, scalar.dtype.name, [numbers[each] for each in scalar.args], attribute(scalar)))
+    rows += [("expressions", [numbers[each] for each in expressions]), ("slots", layout.shape), len(sweep.groups)]
+    rows += [
+        (each.group is not None and sweep.groups.index(each.group), each.small is not None and axis_name(each.small))
+        for each in sweep.accumulators
+    ]
+    for output in sweep.outputs:
+        small = None if output.small is None else axis_name(output.small)
+        rows.append(("output", output.node.dtype.name, [axis_name(axis) for axis in output.axes], small))
+    return repr(rows)
