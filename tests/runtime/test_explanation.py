@@ -1,8 +1,9 @@
 """Explanations: the parts, what is measured, and errors."""
 
-import attngraph as ag
 import numpy as np
 import pytest
+
+import attngraph as ag
 
 
 def attention(length=256):
