@@ -11,12 +11,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import peers
 from measure import paired
 from variants import VARIANTS, Variant
 
 import attngraph as ag
 
-SHAPE = (1, 8, 256, 64)
+SHAPE = (1, 8, 512, 64)
 
 
 def inputs(dtype: str) -> list[np.ndarray]:
@@ -84,13 +85,16 @@ def main() -> None:
     arguments = parser.parse_args()
     rounds = 3 if arguments.quick else 15
     rows = [measure_variant(variant, rounds) for variant in VARIANTS]
+    beside = [row for threads in sorted({1, ag.config.threads}) for row in peers.against_torch(rounds, threads)]
     report = {
         "machine": machine(),
         "shape": SHAPE,
         "import_milliseconds": import_milliseconds(rounds),
         "variants": rows,
+        "torch": beside,
     }
     text = f"{report['machine']}\n(batch, heads, length, width) = {SHAPE}, float32\n\n{table(rows)}\n"
+    text += f"\nagainst torch's scaled_dot_product_attention\n\n{peers.table(beside)}\n"
     text += f"\nimport attngraph: {report['import_milliseconds']:.0f} ms beyond an empty interpreter"
     print(text)
     arguments.output.mkdir(parents=True, exist_ok=True)

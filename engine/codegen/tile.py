@@ -23,6 +23,29 @@ def plain_axis(writer: "SweepWriter", column: Scalar, small: Axis) -> int | None
     return None
 
 
+def _element(load: Scalar) -> str:
+    return "float" if is_float(load.dtype) else f"i{8 * load.dtype.itemsize}"
+
+
+def _slope(index: Scalar, rows: Axis) -> int | None:
+    """How much an index grows from row to row, or None if that varies."""
+    if rows not in index.axes:
+        return 0
+    if index.op == "axis":
+        return 1
+    slopes = [_slope(each, rows) for each in index.args]
+    known = [slope for slope in slopes if slope is not None]
+    if len(known) < len(slopes):
+        return None
+    if index.op in ("add", "subtract"):
+        return known[0] + known[1] if index.op == "add" else known[0] - known[1]
+    if index.op == "negative":
+        return -known[0]
+    if index.op == "multiply" and index.args[1].is_constant:
+        return known[0] * int(index.args[1].attribute)
+    return None
+
+
 class TileValues:
     """The values of one group of columns: memoised, for they lie on one straight line of code."""
 
@@ -95,6 +118,9 @@ class TileValues:
     def _gathered(self, load: Scalar, number: int, vector: int) -> Value:
         """Elements of an array at positions of rows and columns, one for each lane."""
         writer, ops, f = self.writer, self.writer.operands, self.writer.f
+        step = self._step(load)
+        if step is not None:
+            return self._neighbours(load, number, vector, step)
         pointer = ops.slot(("in", load.attribute, "pointer"))
         offsets = f.constant(0, f"<{writer.lanes} x i64>")
         valid = self._valid(vector)
@@ -107,12 +133,35 @@ class TileValues:
             fixed = ops.fixed(index)
             value = fixed if fixed is not None else ops.scalar(index, self.places[number], self.scalars[number])
             pointer = f.offset(pointer, f.mul(f.convert(value, "i64"), stride))
-        pointers = f.offset(pointer, offsets)
-        element = "float" if is_float(load.dtype) else f"i{8 * load.dtype.itemsize}"
-        raw = f.gather(pointers, element, valid)
+        return self._as_read(load, f.gather(f.offset(pointer, offsets), _element(load), valid))
+
+    def _as_read(self, load: Scalar, raw: Value) -> Value:
+        f = self.writer.f
         if load.dtype == BOOL:
             return f.compare("!=", raw, 0)
-        return raw if raw.is_float else f.convert(raw, writer.integer, unsigned=load.dtype.kind == "u")
+        return raw if raw.is_float else f.convert(raw, self.writer.integer, unsigned=load.dtype.kind == "u")
+
+    def _step(self, load: Scalar) -> int | None:
+        """1 or -1 where the next row's element lies just behind or before this row's; else None."""
+        rows = [axis for axis, index in enumerate(load.args) if self.writer.sweep.rows in index.axes]
+        if len(rows) != 1 or not self.writer.is_unit(load, rows[0]):
+            return None
+        step = _slope(load.args[rows[0]], self.writer.sweep.rows)
+        return step if step in (1, -1) else None
+
+    def _neighbours(self, load: Scalar, number: int, vector: int, step: int) -> Value:
+        """One load of neighbouring elements, turned around where they run against the rows."""
+        writer, ops, f = self.writer, self.writer.operands, self.writer.f
+        lanes = writer.lanes
+        first = f.add(ops.row_first, vector * lanes)
+        pointer = ops.address(load, {**self.places[number], writer.sweep.rows: first}, {})
+        valid = self._valid(vector)
+        type_ = f"<{lanes} x {_element(load)}>"
+        if step == 1:
+            return self._as_read(load, f.load_masked(pointer, type_, valid))
+        turned = range(lanes - 1, -1, -1)
+        pointer = f.offset(pointer, -(lanes - 1) * load.dtype.itemsize)
+        return self._as_read(load, f.shuffle(f.load_masked(pointer, type_, f.shuffle(valid, turned)), turned))
 
     def _valid(self, vector: int) -> Value:
         """Rows of the block that exist."""
