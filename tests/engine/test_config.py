@@ -1,6 +1,7 @@
 """Settings: process, context, environment, checks."""
 
 import asyncio
+import os
 import subprocess
 import sys
 import threading
@@ -116,15 +117,13 @@ def test_defaults():
     assert ag.config.threads >= 1
     assert ag.config.target == "native"
     assert ag.config.distance_form == "direct"
-    assert ag.config.cache_dir.endswith("attngraph")
+    assert ag.config.cache_dir == os.environ["ATTNGRAPH_CACHE_DIR"]  # which conftest.py sets
     assert "threads" in repr(ag.config)
     with pytest.raises(AttributeError, match="speed"):
         _ = ag.config.speed
 
 
 def run(code, **environment):
-    import os
-
     return subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, **environment}, capture_output=True, text=True, check=False
     )

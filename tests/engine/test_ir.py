@@ -4,7 +4,6 @@ import copy
 import gc
 import pickle
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -104,7 +103,6 @@ def test_a_long_chain_is_freed_without_recursion():
 
 
 def test_a_long_chain_builds_prints_pickles_optimizes_and_evaluates():
-    start = time.perf_counter()
     x = chain()
     assert listing([x.node]).count("\n") >= 2 * LONG
     assert len(str(x)) < 10_000
@@ -117,7 +115,6 @@ def test_a_long_chain_builds_prints_pickles_optimizes_and_evaluates():
     np.testing.assert_allclose(x.compute(), expected, rtol=1e-6)
     assert len(walk(optimize([x.node]))) > LONG
     ag.explain(x)
-    assert time.perf_counter() - start < 60
 
 
 def test_a_wide_shared_graph_is_walked_once_a_node():
