@@ -10,7 +10,7 @@ from .errors import ArgumentError, LimitError
 from .interpreter import interpret
 from .ir import Node, Values, walk
 from .leaves import Data
-from .memory import plan_memory
+from .memory import MemoryPlan, plan_memory
 from .passes.fuse import Step
 from .pipeline import optimize
 from .program import Program
@@ -82,20 +82,25 @@ def evaluate(
     """
     roots = prepared.roots
     all64 = settings.target == "reference64"
-    if settings.memory_limit is not None:
-        peak = plan_memory(prepared.run, all64=all64, steps=prepared.steps).peak_bytes
-        if peak > settings.memory_limit:
-            raise LimitError(
-                f"compute: needs {peak} bytes at its peak, more than memory_limit={settings.memory_limit}; "
-                f"the smallest possible is {peak}"
-            )
+    _check_limit(settings, plan_memory(prepared.run, all64=all64, steps=prepared.steps))
     with limited(settings.threads):
         results = None
         if prepared.program is not None:
             results = prepared.program.run(bindings, settings, check_finite=check_finite)
         if results is None:
+            if prepared.program is not None:  # the interpreter makes what kernels do not
+                _check_limit(settings, plan_memory(roots, all64=True))
             results = interpret(roots, bindings, all64=all64, check_finite=check_finite)
     return own(results, [*inputs_of(roots), *bindings.values()])
+
+
+def _check_limit(settings: Settings, plan: MemoryPlan) -> None:
+    """Raise LimitError if more memory is planned than allowed."""
+    if settings.memory_limit is not None and plan.peak_bytes > settings.memory_limit:
+        raise LimitError(
+            f"compute: needs {plan.peak_bytes} bytes at its peak, more than memory_limit={settings.memory_limit}; "
+            f"the smallest possible is {plan.peak_bytes}"
+        )
 
 
 def own(results: Sequence[Values], inputs: Sequence[Values]) -> list[Values]:

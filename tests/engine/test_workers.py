@@ -458,6 +458,7 @@ def test_ctrl_c_again_and_again(start):
             if armed[0]:
                 raise KeyboardInterrupt
         signal.signal(signal.SIGINT, handler)
+        Work(10).run(2)
         print("ready", flush=True)
         stopped = finished = 0
         end = time.monotonic() + 3
