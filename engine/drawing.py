@@ -5,7 +5,6 @@ their user's box.
 """
 
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 
 from .ir import Node, walk
@@ -48,6 +47,11 @@ def draw(roots: Sequence[Node]) -> Drawing:
         f'width="{width:.0f}" height="{height:.0f}" font-family="monospace" font-size="12">'
         f'<rect width="100%" height="100%" fill="white"/>{"".join(arrows)}{"".join(boxes)}</svg>'
     )
+
+
+def escape(text: str) -> str:
+    """Text as HTML and SVG show it."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;")
 
 
 def _labels(node: Node) -> tuple[str, str]:

@@ -5,6 +5,7 @@ Here the blocks follow from the shape alone, each is computed by one BLAS thread
 runs them side by side.
 """
 
+import importlib
 import os
 import threading
 from collections.abc import Iterator
@@ -14,7 +15,6 @@ from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
 Values = np.ndarray[Any, Any]
 
@@ -51,7 +51,9 @@ class _Pools:
         """BLAS on one thread; the limit is the process's, so it is held until the last user leaves."""
         with self._lock:
             if self._libraries is None:
-                self._libraries = ThreadpoolController().select(user_api="blas").lib_controllers
+                # Loaded here, for it takes a tenth of the import's time.
+                controller = importlib.import_module("threadpoolctl").ThreadpoolController()
+                self._libraries = controller.select(user_api="blas").lib_controllers
             if self._running == 0:
                 # Not threadpoolctl's own context: only the thread that entered it could leave it.
                 self._before = [library.num_threads for library in self._libraries]

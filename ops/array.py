@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator, Sequence
-from html import escape
 from typing import Any
 
 import numpy as np
 
-from ..engine.drawing import Drawing, draw
+from ..engine.drawing import Drawing, draw, escape
 from ..engine.errors import ArgumentError, AttnGraphError, DTypeError, ShapeError, TraceError
 from ..engine.evaluate import evaluate_now
 from ..engine.ir import Node, flatten, unflatten, walk
