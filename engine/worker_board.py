@@ -195,14 +195,18 @@ def _address_of(function: Any) -> int:
     return ctypes.cast(function, ctypes.c_void_p).value or 0
 
 
+_allocate_lock = ctypes.PYFUNCTYPE(ctypes.c_void_p)(("PyThread_allocate_lock", ctypes.pythonapi))
+_acquire_lock = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int)(
+    ("PyThread_acquire_lock", ctypes.pythonapi)
+)
+
+
 def _new_lock() -> int:
     """One of Python's locks, taken. It is never freed: whoever sleeps on it never ends."""
-    allocate, acquire = ctypes.pythonapi.PyThread_allocate_lock, ctypes.pythonapi.PyThread_acquire_lock
-    allocate.restype, acquire.argtypes = ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_int]
-    lock: int | None = allocate()
+    lock: int | None = _allocate_lock()
     if lock is None:
-        raise MemoryError("no lock for a worker")
-    acquire(lock, 1)
+        raise MemoryError("there is no memory for a lock")
+    _acquire_lock(lock, 1)
     return lock
 
 

@@ -318,7 +318,7 @@ def test_workers_may_run_anywhere_while_they_run():
 # Watching
 
 
-@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("threads", [1, 3])
 def test_a_long_call_of_the_main_thread_is_called_back_and_goes_on(threads, monkeypatch):
     parts, run_from = [], workers._Pool._run_from
 
@@ -384,6 +384,30 @@ def test_a_watchdog_that_sleeps_is_woken(monkeypatch):
         assert not dog._awake
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+def test_an_exception_in_the_middle_leaves_nobody_in_the_function(threads, monkeypatch):
+    unwatch, calls = watchdog.Watchdog.unwatch, []
+
+    def interrupted(self, watch):
+        calls.append(watch)
+        if len(calls) < 4:  # the first while it runs, the others while it is being stopped
+            raise KeyboardInterrupt
+        unwatch(self, watch)
+
+    work = Work(300, spins=MILLISECOND // 10, words=10)
+    with monkeypatch.context() as patched:
+        patched.setattr(watchdog.Watchdog, "unwatch", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            work.run(threads)
+    assert work.right()  # the main thread had come to the end of the tiles
+    assert len(calls) == 4
+    assert workers._pool._watchdog._watched is None
+    assert len(workers._pool._slots) == len(workers._pool._board.slots)
+    again = Work(100, words=10)
+    again.run(threads)
+    assert again.right()
+
+
 def test_memory_is_aligned():
     for size in (0, 1, 64, 1000):
         assert Memory(size).address % 64 == 0
@@ -420,8 +444,8 @@ def finish(child):
     return output
 
 
-@pytest.mark.parametrize("after", [0.02, 0.6], ids=["soon", "late"])
-@pytest.mark.parametrize("threads", [1, 2, 4])
+@pytest.mark.parametrize("after", [0.02, 0.4], ids=["soon", "late"])
+@pytest.mark.parametrize("threads", [1, 3])
 def test_ctrl_c_stops_a_call_and_the_pool_goes_on(start, threads, after):
     child = start(f"""
         Work(10, words=3).run({threads})
@@ -461,7 +485,7 @@ def test_ctrl_c_again_and_again(start):
         Work(10).run(2)
         print("ready", flush=True)
         stopped = finished = 0
-        end = time.monotonic() + 3
+        end = time.monotonic() + 2
         while time.monotonic() < end:
             work = Work(300, spins=MILLISECOND // 10, words=10)
             try:
@@ -484,7 +508,7 @@ def test_ctrl_c_again_and_again(start):
         """)
     assert child.stdout.readline() == "ready\n"
     rng = np.random.default_rng(1)
-    end = time.monotonic() + 2.5
+    end = time.monotonic() + 1.6
     while time.monotonic() < end:
         time.sleep(rng.choice([0.0005, 0.01, 0.1], p=[0.5, 0.3, 0.2]))
         child.send_signal(signal.SIGINT)
