@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import peers
 from measure import paired
+from threadpoolctl import threadpool_limits
 from variants import VARIANTS, Variant
 
 import attngraph as ag
@@ -84,7 +85,9 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("build/bench"))
     arguments = parser.parse_args()
     rounds = 3 if arguments.quick else 15
-    rows = [measure_variant(variant, rounds) for variant in VARIANTS]
+    # One thread for both: NumPy's BLAS is slow for a while after its thread count was changed.
+    with threadpool_limits(1), ag.config.set(threads=1):
+        rows = [measure_variant(variant, rounds) for variant in VARIANTS]
     beside = [row for threads in sorted({1, ag.config.threads}) for row in peers.against_torch(rounds, threads)]
     report = {
         "machine": machine(),
@@ -93,7 +96,7 @@ def main() -> None:
         "variants": rows,
         "torch": beside,
     }
-    text = f"{report['machine']}\n(batch, heads, length, width) = {SHAPE}, float32\n\n{table(rows)}\n"
+    text = f"{report['machine']}\n(batch, heads, length, width) = {SHAPE}, float32, one thread\n\n{table(rows)}\n"
     text += f"\nagainst torch's scaled_dot_product_attention\n\n{peers.table(beside)}\n"
     text += f"\nimport attngraph: {report['import_milliseconds']:.0f} ms beyond an empty interpreter"
     print(text)

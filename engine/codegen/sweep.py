@@ -281,12 +281,14 @@ class SweepWriter:
         )
         safe = [f.select(f.compare("==", m, -math.inf), f.constant(0.0, m.type), m) for m in maxima]
         rescale = [exp2_nonpositive(f, f.sub(old, new)) for old, new in zip(before, safe, strict=True)]
-        for number, each in enumerate(sums):
-            for vector in range(count):
-                if each.group is not None:
-                    place = number * count + vector
-                    totals[place] = f.mul(totals[place], rescale[self._group(each) * count + vector])
-        totals = f.loop(0, size, 1, totals, lambda column, running: self._weigh(column, running, sums, safe))
+        # Sums of a block start at 0: long sums of float32 one by one would lose digits.
+        nothing = [f.constant(0.0, self.vector)] * len(totals)
+        added = f.loop(0, size, 1, nothing, lambda column, running: self._weigh(column, running, sums, safe))
+        for place, each in enumerate(each for each in sums for _ in range(count)):
+            if each.group is None:
+                totals[place] = f.add(totals[place], added[place])
+            else:
+                totals[place] = f.fma(totals[place], rescale[self._group(each) * count + place % count], added[place])
         for each in wide:
             self._accumulate(each, start, size, rescale)
         return [*maxima, *totals]
@@ -411,10 +413,7 @@ class SweepWriter:
         places = [(number, vector) for number in range(width) for vector in range(count)]
         base = f.offset(self.totals[each], f.mul(first, self.block_rows * 4))
         pointers = {place: f.offset(base, (place[0] * self.block_rows + place[1] * self.lanes) * 4) for place in places}
-        sums = [f.load(pointers[place], self.vector, aligned=True) for place in places]
-        if each.group is not None:
-            group = self._group(each) * count
-            sums = [f.mul(value, rescale[group + place[1]]) for value, place in zip(sums, places, strict=True)]
+        sums = [f.constant(0.0, self.vector)] * len(places)
         weights = self.weights[each.group, each.weight]
         assert each.small is not None
         plain = plain_axis(self, each.column, each.small)
@@ -432,7 +431,12 @@ class SweepWriter:
             ]
 
         sums = f.loop(0, size, 1, sums, column)
-        for place, total in zip(places, sums, strict=True):
+        for place, added in zip(places, sums, strict=True):
+            total = f.load(pointers[place], self.vector, aligned=True)
+            if each.group is None:
+                total = f.add(total, added)
+            else:
+                total = f.fma(total, rescale[self._group(each) * count + place[1]], added)
             f.store(total, pointers[place], aligned=True)
 
     def _column_values(
