@@ -126,7 +126,7 @@ class SweepKernel:
             for node, row in zip(self.fused.inputs, flags, strict=True)
             for axis, unit in enumerate(row)
         }
-        integer = integer_type(self.sweep_expressions())
+        integer = integer_type(expressions_of(self.sweep))
         blocks = math.ceil(self.sweep.rows.length / (schedule.vectors * target.lanes("float32")))
         tasks = blocks * math.prod(axis.length for axis in self.sweep.batch)
         lengths = {
@@ -153,10 +153,6 @@ class SweepKernel:
         text = functools.cache(writer.write)
         module = compile_text(text, ["sweep"], target, key=key, cache_dir=cache_dir)
         return Compiled(module, layout, _scratch_bytes(key, writer, text), tasks, key, text)
-
-    def sweep_expressions(self) -> list[Scalar]:
-        """All scalars of the sweep."""
-        return expressions_of(self.sweep)
 
 
 # Scratch memory by what the code depends on: it is known once the code has been written.

@@ -7,7 +7,7 @@ mixed; comparisons that are linear in the column become loop bounds.
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from ..kernel import Elements, Scalar, below
+from ..kernel import Scalar, below
 from ..sweep import Sweep
 from ..types import BOOL, is_float, is_integer
 from .llvm import Function, Value
@@ -40,14 +40,12 @@ def _is_arithmetic(condition: Scalar) -> bool:
     return not any(is_float(each.dtype) or (each.op == "load" and each.axes) for each in below([condition]))
 
 
-def empties(sweep: Sweep, condition: Scalar, elements: Elements) -> bool:
+def empties(sweep: Sweep, condition: Scalar) -> bool:
     """Whether a tile in which the condition is false everywhere adds nothing to any accumulator."""
-    grouped = {each.group for each in sweep.accumulators}
     if any(_if_false(group, condition) != float("-inf") for group in sweep.groups):
         return False
-    return all(each.group is not None or _if_false(each.weight, condition) == 0.0 for each in sweep.accumulators) and (
-        bool(grouped) or bool(sweep.groups)
-    )
+    plain = [each.weight for each in sweep.accumulators if each.group is None]
+    return all(_if_false(weight, condition) == 0.0 for weight in plain)
 
 
 def _if_false(scalar: Scalar, condition: Scalar) -> float | None:
@@ -86,14 +84,13 @@ class Masks:
     Args:
         f: The function being written.
         sweep: Its sweep.
-        elements: What its scalars were made by.
         outside: The value (i64) of an integer scalar that varies over neither rows nor columns.
     """
 
-    def __init__(self, f: Function, sweep: Sweep, elements: Elements, outside: Outside) -> None:
+    def __init__(self, f: Function, sweep: Sweep, outside: Outside) -> None:
         self.f, self.sweep, self.outside = f, sweep, outside
         self.roots = roots_of(sweep)
-        self.skipping = [root for root in self.roots if empties(sweep, root, elements)]
+        self.skipping = [root for root in self.roots if empties(sweep, root)]
 
     def column_bounds(self, row_first: Value, row_last: Value, columns: Value) -> tuple[Value, Value]:
         """First and last-but-one column that any row may see."""

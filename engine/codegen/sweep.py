@@ -191,7 +191,7 @@ class SweepWriter:
         zero, least = f.constant(0.0, self.vector), f.constant(-math.inf, self.vector)
         count = schedule.vectors
         state = [least] * (len(self.groups) * count) + [zero] * (len(sums) * count)
-        masks = Masks(f, self.sweep, self.elements, ops.wide)
+        masks = Masks(f, self.sweep, ops.wide)
         last = f.sub(stop, 1)
         low, high = masks.column_bounds(first, last, self.columns)
 
