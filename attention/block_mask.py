@@ -13,9 +13,11 @@ from ..ops.array import Array, lift
 from ..ops.creation import arange, full
 from ..ops.registry import public
 from ..ops.shape import broadcast_to
+from .inputs import check_signature
 
 MaskFunction = Callable[[Array, Array, Array, Array], Any]
 
+_ARGUMENTS = "b, h, q_idx, kv_idx"
 _FULL, _PARTIAL, _EMPTY = "██", "░░", "  "
 # A printed mask is a picture: at most this many characters' worth of blocks along an axis.
 _MOST_SHOWN = 40
@@ -36,9 +38,11 @@ def evaluate_mask(mask_mod: MaskFunction, indices: tuple[Array, Array, Array, Ar
 
     Raises:
         DTypeError: If the function returns no boolean.
+        ArgumentError: If it takes other arguments (a TypeError too).
         ShapeError: If what it returns has another shape.
         TraceError: If it branches on a value, or indexes a NumPy table with an index.
     """
+    check_signature("create_block_mask", "mask_mod", mask_mod, _ARGUMENTS)
     shape = broadcast("mask_mod", *(index.shape for index in indices))
     with tracing(f"the mask function {_name(mask_mod)}", scalars=True):
         visible = mask_mod(*indices)
@@ -172,14 +176,13 @@ def create_block_mask(
         BLOCK_SIZE: Rows and columns of a block, for `BlockMask.sparsity` and its like.
 
     Raises:
-        ArgumentError: For sizes that are no whole numbers, or no function.
+        ArgumentError: For sizes that are no whole numbers, no function, or one of other arguments (that is
+            a TypeError too).
         DTypeError, ShapeError, TraceError: As `evaluate_mask`, now.
     """
     if not callable(mask_mod):
         raise ArgumentError(f"create_block_mask: mask_mod is a function, not {mask_mod!r}")
     shape = tuple(_count(name, x, 0) for name, x in (("B", B), ("H", H), ("Q_LEN", Q_LEN), ("KV_LEN", KV_LEN)))
-    if H == 0:
-        raise ShapeError("create_block_mask: zero heads")
     sizes = BLOCK_SIZE if isinstance(BLOCK_SIZE, tuple | list) else (BLOCK_SIZE, BLOCK_SIZE)
     if len(sizes) != 2:
         raise ArgumentError(f"create_block_mask: BLOCK_SIZE is one size or two, not {BLOCK_SIZE!r}")
@@ -208,7 +211,7 @@ def and_masks(*mask_mods: MaskFunction) -> MaskFunction:
     """A mask function that is True where all of these are.
 
     Raises:
-        ArgumentError: If one is no function.
+        ArgumentError: If one is no function of four arguments.
     """
     return _combined("and_masks", mask_mods, lambda left, right: left & right, True)
 
@@ -218,7 +221,7 @@ def or_masks(*mask_mods: MaskFunction) -> MaskFunction:
     """A mask function that is True where any of these is.
 
     Raises:
-        ArgumentError: If one is no function.
+        ArgumentError: If one is no function of four arguments.
     """
     return _combined("or_masks", mask_mods, lambda left, right: left | right, False)
 
@@ -227,6 +230,7 @@ def _combined(name: str, mask_mods: Any, combine: Callable[[Any, Any], Any], sta
     for mask_mod in mask_mods:
         if not callable(mask_mod):
             raise ArgumentError(f"{name}: takes mask functions, not {mask_mod!r}")
+        check_signature(name, "mask_mod", mask_mod, _ARGUMENTS)
 
     def combined(batch: Array, head: Array, token_q: Array, token_kv: Array) -> Any:
         result: Any = full((), start)

@@ -13,7 +13,7 @@ from ..ops.selection import where
 from ..ops.shape import broadcast_to
 from ..ops.softmax import logsumexp, softmax
 from .block_mask import BlockMask, index_arrays
-from .inputs import checked_flag, checked_inputs, checked_scale, scores_of, weighted_values
+from .inputs import check_signature, checked_flag, checked_inputs, checked_scale, scores_of, weighted_values
 
 _log = logging.getLogger(__name__)
 
@@ -53,7 +53,8 @@ def flex_attention(
         ShapeError: If arrays, mask or what ``score_mod`` returns do not go together.
         DTypeError: If they are not floats, or scores are not.
         TraceError: If ``score_mod`` branches on a value, or indexes a NumPy table with an index.
-        ArgumentError: If ``score_mod`` is no function, or ``block_mask`` no BlockMask.
+        ArgumentError: If ``score_mod`` is no function, or one of other arguments (that is a TypeError
+            too), or ``block_mask`` no BlockMask.
     """
     function = "flex_attention"
     if kernel_options is not None and not isinstance(kernel_options, dict):
@@ -83,6 +84,7 @@ def _kind(value: Any) -> str:
 
 
 def _modified(scores: Array, score_mod: ScoreFunction) -> Array:
+    check_signature("flex_attention", "score_mod", score_mod, "score, b, h, q_idx, kv_idx")
     name = getattr(score_mod, "__name__", str(score_mod))
     batch, heads, rows, columns = scores.shape
     with tracing(f"the score function {name}", scalars=True):

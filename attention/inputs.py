@@ -1,12 +1,14 @@
 """What every attention function checks of its query, key and value, and how heads are grouped."""
 
+import inspect
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..engine.config import config
-from ..engine.errors import ArgumentError, DTypeError, LimitError, ShapeError
+from ..engine.errors import ArgumentError, DTypeError, LimitError, ShapeError, SignatureError
 from ..engine.types import FLOAT32, broadcast, is_float
 from ..ops.array import Array, ArrayLike, lift
 from ..ops.guard import Guard
@@ -53,8 +55,6 @@ def checked_inputs(function: str, query: ArrayLike, key: ArrayLike, value: Array
             raise DTypeError(f"{function}: {name} is a float array, not {node.type}")
         if len(node.shape) < 2:
             raise ShapeError(f"{function}: {name} is (…, heads, length, dim), not {node.type}")
-        if len(node.shape) >= 3 and node.shape[-3] == 0:
-            raise ShapeError(f"{function}: zero heads: {sides}")
     q, k, v = arrays.values()
     if not q.dtype == k.dtype == v.dtype:
         raise DTypeError(f"{function}: one data type for all: {sides}; cast with astype")
@@ -77,14 +77,16 @@ def checked_inputs(function: str, query: ArrayLike, key: ArrayLike, value: Array
 def _groups(function: str, sides: str, q: Any, k: Any, v: Any, enable_gqa: bool) -> int:
     if not enable_gqa:
         if len(q) >= 3 and len(k) >= 3 and q[-3] != k[-3] and 1 not in (q[-3], k[-3]):
-            hint = "; enable_gqa=True lets them share" if q[-3] % k[-3] == 0 else ""
+            hint = "; enable_gqa=True lets them share" if k[-3] and q[-3] % k[-3] == 0 else ""
             raise ShapeError(f"{function}: {q[-3]} query heads and {k[-3]} key heads{hint}: {sides}")
         return 1
     if min(len(q), len(k), len(v)) < 3:
         raise ShapeError(f"{function}: enable_gqa needs a heads axis: {sides}")
     if k[-3] != v[-3]:
         raise ShapeError(f"{function}: {k[-3]} key heads and {v[-3]} value heads: {sides}")
-    if q[-3] % k[-3]:
+    if not q[-3] and not k[-3]:
+        return 1
+    if not k[-3] or q[-3] % k[-3]:
         raise ShapeError(f"{function}: {q[-3]} query heads do not divide into groups over {k[-3]} key heads: {sides}")
     return int(q[-3] // k[-3])
 
@@ -94,6 +96,28 @@ def _check_batches(inputs: Inputs, sides: str) -> None:
         broadcast(inputs.function, inputs.scores_shape[:-2], inputs.grouped_batch(inputs.value))
     except ShapeError as error:
         raise ShapeError(f"{str(error).splitlines()[0]}: {sides}") from None
+
+
+def check_signature(function: str, what: str, given: Callable[..., Any], wanted: str) -> None:
+    """Raise SignatureError unless a function of the user's can be called with these arguments.
+
+    Args:
+        function: For the error message.
+        what: What the function is for.
+        given: The function.
+        wanted: The names of the arguments, as in ``"b, h, q_idx, kv_idx"``.
+    """
+    try:
+        signature = inspect.signature(given)
+    except (TypeError, ValueError):  # of some built-in functions nothing is known
+        return
+    try:
+        signature.bind(*wanted.split(", "))
+    except TypeError as error:
+        name = getattr(given, "__name__", str(given))
+        raise SignatureError(
+            f"{function}: {what} is called as {what}({wanted}), which {name}{signature} does not take: {error}"
+        ) from None
 
 
 def checked_scale(function: str, scale: Any, width: int) -> Any:

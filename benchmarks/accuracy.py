@@ -86,7 +86,8 @@ def beside_torch(length: int = LENGTH) -> list[dict[str, Any]]:
         with ag.config.set(target="reference64"):
             truth = ag.compile(score.graph)(*(array.astype("float64") for array in arrays))
         ours = ag.compile(score.graph)(*arrays)
-        rows.append({"score": score.name, "error": _error(ours, truth), "torch": _error(_torch(score, arrays), truth)})
+        row = {"score": score.name, "error": _error(ours, truth), "torch's_error": _error(_torch(score, arrays), truth)}
+        rows.append(row)
     return rows
 
 

@@ -8,6 +8,8 @@ import numpy as np
 from measure import PAUSE, paired
 
 import attngraph as ag
+from attngraph.engine.config import config
+from attngraph.engine.roofline import roofline
 
 Shape = tuple[int, int, int, int]
 SHAPES: tuple[Shape, ...] = ((1, 8, 1024, 64), (1, 8, 4096, 64), (1, 16, 2048, 128))
@@ -24,15 +26,16 @@ def _row(peer: str, shape: Shape, causal: bool, threads: int, theirs: Callable[[
     compiled = ag.compile(lambda q, k, v: ag.scaled_dot_product_attention(q, k, v, is_causal=causal))
     with ag.config.set(threads=threads):
         times = paired(lambda: compiled(*arrays), theirs, rounds, pause=PAUSE)
+        peak = roofline(config.settings()).flops
     batch, heads, length, width = shape
     work = 4 * batch * heads * length * length * width * (0.5 if causal else 1)
     return {
-        "peer": peer,
         "shape": shape,
-        "causal": causal,
         "threads": threads,
-        "speed_against_peer": times.ratio,
-        "gigaflops": work / times.ours / 1e9,
+        "mask": "causal" if causal else "full",
+        f"speed_against_{peer}": times.ratio,
+        "Gflop/s": work / times.ours / 1e9,
+        "of_peak": work / times.ours / peak,
     }
 
 
@@ -79,18 +82,3 @@ def _onnx_session(shape: Shape, threads: int) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-
-
-def table(rows: list[dict[str, Any]]) -> str:
-    """The README's table: a line for each peer, shape and number of threads."""
-    lines = [
-        "| beside | (batch, heads, length, width) | threads | full | causal |",
-        "| --- | --- | --- | --- | --- |",
-    ]
-    groups: dict[tuple[Any, ...], dict[bool, str]] = {}
-    for row in rows:
-        cells = groups.setdefault((row["peer"], row["shape"], row["threads"]), {})
-        cells[row["causal"]] = f"{row['speed_against_peer']:.2f} × ({row['gigaflops']:.0f} Gflop/s)"
-    for (peer, shape, threads), cells in groups.items():
-        lines.append(f"| {peer} | {shape} | {threads} | {cells[False]} | {cells.get(True, '')} |")
-    return "\n".join(lines)

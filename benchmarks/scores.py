@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
+from unittest import mock
 
 import numpy as np
 from measure import paired
 
 import attngraph as ag
+from attngraph.engine import kernels
+from attngraph.engine.codegen.target import scalar_target
 
 LENGTH = 4096
 SHAPE = (1, 8, LENGTH, 64)
@@ -101,4 +104,22 @@ def beside_plain(rounds: int, threads: int, length: int = LENGTH) -> list[dict[s
             ours, base = ag.compile(score.graph), ag.compile(plain)
             times = paired(lambda: base(*arrays[:3]), lambda: ours(*arrays), rounds)  # noqa: B023
             rows.append({"score": score.name, "threads": threads, "times_plain": times.ratio})
+    return rows
+
+
+def beside_scalar(rounds: int, length: int = LENGTH // 4) -> list[dict[str, Any]]:
+    """How many times as long the same kernel takes when it is generated for one lane: what vectors bring."""
+    rows = []
+    plain_score = Score("plain", plain, ((1, 8, length, 64),) * 3)
+    with ag.config.set(threads=1):
+        for score in (plain_score, *scores_of(length)[:3]):
+            arrays = arrays_for(score)
+            ours, one_lane = ag.compile(score.graph), ag.compile(score.graph)
+
+            def scalar() -> None:
+                with mock.patch.object(kernels, "named_target", return_value=scalar_target()):  # no setting
+                    one_lane(*arrays)  # noqa: B023
+
+            times = paired(lambda: ours(*arrays), scalar, rounds)  # noqa: B023
+            rows.append({"score": score.name, "times_faster_than_one_lane": times.ratio})
     return rows

@@ -4,8 +4,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+from measure import paired
 
 import attngraph as ag
+
+SHAPE = (1, 8, 512, 64)
 
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -109,3 +112,27 @@ def _plus_one(scores: Any) -> Any:
 def _plus_one_numpy(scores: np.ndarray) -> np.ndarray:
     weights = np.exp(scores)
     return weights / (1 + weights.sum(axis=-1, keepdims=True))
+
+
+def all_rows(rounds: int) -> list[dict[str, Any]]:
+    """A row for each variant: errors of both ways, and their ratio of times."""
+    return [_row(variant, rounds) for variant in VARIANTS]
+
+
+def _row(variant: Variant, rounds: int) -> dict[str, Any]:
+    arrays = [np.random.default_rng(seed).standard_normal(SHAPE).astype("float32") for seed in range(3)]
+    truth = variant.numpy(*(array.astype("float64") for array in arrays))
+    compiled = ag.compile(variant.graph)
+    times = paired(lambda: compiled(*arrays), lambda: variant.numpy(*arrays), rounds)
+    return {
+        "expression": variant.name,
+        "error": _error(compiled(*arrays), truth),
+        "NumPy's_error": _error(variant.numpy(*arrays), truth),
+        "milliseconds": times.ours * 1e3,
+        "speed_against_NumPy": times.ratio,
+    }
+
+
+def _error(result: np.ndarray, truth: np.ndarray) -> float:
+    """Largest difference from float64, relative to the largest value."""
+    return float(np.abs(result - truth).max() / np.abs(truth).max())

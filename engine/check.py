@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 
 from .ir import Node, users, walk
+from .kernel import below
+from .sweep import Sweep
 
 
 def check(before: Sequence[Node], after: Sequence[Node]) -> None:
@@ -30,3 +32,24 @@ def check_hoisted(roots: Sequence[Node]) -> None:
     uses = users(roots)
     for node in walk(roots):
         assert node.hoist(uses) is None, f"{node!r} still holds a factor"
+
+
+def check_sweep(sweep: Sweep) -> None:
+    """What streams depends on nothing that is known only afterwards; contractions hold no contractions."""
+    tiles = [*sweep.groups, *(each.weight for each in sweep.accumulators)]
+    assert not any(each.waits for each in tiles), "a tile value waits for a result"
+    assert all(each.group is None or each.group in sweep.groups for each in sweep.accumulators), "a group is missing"
+    for accumulator in sweep.accumulators:
+        small = accumulator.column.axes - {sweep.columns, *sweep.batch}
+        assert sweep.rows not in small, f"{accumulator.column!r} varies over rows"
+        assert small <= {accumulator.small}, f"{accumulator.column!r} varies over {small}"
+    own = frozenset((sweep.rows, sweep.columns, *sweep.batch))
+    for scalar in below(tiles):
+        if scalar.op == "reduce" and scalar.height > 1 and sweep.pair <= scalar.axes:
+            inner = [each for each in below(scalar.args) if each.op == "reduce" and sweep.pair <= each.axes]
+            assert all(each.axes <= own for each in inner), f"{scalar!r} contracts contractions"
+    for output in sweep.outputs:
+        allowed = own - {sweep.columns} | {output.small}
+        assert output.value.axes <= allowed, f"{output.value!r} varies over more than {output.axes}"
+        results = {each.attribute for each in below([output.value]) if each.op == "accumulator"}
+        assert results <= set(sweep.accumulators), f"{output.value!r} is of sums that nobody makes"

@@ -1,5 +1,7 @@
 """Settings: for the process, for a context, from the environment."""
 
+import difflib
+import functools
 import os
 from collections.abc import Callable
 from contextvars import ContextVar, Token
@@ -13,6 +15,8 @@ from .errors import ArgumentError
 TARGETS = ("native", "x86-64-v2", "x86-64-v3", "x86-64-v4", "reference", "reference64")
 DISTANCE_FORMS = ("direct", "gram")
 _MOST_THREADS = 4096
+# How alike two names are that are taken for one, between 0 and 1.
+_NEAR = 0.6
 _UNITS = {"": 1, "B": 1, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 
 
@@ -34,7 +38,8 @@ class Settings:
         target: What runs the graph: ``native`` or an instruction set, ``reference`` (the interpreter
             on the graph as written) or ``reference64`` (the same with every float in float64).
         check_finite: Whether NaN or infinity in q, k or v of an attention is an error; None means
-            the default of the call (on for ``.compute()``, off for compiled functions).
+            the default of the call (on for ``.compute()``). A compiled function checks only if it was made
+            by ``compile(check_finite=True)``, or by ``compile(check_finite=None)``, which follows this setting.
         distance_form: How manifolds compute distances: ``direct`` (from differences) or ``gram``.
         max_length: The longest sequence an attention takes, or None.
     """
@@ -46,6 +51,12 @@ class Settings:
     check_finite: bool | None = None
     distance_form: str = "direct"
     max_length: int | None = None
+
+
+@functools.lru_cache(maxsize=64)
+def _same(settings: Settings) -> Settings:
+    """The one object of these settings: who holds it can tell by identity that nothing has changed."""
+    return settings
 
 
 def _positive(name: str, value: Any) -> int:
@@ -118,12 +129,30 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
 }
 
 
+_CHECKS_IN_CAPITALS = [name.upper() for name in _CHECKS]
+
+
 def _default_cache() -> str:
     base = os.environ.get("XDG_CACHE_HOME")
     return str((Path(base) if base else Path.home() / ".cache") / "attngraph")
 
 
+def _check_spelling() -> None:
+    """Raise ArgumentError for a variable that is nearly one of ours; others may belong to somebody else."""
+    known = [f"ATTNGRAPH_{field.name.upper()}" for field in fields(Settings)]
+    for name in os.environ:
+        given = name.upper()
+        if name in known or not given.startswith("ATTNGRAPH_"):
+            continue
+        near = difflib.get_close_matches(given.removeprefix("ATTNGRAPH_"), _CHECKS_IN_CAPITALS, 1, _NEAR)
+        if near:
+            raise ArgumentError(
+                f"config: there is no environment variable {name} (ATTNGRAPH_{near[0]}?); there are {', '.join(known)}"
+            )
+
+
 def _from_environment() -> Settings:
+    _check_spelling()
     given = Settings(threads=_available_threads(), cache_dir=_default_cache())
     for field in fields(Settings):
         text = os.environ.get(f"ATTNGRAPH_{field.name.upper()}")
@@ -135,12 +164,16 @@ def _from_environment() -> Settings:
 class Config:
     """The library's settings (`Settings` lists them): ``config.threads``, ``config.set(threads=1)``.
 
-    Each can come from the environment too, as ``ATTNGRAPH_THREADS`` and so on.
+    Each can come from the environment too, where it is read once: ``ATTNGRAPH_THREADS``,
+    ``ATTNGRAPH_CACHE_DIR``, ``ATTNGRAPH_MEMORY_LIMIT``, ``ATTNGRAPH_TARGET``, ``ATTNGRAPH_CHECK_FINITE``,
+    ``ATTNGRAPH_DISTANCE_FORM`` and ``ATTNGRAPH_MAX_LENGTH``. A name that is nearly one of these is an error.
     """
 
     def __init__(self) -> None:
         self._process: Settings | None = None
         self._context: ContextVar[tuple[tuple[str, Any], ...]] = ContextVar("attngraph_config", default=())
+        # The settings that were last asked for in a context, and what they came of.
+        self._merged: tuple[Settings | None, Any, Settings | None] = None, None, None
 
     def settings(self) -> Settings:
         """The settings in force here and now.
@@ -148,10 +181,17 @@ class Config:
         Raises:
             ArgumentError: If an environment variable holds what the setting cannot be.
         """
-        if self._process is None:
-            self._process = _from_environment()
+        process = self._process
+        if process is None:
+            process = self._process = _same(_from_environment())
         context = self._context.get()
-        return replace(self._process, **dict(context)) if context else self._process
+        if not context:
+            return process
+        base, changes, settings = self._merged
+        if settings is None or base is not process or changes is not context:
+            settings = _same(replace(process, **dict(context)))
+            self._merged = process, context, settings
+        return settings
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or name not in _CHECKS:
@@ -190,13 +230,13 @@ class Setting:
         self._before = {name: getattr(config._process, name) for name in changes}
         self._tokens: list[Token[Any]] = []
         assert config._process is not None, now
-        config._process = replace(config._process, **changes)
+        config._process = _same(replace(config._process, **changes))
 
     def __enter__(self) -> Config:
         process = self._config._process
         assert process is not None
         if not self._tokens:  # take the change back from the process: it is this context's
-            self._config._process = replace(process, **self._before)
+            self._config._process = _same(replace(process, **self._before))
         overrides = {**dict(self._config._context.get()), **self._changes}
         self._tokens.append(self._config._context.set(tuple(overrides.items())))
         return self._config

@@ -7,6 +7,7 @@ their user's box.
 from collections.abc import Sequence
 from pathlib import Path
 
+from .errors import ArgumentError
 from .ir import Node, walk
 from .leaves import Constant, Leaf
 from .printing import show_attribute
@@ -22,8 +23,14 @@ class Drawing:
         self.svg = svg
 
     def save(self, path: str | Path) -> Path:
-        """Write the picture to ``path`` (``.svg``), and return it."""
+        """Write the picture to ``path``, and return it.
+
+        Raises:
+            ArgumentError: Unless the name ends in ``.svg``.
+        """
         target = Path(path)
+        if target.suffix.lower() != ".svg":
+            raise ArgumentError(f"visualize: save writes SVG: the name of {str(path)!r} has to end in .svg")
         target.write_text(self.svg)
         return target
 

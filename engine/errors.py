@@ -1,8 +1,9 @@
 """The errors that users meet. Every one names the operation, both sides and the user's line."""
 
+import re
 from typing import Any
 
-from .location import Line, show_line, users_line
+from .location import Line, called_function, show_line, users_line
 
 
 class AttnGraphError(Exception):
@@ -17,6 +18,10 @@ class AttnGraphError(Exception):
 
     def __init__(self, message: str, line: Line | None = None) -> None:
         self.line = users_line() if line is None else line
+        called = called_function() if line is None else None
+        # What went wrong may be a step inside the function that was called.
+        if called is not None and not re.search(rf"\b{called}\b", message.partition(":")[0]):
+            message = f"{called}: {message}"
         place = "" if self.line is None else f"\n  at {show_line(self.line)}"
         super().__init__(message + place)
 
@@ -70,3 +75,7 @@ class TraceError(AttnGraphError, TypeError):
 
 class ArgumentError(AttnGraphError, ValueError):
     """An argument of a wrong kind, structure or count."""
+
+
+class SignatureError(ArgumentError, TypeError):
+    """A function of the user's that cannot be called as it will be: of another number of arguments."""

@@ -1,10 +1,11 @@
 """From expressions to arrays: settings, passes, plan, interpreter, results that are nobody else's."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
+from .allocation import no_memory
 from .config import Settings, config
 from .errors import ArgumentError, LimitError
 from .interpreter import interpret
@@ -13,6 +14,7 @@ from .leaves import Data
 from .memory import MemoryPlan, plan_memory
 from .passes.fuse import Step
 from .pipeline import optimize
+from .plans import Bound, PinnedError, plans
 from .program import Program
 from .sources import library, read
 from .threads import limited
@@ -37,15 +39,30 @@ def evaluate_now(roots: Sequence[Node], check_finite: bool | None = None) -> lis
     return evaluate(prepare(roots, settings), {}, settings, check_finite=check_finite)
 
 
-class Prepared(NamedTuple):
+class Prepared:
     """A graph ready to run: as written, and as a program, which the reference targets have none of.
 
     What the program cannot decide is decided by the graph as written: passes may move where something
     overflows.
+
+    Attributes:
+        roots: The results, as written.
+        data: The arrays that the graph reads.
     """
 
-    roots: tuple[Node, ...]
-    program: Program | None
+    def __init__(self, roots: Sequence[Node], settings: Settings, repeated: bool) -> None:
+        self.roots = tuple(roots)
+        self.data = tuple(node for node in walk(roots) if isinstance(node, Data))
+        self._is_native, self._repeated = not settings.target.startswith("reference"), repeated
+        self._program: Program | None = None
+        self._bound: Bound | None = plans.bound(self.roots, repeated=repeated) if self._is_native else None
+
+    @property
+    def program(self) -> Program | None:
+        """The program of this very graph, planned when somebody first asks."""
+        if self._program is None and self._is_native:
+            self._program = Program(optimize(self.roots), repeated=self._repeated)
+        return self._program
 
     @property
     def run(self) -> tuple[Node, ...]:
@@ -57,12 +74,30 @@ class Prepared(NamedTuple):
         """What runs, in order; None where the interpreter walks the graph."""
         return None if self.program is None else self.program.plan.steps
 
+    @property
+    def native_steps(self) -> int:
+        """How many steps are native code."""
+        program = self._bound.program if self._bound is not None else self.program
+        return 0 if program is None else sum(not isinstance(step, Node) for step in program.plan.steps)
 
-def prepare(roots: Sequence[Node], settings: Settings) -> Prepared:
-    """The graph that is run under these settings."""
-    if settings.target.startswith("reference"):
-        return Prepared(tuple(roots), None)
-    return Prepared(tuple(roots), Program(optimize(roots)))
+    def results(
+        self, bindings: Mapping[Node, Values], settings: Settings, *, check_finite: bool
+    ) -> list[Values] | None:
+        """The program's results, or None if the interpreter has to decide.
+
+        A program that a graph of the same form has left runs first: this one need not be planned then.
+        """
+        if self._bound is not None and self._program is None:
+            try:
+                return self._bound.run(bindings, settings, check_finite=check_finite)
+            except PinnedError:
+                self._bound = None
+        return None if self.program is None else self.program.run(bindings, settings, check_finite=check_finite)
+
+
+def prepare(roots: Sequence[Node], settings: Settings, *, repeated: bool = False) -> Prepared:
+    """The graph that is run under these settings; ``repeated`` if again and again (see `Program`)."""
+    return Prepared(roots, settings, repeated)
 
 
 def evaluate(
@@ -74,7 +109,7 @@ def evaluate(
         One new, writable array for each root: never a view of an input or of another result.
 
     Raises:
-        LimitError: If more memory would be needed than ``settings.memory_limit``.
+        LimitError: If more memory would be needed than ``settings.memory_limit``, or than there is.
         NonFiniteError: For NaN or infinity in q, k or v where it counts, if ``check_finite``.
         IndexOutOfRangeError: For an index outside its axis, where it counts.
         ShapeError: If a bound array was resized.
@@ -82,21 +117,24 @@ def evaluate(
     """
     roots = prepared.roots
     all64 = settings.target == "reference64"
-    _check_limit(settings, plan_memory(prepared.run, all64=all64, steps=prepared.steps))
-    with limited(settings.threads):
-        results = None
-        if prepared.program is not None:
-            results = prepared.program.run(bindings, settings, check_finite=check_finite)
-        if results is None:
-            if prepared.program is not None:  # the interpreter makes what kernels do not
-                _check_limit(settings, plan_memory(roots, all64=True))
-            results = interpret(roots, bindings, all64=all64, check_finite=check_finite)
-    return own(results, [*inputs_of(roots), *bindings.values()])
+    check_limit(settings, lambda: plan_memory(prepared.run, all64=all64, steps=prepared.steps))
+    try:
+        results = prepared.results(bindings, settings, check_finite=check_finite)
+        if results is None:  # the interpreter makes what kernels do not
+            check_limit(settings, lambda: plan_memory(roots, all64=True))
+            with limited(settings.threads):
+                results = interpret(roots, bindings, all64=all64, check_finite=check_finite)
+        return own(results, [*inputs_of(prepared.data), *bindings.values()])
+    except MemoryError as error:  # of what no single operation asked for
+        raise no_memory(roots, error) from error
 
 
-def _check_limit(settings: Settings, plan: MemoryPlan) -> None:
-    """Raise LimitError if more memory is planned than allowed."""
-    if settings.memory_limit is not None and plan.peak_bytes > settings.memory_limit:
+def check_limit(settings: Settings, planned: Callable[[], MemoryPlan]) -> None:
+    """Raise LimitError if more memory is planned than allowed; no plan is made where there is no limit."""
+    if settings.memory_limit is None:
+        return
+    plan = planned()
+    if plan.peak_bytes > settings.memory_limit:
         raise LimitError(
             f"compute: needs {plan.peak_bytes} bytes at its peak, more than memory_limit={settings.memory_limit}; "
             f"the smallest possible is {plan.peak_bytes}"

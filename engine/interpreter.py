@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from .allocation import no_memory
 from .careful import Careful, Court, Values
 from .ir import Node, walk
 from .memory import last_uses
@@ -31,6 +32,7 @@ def interpret(
     Raises:
         IndexOutOfRangeError: For an index outside its axis at a position that counts.
         NonFiniteError: See ``check_finite``.
+        LimitError: If there is no memory.
     """
     with np.errstate(all="ignore"):
         plain = _plain(roots, bindings, all64=all64, check_finite=check_finite)
@@ -73,7 +75,18 @@ def _careful(roots: Sequence[Node], bindings: Bindings, court: Court, *, all64: 
 def evaluate_node(
     node: Node, operands: Sequence[Values], bindings: Bindings, *, all64: bool = False, rounds: bool = True
 ) -> Values:
-    """One node's value in its carrier type; explicit casts round to their stored type if ``rounds``."""
+    """One node's value in its carrier type; explicit casts round to their stored type if ``rounds``.
+
+    Raises:
+        LimitError: If there is no memory.
+    """
+    try:
+        return _evaluated(node, operands, bindings, all64, rounds)
+    except MemoryError as error:
+        raise no_memory([node], error) from error
+
+
+def _evaluated(node: Node, operands: Sequence[Values], bindings: Bindings, all64: bool, rounds: bool) -> Values:
     held = carrier(node.type, all64=all64)
     if node in bindings:
         return np.asarray(bindings[node]).astype(held, copy=False)

@@ -60,7 +60,7 @@ def _forget(reference: _Reference) -> None:
             del _table[reference.key]
 
 
-def _freeze(value: Any) -> Any:
+def freeze(value: Any) -> Any:
     """A hashable stand-in that keeps apart what Python's equality merges: 1, 1.0, True; 0.0, -0.0."""
     kind = type(value)
     if kind in _PLAIN:
@@ -70,7 +70,7 @@ def _freeze(value: Any) -> Any:
     if isinstance(value, np.dtype):
         return np.dtype, value.num
     if isinstance(value, tuple):
-        return kind, *map(_freeze, value)
+        return kind, *map(freeze, value)
     return "id", id(value)
 
 
@@ -107,7 +107,7 @@ class _NodeClass(type):
         key: list[Any] = [cls]
         for field, value in zip(cls.fields, args, strict=True):
             if field not in operand_fields:
-                key.append(_freeze(value))
+                key.append(freeze(value))
             elif isinstance(value, tuple):
                 key.append(tuple(map(id, value)))
             else:
@@ -157,7 +157,13 @@ def _build(cls: _NodeClass, args: tuple[Any, ...]) -> "Node":
 
 
 class UnfusableError(Exception):
-    """Something that no kernel can hold; the message is what `explain` says."""
+    """Something that no kernel can hold; the message is what `explain` says.
+
+    Attributes:
+        node: The node whose element it is, if there is one: stored, it need not be in a kernel.
+    """
+
+    node: "Node | None" = None
 
 
 @dataclass_transform(frozen_default=True, eq_default=False)

@@ -7,11 +7,14 @@ Scalars are interned by their `Elements`, which lives as long as one compilation
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
+from types import MappingProxyType
 from typing import Any
 
 from .ir import Node, UnfusableError
 from .leaves import Constant
+from .lengths import Length, longest, shortest
 from .types import BOOL, INT64, DType, Shape, is_float, is_integer
 
 
@@ -30,14 +33,21 @@ class Axis:
 class Scalar:
     """An expression for one element: ``op`` on ``args``, with the axes that it varies over."""
 
-    __slots__ = ("args", "attribute", "axes", "dtype", "height", "number", "op")
+    __slots__ = ("args", "attribute", "axes", "dtype", "height", "interval", "number", "op", "waits")
 
     def __init__(
         self, op: str, args: "tuple[Scalar, ...]", attribute: Any, dtype: DType, axes: frozenset[Axis], number: int
     ) -> None:
         self.op, self.args, self.attribute = op, args, attribute
         self.dtype, self.axes, self.number = dtype, axes, number
-        self.height = 0  # of reductions: how many are nested in it
+        # What is asked often of whole expressions is known of each: how deep reductions are nested in it,
+        # whether it waits for a sweep's results, and, once asked, the interval of an integer.
+        self.height = int(op == "reduce")
+        self.waits = op in ("accumulator", "maximum_of")
+        if args:
+            self.height += max([each.height for each in args])
+            self.waits = self.waits or any([each.waits for each in args])  # noqa: C419 (a list is quicker)
+        self.interval: Interval | bool | None = False
 
     @property
     def is_constant(self) -> bool:
@@ -48,17 +58,19 @@ class Scalar:
         return show(self)
 
 
-def show(scalar: Scalar, depth: int = 6) -> str:
-    """``exp(sub(load(q, i, d), 0.5))``: nested, what lies deeper as ``…``."""
+def show(scalar: Scalar, depth: int = 6, names: Mapping[Any, str] = MappingProxyType({})) -> str:
+    """``exp(subtract(%q[i, d], 0.5))``: nested, what lies deeper as ``…``; scalars and arrays by their names."""
+    if scalar in names:
+        return names[scalar]
     if scalar.op == "constant":
         return repr(scalar.attribute)
     if scalar.op == "axis":
         return str(scalar.attribute)
     if depth == 0:
         return "…"
-    inner = ", ".join(show(each, depth - 1) for each in scalar.args)
+    inner = ", ".join(show(each, depth - 1, names) for each in scalar.args)
     if scalar.op == "load":
-        return f"%{scalar.attribute.name}[{inner}]"
+        return f"%{names.get(scalar.attribute, scalar.attribute.name)}[{inner}]"
     if scalar.op == "reduce":
         kind, axis = scalar.attribute
         return f"{kind}[{axis}]({inner})"
@@ -66,19 +78,18 @@ def show(scalar: Scalar, depth: int = 6) -> str:
 
 
 def below(roots: Sequence[Scalar]) -> list[Scalar]:
-    """All scalars of an expression, each once, arguments first."""
-    order: list[Scalar] = []
-    seen: set[Scalar] = set()
-    stack = [(root, False) for root in reversed(roots)]
+    """All scalars of an expression, each once, arguments first: in the order in which they were made."""
+    seen = set(roots)
+    stack = list(seen)
     while stack:
-        scalar, done = stack.pop()
-        if done:
-            order.append(scalar)
-        elif scalar not in seen:
-            seen.add(scalar)
-            stack.append((scalar, True))
-            stack.extend((each, False) for each in reversed(scalar.args) if each not in seen)
-    return order
+        for each in stack.pop().args:
+            if each not in seen:
+                seen.add(each)
+                stack.append(each)
+    return sorted(seen, key=_number)
+
+
+_number = attrgetter("number")
 
 
 class Elements:
@@ -102,10 +113,13 @@ class Elements:
 
     def make(self, op: str, args: tuple[Scalar, ...], dtype: DType, attribute: Any = None) -> Scalar:
         """The one scalar of these."""
-        key = (op, args, dtype.num, repr(attribute) if isinstance(attribute, float | int) else attribute)
+        key = (op, args, dtype.num, repr(attribute) if isinstance(attribute, (float, int)) else attribute)
         found = self._table.get(key)
         if found is None:
-            axes = frozenset().union(*(each.axes for each in args))
+            axes = args[0].axes if args else _NO_AXES
+            for each in args[1:]:
+                if each.axes and each.axes is not axes:
+                    axes = axes | each.axes
             if op == "axis":
                 axes = frozenset((attribute,))
             elif op == "reduce":
@@ -122,6 +136,8 @@ class Elements:
         """A number."""
         if is_float(dtype):
             value = float(value)
+        elif isinstance(value, Length):  # a number of the code: the plan is for this one
+            value = int(value)
         return self.make("constant", (), dtype, bool(value) if dtype == BOOL else value)
 
     def index(self, axis: Axis) -> Scalar:
@@ -149,14 +165,16 @@ class Elements:
         """``sum``, ``max`` or ``lse`` (log of the sum of exponentials) of ``body`` over an axis.
 
         The bound axis is renamed by its length and the reductions inside, so that equal reductions
-        are one scalar whatever their axes were called.
+        are one scalar whatever their axes were called: the first of a length and a height gives the name.
         """
-        height = 1 + max((each.height for each in below([body]) if each.op == "reduce"), default=0)
-        bound = self._bound.setdefault((axis.length, height), Axis(f"{kind[0]}{len(self._bound)}", axis.length))
-        (renamed,) = self.substitute([body], {self.index(axis): self.index(bound)})
-        found = self.make("reduce", (renamed,), body.dtype, (kind, bound))
-        found.height = height
-        return found
+        key = (axis.length, 1 + body.height)
+        bound = self._bound.get(key)
+        if bound is None:
+            bound = axis if axis not in self._bound.values() else self.new_axis("b", axis.length)
+            self._bound[key] = bound
+        if bound is not axis:
+            (body,) = self.substitute([body], {self.index(axis): self.index(bound)})
+        return self.make("reduce", (body,), body.dtype, (kind, bound))
 
     # --- lowering nodes
 
@@ -175,9 +193,17 @@ class Elements:
             elif self._stored(node):
                 found = self.make("load", at, node.dtype, node)
             else:
-                found = node.lower(self, at)
+                found = self._own_element(node, at)
             self._lowered[key] = found
             self.origin.setdefault(found, node)
+        return found
+
+    def _own_element(self, node: Node, at: tuple[Scalar, ...]) -> Scalar:
+        try:
+            found: Scalar = node.lower(self, at)
+        except UnfusableError as reason:
+            reason.node = reason.node or node
+            raise
         return found
 
     def spread(self, node: Node, at: Sequence[Scalar]) -> Scalar:
@@ -194,8 +220,8 @@ class Elements:
         """
         inside = []
         for index, length in zip(at, node.shape, strict=True):
-            bounds = interval(index)
-            if bounds is None or bounds[0] < -length or bounds[1] >= length:
+            bounds = _bounds_inside(index, length)
+            if bounds is None:
                 raise UnfusableError(f"an index into {node.type} may lie outside its axis of {length}")
             if bounds[0] < 0:
                 wrapped = self.add(index, self.constant(length, index.dtype))
@@ -214,6 +240,9 @@ class Elements:
         found: list[Scalar] = []
         while have:
             group, lengths = [have.pop(0)], [want.pop(0)]
+            if group[0][1] == lengths[0]:  # an axis that stays, whatever its length
+                found.append(group[0][0])
+                continue
             while (gap := math.prod(length for _, length in group) - math.prod(lengths)) != 0:
                 if gap < 0:
                     group.append(have.pop(0))
@@ -240,12 +269,26 @@ class Elements:
     def substitute(self, roots: Sequence[Scalar], mapping: dict[Scalar, Scalar]) -> list[Scalar]:
         """The expressions with some scalars replaced."""
         memo = dict(mapping)
-        for scalar in below(roots):
+        # What was made before the first of those replaced cannot hold any.
+        first = min([each.number for each in mapping], default=0)
+        seen = {root for root in roots if root.number > first}
+        stack = list(seen)
+        while stack:
+            for each in stack.pop().args:
+                if each.number > first and each not in seen:
+                    seen.add(each)
+                    stack.append(each)
+        for scalar in sorted(seen, key=_number):
             if scalar not in memo:
-                args = tuple(memo[each] for each in scalar.args)
-                memo[scalar] = scalar if args == scalar.args else self.rebuild(scalar, args)
-                self.descends(memo[scalar], scalar)
-        return [memo[root] for root in roots]
+                args = tuple([memo.get(each, each) for each in scalar.args])
+                new = memo[scalar] = scalar if args == scalar.args else self.rebuild(scalar, args)
+                if new is not scalar:
+                    self.descends(new, scalar)
+        return [memo.get(root, root) for root in roots]
+
+    def forget_lowered(self) -> None:
+        """Lower nodes anew from here on: others are stored now."""
+        self._lowered.clear()
 
     def descends(self, new: Scalar, old: Scalar) -> None:
         """``new`` is an element of the same node as ``old``, at other indices."""
@@ -325,17 +368,40 @@ def _divided(elements: Elements, op: str, left: Scalar, divisor: int) -> Scalar 
 
 
 Interval = tuple[int, int]
+_NO_AXES: frozenset[Axis] = frozenset()
 
 
 def interval(scalar: Scalar) -> Interval | None:
     """The least and the largest value that an integer expression can have, or None if nothing is known."""
+    if isinstance(scalar.interval, bool):
+        scalar.interval = _interval(scalar, interval, lambda length: length)
+    return scalar.interval
+
+
+def _bounds_inside(index: Scalar, length: int) -> Interval | None:
+    """The bounds of an index if they prove it to lie inside its axis: for every length, or else for these."""
+    for bounds_of, least_of in ((widest_interval, shortest), (interval, int)):
+        bounds, least = bounds_of(index), least_of(length)
+        if bounds is not None and bounds[0] >= -least and bounds[1] < least:
+            return bounds
+    return None
+
+
+def widest_interval(scalar: Scalar) -> Interval | None:
+    """The same for every value that its free lengths may have; none of them is pinned."""
+    return _interval(scalar, widest_interval, longest)
+
+
+def _interval(
+    scalar: Scalar, of: Callable[[Scalar], Interval | None], length_of: Callable[[int], int]
+) -> Interval | None:
     if scalar.op == "constant":
         return int(scalar.attribute), int(scalar.attribute)
     if scalar.op == "axis":
-        return 0, scalar.attribute.length - 1
+        return 0, length_of(scalar.attribute.length) - 1
     if scalar.op == "load" or not is_integer(scalar.dtype):
         return None
-    sides = [interval(each) for each in scalar.args]
+    sides = [of(each) for each in scalar.args]
     if scalar.op == "where":
         sides = sides[1:]
     known = [side for side in sides if side is not None]

@@ -5,22 +5,31 @@ import hashlib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from . import workers
+from .codegen.few_rows import FewRows, FewRowsWriter, few_rows_for
 from .codegen.layout import Layout
 from .codegen.legal import check_writable as check_writable
+from .codegen.schedule import Schedule
 from .codegen.signature import signature
 from .codegen.sweep import SweepWriter, schedule_for
 from .codegen.target import Target, named_target
+from .codegen.writer import Writer
 from .config import Settings
 from .ir import Node, Values
 from .jit import NativeModule, compile_text
-from .kernel import Scalar, below, interval
-from .passes.fuse import Fused, expressions_of
+from .kernel import Elements, Scalar, below, widest_interval
+from .lengths import estimate
+from .passes.fuse import Fused
+from .passes.rows import FEW_ROWS
+from .sweep import Sweep
 from .types import is_integer
+
+if TYPE_CHECKING:
+    from .plans import Bound
 
 # Four factors below this, summed over the widest contraction, stay below the largest float32.
 _SMALL = 1e8
@@ -34,6 +43,11 @@ _TAME = frozenset({
 })
 # fmt: on
 
+MOST_FEW_ROWS = FEW_ROWS
+
+# Operations below which a second thread takes longer to come than the first one to finish: some 40 microseconds.
+LEAST_SHARED = 1 << 22
+
 Flags = tuple[tuple[bool, ...], ...]
 
 
@@ -43,9 +57,15 @@ class Compiled(NamedTuple):
     module: NativeModule
     layout: Layout
     scratch_bytes: int
-    tasks: int
+    sizes: dict[str, int]
+    block_rows: int
     key: str
     text: Callable[[], str]
+
+    @property
+    def tasks(self) -> int:
+        """Into how much the work is cut, at the lengths that it was compiled for."""
+        return self.sizes["tasks"]
 
     @property
     def ir(self) -> str:
@@ -58,9 +78,12 @@ class SweepKernel:
 
     def __init__(self, fused: Fused) -> None:
         self.fused, self.sweep = fused, fused.sweep
+        self._flops_of_position = self.sweep.flops_of_position
         self._variants: dict[tuple[Target, Flags], Compiled] = {}
 
-    def __call__(self, arrays: Mapping[Node, Values], settings: Settings) -> list[Values] | None:
+    def __call__(
+        self, arrays: Mapping[Node, Values], settings: Settings, bound: "Bound | None" = None
+    ) -> list[Values] | None:
         """The sweep's results, or None if they cannot be trusted.
 
         A result that is not finite, and a row whose exponents are all -inf, may come from overflow on
@@ -69,27 +92,45 @@ class SweepKernel:
         Args:
             arrays: The arrays that it loads, in the machine's byte order.
             settings: Threads, target and cache directory.
+            bound: What the sweep's lengths are in this call, if they are free.
 
         Raises:
             UnfusableError: If the code generator cannot write it.
             CompileError: If LLVM rejects what was written.
+            PinnedError: If the code depends on a length that is another one in this call.
         """
+        of = _unchanged if bound is None else bound.of
         held = {node: _aligned(arrays[node]) for node in self.fused.inputs}
-        results = [np.empty(node.shape, node.dtype) for node in self.fused.nodes]
+        assert all(array.shape == of(node.shape) for node, array in held.items())
+        results = [np.empty(of(node.shape), node.dtype) for node in self.fused.nodes]
         compiled = self.compiled([held[node] for node in self.fused.inputs], settings)
-        descriptor = compiled.layout.bind(held, results)
+        sizes = compiled.sizes
+        if bound is not None:
+            bound.check()
+            sizes = sizes_of(self.sweep, compiled.block_rows, of)
+        descriptor = compiled.layout.bind(held, results, sizes)
         workers.run(
             compiled.module.address("sweep"),
             descriptor.ctypes.data,
-            compiled.tasks,
+            sizes["tasks"],
             compiled.scratch_bytes,
-            settings.threads,
+            settings.threads if self._is_shared(sizes) else 1,
             keep=(descriptor, held, results, compiled.module),
         )
         empty = bool(descriptor[compiled.layout.place("empty") // 8])
         if all(map(is_finite, results)) and not empty:
             return results
         return results if empty and self._are_masked(held.values(), results) else None
+
+    @property
+    def kind(self) -> str:
+        """Which kernel it is, by the number of rows."""
+        return "few-row sweep" if has_few_rows(self.sweep) else "sweep"
+
+    def _is_shared(self, sizes: Mapping[str, int]) -> bool:
+        """Whether the work is worth waking another thread: judged from the lengths alone."""
+        positions = sizes["rows"] * sizes["columns"] * (sizes["tasks"] // max(sizes["blocks"], 1))
+        return positions * self._flops_of_position >= LEAST_SHARED
 
     def _are_masked(self, inputs: Iterable[Values], results: Sequence[Values]) -> bool:
         """Whether rows without weights are hidden ones: no exponent can have overflowed."""
@@ -120,39 +161,37 @@ class SweepKernel:
         return self._of(named_target(settings.target), tuple(plain), settings)
 
     def _compile(self, target: Target, flags: Flags, cache_dir: str) -> Compiled:
-        schedule = schedule_for(target)
+        schedule = chosen_schedule(self.sweep, target)
         units = {
             (node, axis): unit
             for node, row in zip(self.fused.inputs, flags, strict=True)
             for axis, unit in enumerate(row)
         }
-        integer = integer_type(expressions_of(self.sweep))
-        blocks = math.ceil(self.sweep.rows.length / (schedule.vectors * target.lanes("float32")))
-        tasks = blocks * math.prod(axis.length for axis in self.sweep.batch)
-        lengths = {
-            "tasks": tasks,
-            "blocks": blocks,
-            "rows": self.sweep.rows.length,
-            "columns": self.sweep.columns.length,
-        }
-        lengths["empty"] = 0  # set by a row that no column had a weight for
-        lengths |= {f"batch{number}": axis.length for number, axis in enumerate(self.sweep.batch)}
-        layout = Layout(self.fused.inputs, self.fused.nodes, lengths)
-        writer = SweepWriter(
-            self.sweep,
-            self.fused.elements,
-            layout,
-            target,
-            schedule,
-            lambda load, axis: units[load.attribute, axis],
-            integer,
-        )
+        integer = integer_type(self.sweep.expressions())
+        block_rows = schedule.rows if isinstance(schedule, FewRows) else schedule.vectors * target.lanes("float32")
+        sizes = sizes_of(self.sweep, block_rows, estimate)
+        # "empty" is set by a row that no column had a weight for.
+        layout = Layout(self.fused.inputs, self.fused.nodes, {**sizes, "empty": 0})
+        parts = self.sweep, self.fused.elements, layout, target
+        writer = written_by(schedule, parts, lambda load, axis: units[load.attribute, axis], integer)
         layout.collect(writer.expressions())
         shape = signature(self.sweep, writer.expressions(), layout, writer.is_unit)
         key = "\n".join([generator_hash(), repr((target, schedule, integer)), shape])
         text = functools.cache(writer.write)
         module = compile_text(text, ["sweep"], target, key=key, cache_dir=cache_dir)
-        return Compiled(module, layout, _scratch_bytes(key, writer, text), tasks, key, text)
+        return Compiled(module, layout, _scratch_bytes(key, writer, text), sizes, block_rows, key, text)
+
+
+def sizes_of(sweep: Sweep, block_rows: int, of: Callable[[Any], Any]) -> dict[str, int]:
+    """The lengths that a kernel is given, and how its work is cut into tasks; ``of`` gives a length's value."""
+    rows, batch = of(sweep.rows.length), [of(axis.length) for axis in sweep.batch]
+    blocks = -(-rows // block_rows)
+    sizes = {"tasks": blocks * math.prod(batch), "blocks": blocks, "rows": rows, "columns": of(sweep.columns.length)}
+    return sizes | {f"batch{number}": length for number, length in enumerate(batch)}
+
+
+def _unchanged(value: Any) -> Any:
+    return value
 
 
 # Scratch memory by what the code depends on: it is known once the code has been written.
@@ -160,13 +199,35 @@ _scratch: dict[str, int] = {}
 _MOST_SCRATCH = 4096
 
 
-def _scratch_bytes(key: str, writer: SweepWriter, text: Callable[[], str]) -> int:
+def _scratch_bytes(key: str, writer: Writer, text: Callable[[], str]) -> int:
     if key not in _scratch:
         text()
         if len(_scratch) >= _MOST_SCRATCH:
             _scratch.clear()
         _scratch[key] = writer.scratch_bytes
     return _scratch[key]
+
+
+def chosen_schedule(sweep: Sweep, target: Target) -> Schedule | FewRows:
+    """Which kernel a sweep gets, and its sizes: they follow from the shape alone."""
+    return few_rows_for(sweep) if has_few_rows(sweep) else schedule_for(target, sweep)
+
+
+def has_few_rows(sweep: Sweep) -> bool:
+    """Whether vectors over rows would leave most lanes idle."""
+    return bool(sweep.rows.length <= MOST_FEW_ROWS)
+
+
+def written_by(
+    schedule: Schedule | FewRows,
+    parts: tuple[Sweep, Elements, Layout, Target],
+    is_unit: Callable[[Scalar, int], bool],
+    integer: str,
+) -> Writer:
+    """What writes the kernel of a schedule."""
+    if isinstance(schedule, FewRows):
+        return FewRowsWriter(*parts, schedule, is_unit, integer)
+    return SweepWriter(*parts, schedule, is_unit, integer)
 
 
 def is_finite(array: Values) -> bool:
@@ -180,9 +241,10 @@ def _aligned(array: Values) -> Values:
 
 def integer_type(expressions: Sequence[Scalar]) -> str:
     """``i32`` where every integer of the tile provably fits, else ``i64``."""
+    widest = functools.cache(widest_interval)
     for scalar in below(expressions):
         if is_integer(scalar.dtype):
-            bounds = interval(scalar)
+            bounds = widest(scalar)
             if bounds is None or bounds[0] < -(2**31) or bounds[1] >= 2**31:
                 return "i64"
     return "i32"

@@ -21,6 +21,10 @@ _LAYERS = (f"{_ROOT}.engine", f"{_ROOT}.ops", f"{_ROOT}.attention", f"{_ROOT}.ru
 # The demo is a user of the library that happens to live inside it.
 _USERS = f"{_ROOT}.runtime.demo"
 
+# Where the functions are that messages speak of, and those among them that compute what others have said.
+_CALLED = (f"{_ROOT}.ops.", f"{_ROOT}.attention.")
+_EVALUATIONS = frozenset({"compute", "sparsity", "to_dense", "predicate"})
+
 _inherited = threading.local()
 
 
@@ -38,6 +42,19 @@ def users_line() -> Line | None:
     while frame is not None:
         if _is_users(frame.f_globals.get("__name__")):
             return frame.f_code.co_filename, frame.f_lineno
+        frame = frame.f_back
+    return None
+
+
+def called_function() -> str | None:
+    """The public operator or attention that the user called, by name; None where it is another function."""
+    found: str | None = None
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        module = frame.f_globals.get("__name__")
+        if _is_users(module):
+            return found if found is not None and found[0].isalpha() and found not in _EVALUATIONS else None
+        found = frame.f_code.co_name if (module or "").startswith(_CALLED) else None
         frame = frame.f_back
     return None
 

@@ -10,7 +10,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from .errors import DTypeError
+from .errors import ArgumentError, DTypeError
 from .types import DType, Shape, as_dtype
 
 Values = np.ndarray[Any, Any]
@@ -52,6 +52,29 @@ def library(source: Any) -> str:
 def is_lazy_source(source: Any) -> bool:
     """Whether the object is another library's array that can be described without being read."""
     return library(source) in _READERS or library(source) == "xarray"
+
+
+def is_buffer(source: Any) -> bool:
+    """Whether the object speaks the buffer protocol."""
+    try:
+        memoryview(source).release()
+    except (TypeError, ValueError, BufferError):
+        return False
+    return True
+
+
+def check_detached(source: Any, operation: str) -> None:
+    """Raise ArgumentError for a torch tensor whose gradient would be lost in silence.
+
+    Under ``torch.no_grad()`` nobody expects one.
+    """
+    if library(source) == "torch" and getattr(source, "requires_grad", False):
+        torch = sys.modules["torch"]
+        if torch.is_grad_enabled():
+            raise ArgumentError(
+                f"{operation}: a tensor that requires grad: torch's gradients do not pass through attngraph; "
+                "pass .detach()"
+            )
 
 
 def describe(source: Any) -> tuple[Shape, DType]:

@@ -50,6 +50,10 @@ def _flatten(nest: Any) -> tuple[list[Any], Structure]:
     leaves: list[Any] = []
     structures = []
     for part in parts:
+        if not isinstance(part, dict | list | tuple):
+            leaves.append(part)
+            structures.append(LEAF)
+            continue
         below, structure = _flatten(part)
         leaves += below
         structures.append(structure)

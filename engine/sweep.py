@@ -7,9 +7,14 @@ accumulators; outputs are expressions of rows and accumulators, evaluated when i
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 from .ir import Node
 from .kernel import Axis, Scalar, below, show
+from .lengths import estimate
+
+# How deep a listing shows what is nested.
+_DEPTH = 12
 
 
 @dataclass(frozen=True)
@@ -52,28 +57,76 @@ class Sweep:
     accumulators: list[Accumulator] = field(default_factory=list)
 
     @property
+    def pair(self) -> frozenset[Axis]:
+        """What a tile value varies over: rows and columns; of a single row, columns alone."""
+        return frozenset((self.rows, self.columns) if self.rows.length > 1 else (self.columns,))
+
+    @property
     def positions(self) -> int:
         """Pairs of a row and a column, over the whole batch."""
-        return math.prod(axis.length for axis in (*self.batch, self.rows, self.columns))
+        return math.prod(estimate(axis.length) for axis in (*self.batch, self.rows, self.columns))
 
     @property
     def flops(self) -> int:
-        """Operations for all positions: two for each step of a contraction, one for each function."""
+        """Operations for all positions."""
+        return self.positions * self.flops_of_position
+
+    @property
+    def flops_of_position(self) -> int:
+        """Operations for a row and a column: two for each step of a contraction, one for each function."""
         scalars = below([*self.groups, *(each.weight for each in self.accumulators)])
-        tile = [each for each in scalars if {self.rows, self.columns} <= each.axes and each.op != "load"]
+        tile = [each for each in scalars if self.pair <= each.axes and each.op != "load"]
         contracted = sum(2 * each.attribute[1].length if each.op == "reduce" else 1 for each in tile)
         summed = sum(2 * (1 if each.small is None else each.small.length) for each in self.accumulators)
-        return self.positions * (contracted + summed + len(self.groups))
+        return contracted + summed + len(self.groups)
 
     def __str__(self) -> str:
         batch = ", ".join(f"{axis}:{axis.length}" for axis in self.batch)
         lines = [
             f"for {batch or 'once'}; rows {self.rows}:{self.rows.length}; sweep {self.columns}:{self.columns.length}"
         ]
-        for number, group in enumerate(self.groups):
-            lines.append(f"  group {number}: {show(group, 12)}")
+        names = self._names()
+
+        def definition(scalar: Scalar) -> str:
+            return show(scalar, _DEPTH, {each: name for each, name in names.items() if each is not scalar})
+
+        lines += [f"  {name} = {definition(each)}" for each, name in names.items() if name.startswith("t")]
+        lines += [f"  group {number}: {definition(group)}" for number, group in enumerate(self.groups)]
         for number, each in enumerate(self.accumulators):
             scale = "" if each.group is None else f"exp(group {self.groups.index(each.group)}) * "
-            lines.append(f"  sum {number}: {scale}{show(each.weight, 8)} * {show(each.column, 8)}")
-        lines += [f"  return {output.node.type}: {show(output.value, 8)}" for output in self.outputs]
+            weight, column = (show(part, _DEPTH, names) for part in (each.weight, each.column))
+            lines.append(f"  sum {number}: {scale}{weight} * {column}")
+        for output in self.outputs:
+            lines.append(f"  return {output.node.type}: {show(output.value, _DEPTH, names)}")
         return "\n".join(lines)
+
+    def expressions(self) -> list[Scalar]:
+        """All expressions: of the groups, of the outputs, of what accumulators sum."""
+        found = [*self.groups, *(output.value for output in self.outputs)]
+        for each in self.accumulators:
+            found += [each.weight, each.column]
+        return found
+
+    def _names(self) -> dict[Any, str]:
+        """Names for a listing: of results, of what is used twice, and of arrays that share one."""
+        everything = below(self.expressions())
+        names: dict[Any, str] = {}
+        arrays = list(dict.fromkeys(each.attribute for each in everything if each.op == "load"))
+        kinds = [node.name for node in arrays]
+        for number, node in enumerate(arrays):
+            if kinds.count(node.name) > 1:
+                names[node] = f"{node.name}{kinds[:number].count(node.name)}"
+        uses: dict[Scalar, int] = dict.fromkeys(everything, 0)
+        for user in everything:
+            for each in set(user.args):
+                uses[each] += 1
+        shared = [each for each in everything if uses[each] > 1 and each.args and each.op != "load"]
+        shared = [each for each in shared if each not in self.groups]
+        names |= {each: f"t{number}" for number, each in enumerate(shared)}
+        names |= {group: f"group {number}" for number, group in enumerate(self.groups)}
+        for each in everything:
+            if each.op == "accumulator":
+                names[each] = f"sum {self.accumulators.index(each.attribute)}"
+            elif each.op == "maximum_of":
+                names[each] = f"max {self.groups.index(each.attribute)}"
+        return names

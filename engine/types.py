@@ -13,6 +13,7 @@ import ml_dtypes
 import numpy as np
 
 from .errors import DTypeError, ShapeError
+from .lengths import estimate
 
 Shape = tuple[int, ...]
 DType = np.dtype[Any]
@@ -30,6 +31,7 @@ FLOATS = (FLOAT16, BFLOAT16, FLOAT32, FLOAT64)
 INTEGERS = tuple(np.dtype(f"{sign}int{bits}") for sign in ("", "u") for bits in (8, 16, 32, 64))
 SUPPORTED = (BOOL, *INTEGERS, *FLOATS)
 _BY_NAME = {dtype.name: dtype for dtype in SUPPORTED}
+_SAME = {dtype: dtype for dtype in SUPPORTED}  # a name takes NumPy microseconds
 
 
 class TensorType(NamedTuple):
@@ -49,8 +51,8 @@ class TensorType(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Number of elements."""
-        return math.prod(self.shape)
+        """Number of elements; on free lengths an estimate, which pins none."""
+        return math.prod(map(estimate, self.shape))
 
     @property
     def nbytes(self) -> int:
@@ -82,6 +84,8 @@ def as_dtype(given: Any) -> DType:
     Raises:
         DTypeError: If attngraph does not compute with it.
     """
+    if isinstance(given, np.dtype) and given in _SAME:
+        return _SAME[given]
     if given is float:
         return DEFAULT_FLOAT
     if type(given).__module__ == "torch":  # torch.float32 prints as its name

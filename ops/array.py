@@ -14,7 +14,7 @@ from ..engine.evaluate import evaluate_now
 from ..engine.ir import Node, flatten, unflatten, walk
 from ..engine.leaves import Constant, Data
 from ..engine.printing import listing
-from ..engine.sources import describe, is_lazy_source, library
+from ..engine.sources import check_detached, describe, is_buffer, is_lazy_source, library
 from ..engine.tracing import scalars_are_traced, traced_function
 from ..engine.types import BOOL, DEFAULT_FLOAT, FLOAT64, INT64, UINT64, DType, Shape, as_dtype, is_integer
 from .methods import Methods
@@ -119,6 +119,12 @@ class Array(Methods):
         return (1, 0)
 
     def _refuse(self, what: str) -> TraceError:
+        traced = traced_function()
+        if traced is not None:
+            return TraceError(
+                f"{what}: a lazy {self.node.type} has no value while {traced} is traced; say it with ag.where, which "
+                "chooses element by element and stays lazy"
+            )
         return TraceError(
             f"{what}: a lazy {self.node.type} has no value yet; call .compute() for one, "
             "or say it with ag.where, which stays lazy"
@@ -241,6 +247,7 @@ def _bind_foreign(given: Any, operation: str) -> Node:
     inner = getattr(getattr(given, "variable", None), "_data", None)
     if library(given) == "xarray" and isinstance(inner, Array):
         return inner.node
+    check_detached(given, operation)
     try:
         shape, dtype = describe(given)
     except (TypeError, ValueError) as error:
@@ -252,7 +259,9 @@ def _bind_foreign(given: Any, operation: str) -> Node:
 
 
 def _kind(given: Any) -> str:
-    return f"{type(given).__module__}.{type(given).__qualname__}"
+    """What it is: with its module, but for what Python has without one."""
+    kind = type(given)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _bind_sequence(given: Sequence[Any], operation: str, default: DType = DEFAULT_FLOAT) -> Node:
@@ -300,8 +309,12 @@ def _bind_protocol(given: Any, operation: str) -> Data:
             array = np.from_dlpack(given)
         elif hasattr(given, "__array__") or hasattr(given, "__array_interface__"):
             array = np.asarray(given)
-        else:
+        elif is_buffer(given):
             array = np.asarray(memoryview(given))
+        else:
+            raise DTypeError(f"{operation}: cannot make an array of {_kind(given)}")
+    except DTypeError:
+        raise
     except (TypeError, BufferError, RuntimeError, ValueError) as error:
         raise DTypeError(f"{operation}: cannot make an array of {_kind(given)}: {error}") from None
     return _bind_numpy(array, operation)
@@ -322,6 +335,7 @@ def asarray(x: ArrayLike, dtype: Any = None, *, copy: bool | None = None) -> Arr
         DTypeError: For object, complex and other unsupported types, masked arrays and matrices,
             and for Python integers that do not fit ``dtype``.
         ShapeError: For ragged lists.
+        ArgumentError: For a torch tensor that requires grad, while torch records gradients.
     """
     wanted = None if dtype is None else as_dtype(dtype)
     listed = isinstance(x, list | tuple)

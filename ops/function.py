@@ -64,6 +64,7 @@ def _is_number(x: ArrayLike) -> bool:
 
 def _publish(function: Any, cls: type[Elementwise], aliases: tuple[str, ...]) -> None:
     function.__name__ = function.__qualname__ = cls.name
+    function.__code__ = function.__code__.replace(co_name=cls.name)  # what errors say was called
     function.__doc__ = cls.__doc__
     function.__module__ = cls.__module__
     public(*aliases)(function)

@@ -4,7 +4,7 @@ Negative indices wrap. An index outside its axis is an error only at a position 
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from ..engine.careful import Careful, Court, blame_of_any, none_if_empty
 from ..engine.errors import DTypeError, IndexOutOfRangeError, ShapeError, TraceError
 from ..engine.ir import Node, Values
 from ..engine.leaves import Data
+from ..engine.sources import library, read
 from ..engine.types import TensorType, broadcast, is_integer
 from .array import Array, ArrayLike, lift
 from .creation import arange
@@ -26,6 +27,9 @@ class Gather(Rearrangement):
     The indices' shape comes first in the result, then the remaining axes in order.
     """
 
+    # The function, for errors.
+    called: ClassVar[str] = "getitem"
+
     operand: Node
     indices: tuple[Node, ...]
     axes: tuple[int, ...]
@@ -34,8 +38,8 @@ class Gather(Rearrangement):
         """Raises DTypeError for indices that are no integers."""
         for index in self.indices:
             if not is_integer(index.dtype):
-                raise DTypeError(f"getitem: an index array holds integers, not {index.type}")
-        shape = broadcast("getitem", *(index.shape for index in self.indices))
+                raise DTypeError(f"{self.called}: an index array holds integers, not {index.type}")
+        shape = broadcast(self.called, *(index.shape for index in self.indices))
         rest = tuple(length for axis, length in enumerate(self.operand.shape) if axis not in self.axes)
         return TensorType(shape + rest, self.operand.dtype)
 
@@ -85,10 +89,22 @@ class Gather(Rearrangement):
 
     def _accuse(self, court: Court, wrong: Values, axis: int) -> int:
         message = (
-            f"getitem: index {int(wrong.flat[0])} is out of range for axis {axis} of {self.operand.type}, "
+            f"{self.called}: index {int(wrong.flat[0])} is out of range for axis {axis} of {self.operand.type}, "
             f"of length {self.operand.shape[axis]}"
         )
         return court.accuse(self, IndexOutOfRangeError, message)
+
+
+class Take(Gather):
+    """`take`."""
+
+    called: ClassVar[str] = "take"
+
+
+class TakeAlongAxis(Gather):
+    """`take_along_axis`."""
+
+    called: ClassVar[str] = "take_along_axis"
 
 
 def wrapped(index: Values, length: int) -> Values:
@@ -116,8 +132,14 @@ def getitem(x: ArrayLike, key: Any, /) -> Array:
         DTypeError: For lazy boolean masks (the result's shape would depend on them), and for floats.
         ShapeError: For more indices than axes.
     """
-    node = lift(x, "getitem")
-    items = _expand_ellipsis(_as_tuple(key), node)
+    return indexed(Gather, x, key)
+
+
+def indexed(kind: type[Gather], x: ArrayLike, key: Any) -> Array:
+    """``x[key]``, for the function whose gathers are of this kind."""
+    operation = kind.called
+    node = lift(x, operation)
+    items = _expand_ellipsis(operation, _as_tuple(operation, key), node)
     starts, steps, lengths = [], [], []
     shape: list[int] = []
     arrays: list[tuple[int, Node]] = []
@@ -129,7 +151,7 @@ def getitem(x: ArrayLike, key: Any, /) -> Array:
         if item is None or item is Ellipsis:
             continue
         length = node.shape[axis]
-        start, step, count = _range_of(item, length, axis, node)
+        start, step, count = _range_of(operation, item, length, axis, node)
         starts.append(start)
         steps.append(step)
         lengths.append(count)
@@ -148,13 +170,13 @@ def getitem(x: ArrayLike, key: Any, /) -> Array:
     if not arrays:
         return Array(reshaped)
     together = advanced == list(range(advanced[0], advanced[0] + len(advanced)))
-    return Array(_gather(reshaped, arrays, together))
+    return Array(_gather(kind, reshaped, arrays, together))
 
 
-def _gather(node: Node, arrays: list[tuple[int, Node]], together: bool) -> Node:
+def _gather(kind: type[Gather], node: Node, arrays: list[tuple[int, Node]], together: bool) -> Node:
     """NumPy's placement: the new axes stand where the index arrays did, or in front if these are apart."""
     axes = tuple(axis for axis, _ in arrays)
-    gathered = Gather(node, tuple(index for _, index in arrays), axes)
+    gathered = kind(node, tuple(index for _, index in arrays), axes)
     if not together or axes[0] == 0:
         return gathered
     new = len(gathered.shape) - (len(node.shape) - len(axes))
@@ -163,53 +185,55 @@ def _gather(node: Node, arrays: list[tuple[int, Node]], together: bool) -> Node:
     return PermuteDims(gathered, order)
 
 
-def _as_tuple(key: Any) -> list[Any]:
-    return [_as_item(item) for item in (key if isinstance(key, tuple) else (key,))]
+def _as_tuple(operation: str, key: Any) -> list[Any]:
+    return [_as_item(operation, item) for item in (key if isinstance(key, tuple) else (key,))]
 
 
-def _as_item(item: Any) -> Any:
+def _as_item(operation: str, item: Any) -> Any:
     """An integer, a slice, an ellipsis, None, or the node of an index array."""
     if item is None or item is Ellipsis:
         return item
     if isinstance(item, slice):
-        return slice(*(_whole(part) for part in (item.start, item.stop, item.step)))
+        return slice(*(_whole(operation, part) for part in (item.start, item.stop, item.step)))
     if isinstance(item, bool | np.bool_):
-        raise DTypeError("getitem: a boolean scalar is no index; use where")
+        raise DTypeError(f"{operation}: a boolean scalar is no index; use where")
     if isinstance(item, int | np.integer):
         return int(item)
-    node = lift(item, "getitem")
-    if isinstance(node, Data) and isinstance(item, np.ndarray | list) and node.dtype == np.bool_:
+    node = lift(item, operation)
+    # Whose values are there now: a mask of another library, but neither a lazy array nor a graph of tasks.
+    present = not isinstance(item, Array) and library(item) != "dask"
+    if isinstance(node, Data) and present and node.dtype == np.bool_:
         if not node.shape:
-            raise DTypeError("getitem: a boolean scalar is no index; use where")
-        return np.asarray(item)
+            raise DTypeError(f"{operation}: a boolean scalar is no index; use where")
+        return read(node.source)
     if isinstance(item, list) and node.type.size == 0:
-        node = lift(np.zeros(node.shape, np.int64), "getitem")
+        node = lift(np.zeros(node.shape, np.int64), operation)
     if node.dtype == np.bool_:
-        raise DTypeError(f"getitem: the shape of x[mask] depends on the lazy mask {node.type}; use where")
+        raise DTypeError(f"{operation}: the shape of x[mask] depends on the lazy mask {node.type}; use where")
     if not is_integer(node.dtype):
-        raise DTypeError(f"getitem: an index is an integer or an array of integers, not {node.type}")
+        raise DTypeError(f"{operation}: an index is an integer or an array of integers, not {node.type}")
     return node
 
 
-def _whole(part: Any) -> int | None:
+def _whole(operation: str, part: Any) -> int | None:
     if part is None:
         return None
     if isinstance(part, Array):
-        raise TraceError(f"getitem: a slice's bounds are integers now, not a lazy {part.node.type}")
+        raise TraceError(f"{operation}: a slice's bounds are integers now, not a lazy {part.node.type}")
     try:
         return int(part.__index__())
     except (AttributeError, TypeError):
-        raise DTypeError(f"getitem: a slice's bounds are integers, not {part!r}") from None
+        raise DTypeError(f"{operation}: a slice's bounds are integers, not {part!r}") from None
 
 
-def _expand_ellipsis(items: list[Any], node: Node) -> list[Any]:
+def _expand_ellipsis(operation: str, items: list[Any], node: Node) -> list[Any]:
     """Every axis with an item of its own; known boolean masks as their integer arrays."""
     widened: list[Any] = []
     covered: list[tuple[int, Values]] = []
     for item in items:
         if isinstance(item, np.ndarray):
             covered.append((len(widened), item))
-            widened.extend(lift(places, "getitem") for places in np.nonzero(item))
+            widened.extend(lift(places, operation) for places in np.nonzero(item))
         else:
             widened.append(item)
     used = sum(1 for item in widened if item is not None and item is not Ellipsis)
@@ -217,36 +241,36 @@ def _expand_ellipsis(items: list[Any], node: Node) -> list[Any]:
     missing = len(node.shape) - used
     if missing < 0 or dots > 1:
         problem = "more than one ellipsis" if dots > 1 else f"{used} indices"
-        raise ShapeError(f"getitem: {problem} for {node.type} with {len(node.shape)} axes")
+        raise ShapeError(f"{operation}: {problem} for {node.type} with {len(node.shape)} axes")
     if not dots:
         widened.append(Ellipsis)
     dotted = next(number for number, item in enumerate(widened) if item is Ellipsis)
     for place, mask in covered:
         before = sum(1 for item in widened[:place] if item is not None and item is not Ellipsis)
-        _check_mask(mask, node, before + (missing if place > dotted else 0))
+        _check_mask(operation, mask, node, before + (missing if place > dotted else 0))
     # Dots for no axes stay: they keep index arrays apart as NumPy's do.
     spread: list[Any] = [slice(None)] * missing
     return widened[:dotted] + (spread or [Ellipsis]) + widened[dotted + 1 :]
 
 
-def _check_mask(mask: Values, node: Node, axis: int) -> None:
+def _check_mask(operation: str, mask: Values, node: Node, axis: int) -> None:
     axes = node.shape[axis : axis + mask.ndim]
     if mask.shape != axes:
-        raise ShapeError(f"getitem: a mask of shape {mask.shape} on axes of shape {axes} of {node.type}")
+        raise ShapeError(f"{operation}: a mask of shape {mask.shape} on axes of shape {axes} of {node.type}")
 
 
-def _range_of(item: Any, length: int, axis: int, node: Node) -> tuple[int, int, int]:
+def _range_of(operation: str, item: Any, length: int, axis: int, node: Node) -> tuple[int, int, int]:
     """Start, step and count of what an item takes of an axis; index arrays take all for now."""
     if isinstance(item, Node):
         return 0, 1, length
     if isinstance(item, slice):
         if item.step == 0:
-            raise ShapeError(f"getitem: a slice of axis {axis} of {node.type} with step 0")
+            raise ShapeError(f"{operation}: a slice of axis {axis} of {node.type} with step 0")
         chosen = range(*item.indices(length))
         return (chosen.start, chosen.step, len(chosen)) if len(chosen) else (0, 1, 0)
     if not -length <= item < length:
         raise IndexOutOfRangeError(
-            f"getitem: index {item} is out of range for axis {axis} of {node.type}, of length {length}"
+            f"{operation}: index {item} is out of range for axis {axis} of {node.type}, of length {length}"
         )
     return item % length, 1, 1
 
@@ -268,7 +292,7 @@ def take(x: ArrayLike, indices: ArrayLike, /, *, axis: int | None = None) -> Arr
     picked = (
         indices if isinstance(indices, int | slice) and not isinstance(indices, bool) else Array(lift(indices, "take"))
     )
-    return array[(*(slice(None),) * place, picked)]
+    return indexed(Take, array, (*(slice(None),) * place, picked))
 
 
 @public()
@@ -279,10 +303,16 @@ def take_along_axis(x: ArrayLike, indices: ArrayLike, /, *, axis: int = -1) -> A
         ShapeError: If the numbers of axes differ or the others do not broadcast.
         IndexOutOfRangeError: At evaluation, where it counts.
     """
-    array, index = Array(lift(x, "take_along_axis")), Array(lift(indices, "take_along_axis"))
+    return along_axis(TakeAlongAxis, x, indices, axis)
+
+
+def along_axis(kind: type[Gather], x: ArrayLike, indices: ArrayLike, axis: Any) -> Array:
+    """`take_along_axis`, for the function whose gathers are of this kind."""
+    operation = kind.called
+    array, index = Array(lift(x, operation)), Array(lift(indices, operation))
     if array.ndim != index.ndim:
-        raise ShapeError(f"take_along_axis: {array.node.type} and indices {index.node.type} differ in axes")
-    place = normalize_axis("take_along_axis", axis, array.ndim)
+        raise ShapeError(f"{operation}: {array.node.type} and indices {index.node.type} differ in axes")
+    place = normalize_axis(operation, axis, array.ndim)
     key: list[Any] = []
     for other, length in enumerate(array.shape):
         if other == place:
@@ -291,8 +321,8 @@ def take_along_axis(x: ArrayLike, indices: ArrayLike, /, *, axis: int = -1) -> A
         along = tuple(-1 if each == other else 1 for each in range(array.ndim))
         if length not in (1, index.shape[other]) and index.shape[other] != 1:
             raise ShapeError(
-                f"take_along_axis: {array.node.type} and indices {index.node.type} do not match along axis {other}"
+                f"{operation}: {array.node.type} and indices {index.node.type} do not match along axis {other}"
             )
         positions = arange(length) if length != 1 else arange(1)
         key.append(positions.reshape(along))
-    return array[tuple(key)]
+    return indexed(kind, array, tuple(key))

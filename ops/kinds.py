@@ -150,6 +150,8 @@ class Reduction(Node):
 
     # What a kernel calls the reduction; None if it has none.
     kernel_kind: ClassVar[str | None] = None
+    # Whether the kernel reduces what is negated, and negates that.
+    kernel_negates: ClassVar[bool] = False
 
     def lower(self, kernel: Any, at: Sequence[Any]) -> Any:
         """A reduction over new axes, the last one inside."""
@@ -166,9 +168,11 @@ class Reduction(Node):
             else:
                 inside.append(next(kept))
         body = kernel.element(self.operand, inside)
+        if self.kernel_negates:
+            body = kernel.apply("negative", self.dtype, body)
         for axis in reversed(self.axes):
             body = kernel.reduce(self.kernel_kind, new[axis], body)
-        return body
+        return kernel.apply("negative", self.dtype, body) if self.kernel_negates else body
 
     def careful(self, operands: Sequence[Careful], value: Values, court: Court) -> Careful:
         """Empty where everything reduced was hidden; to blame for anything that was not."""

@@ -9,14 +9,14 @@ from ..engine.careful import EMPTY, Careful, Court, none_if_empty
 from ..engine.errors import ShapeError
 from ..engine.ir import Node, Values
 from ..engine.threads import product
-from ..engine.types import TensorType, broadcast
+from ..engine.types import TensorType, broadcast, is_float
 from .arithmetic import Divide, Multiply, row_factors
 from .array import Array, ArrayLike, lift
 from .casting import promoted
 from .kinds import normalize_axes, normalize_axis, whole
-from .reduction import sum
+from .reduction import Sum, sum
 from .registry import public
-from .shape import BroadcastTo, expand_dims, permute_dims
+from .shape import BroadcastTo, Reshape, expand_dims, permute_dims
 
 
 class Matmul(Node):
@@ -80,7 +80,10 @@ class Matmul(Node):
         return None
 
     def simplify(self) -> Node | None:
-        """A batch axis that only broadcasting brings is left to the product's own."""
+        """One row times one column is a sum of products, and a batch axis that only broadcasting brings is dropped."""
+        if self.shape[-2:] == (1, 1) and is_float(self.dtype):
+            column = Reshape(self.right, (*self.right.shape[:-2], 1, self.right.shape[-2]))
+            return Sum(Multiply(self.left, column), (len(self.shape) - 1,), True)
         stripped = [_without_spread_batch(side) for side in (self.left, self.right)]
         if stripped == [self.left, self.right]:
             return None

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from ..engine.sources import library
 from .registry import FUNCTIONS
+from .torch_methods import TorchMethods
 
 if TYPE_CHECKING:
     from .array import Array
@@ -54,16 +58,42 @@ def _binary(name: str) -> Callable[[Any, Any], Array]:
     return _named(method, name, "Element-wise")  # type: ignore[no-any-return]
 
 
-def _along_axis(name: str, default: int | None = None) -> Callable[..., Array]:
-    def method(self: Any, axis: Any = default, **options: Any) -> Any:
-        if "keepdim" in options:
-            options["keepdims"] = options.pop("keepdim")
-        return FUNCTIONS[name](self, options.pop("dim", axis), **options)
-
-    return _named(method, name, "Along ``axis`` (torch's dim)")  # type: ignore[no-any-return]
+# Who says one of these means torch's function.
+_TORCHS_WORDS = frozenset(("dim", "keepdim", "unbiased"))
+_MISSING: Any = object()
 
 
-class Methods:
+def _along_axis(name: str, default: int | None = None, *, torch: str | None = None, differs: str = "") -> Any:
+    def method(self: Any, axis: Any = _MISSING, *more: Any, **options: Any) -> Any:
+        if more or not _TORCHS_WORDS.isdisjoint(options):
+            given = () if axis is _MISSING else (axis,)
+            return FUNCTIONS["torch_call"](torch or name, (self, *given, *more), options)
+        return FUNCTIONS[name](self, default if axis is _MISSING else axis, **options)
+
+    note = f": {differs}" if differs else ""
+    doc = (
+        f"Along ``axis``; see `attngraph.{name}`.\n\n"
+        f"Under torch's ``dim=`` or ``keepdim=``, or with a second argument by place, it is torch's{note}."
+    )
+    method.__doc__ = doc
+    return method
+
+
+_Class = TypeVar("_Class", bound=type)
+
+
+def _each_by_its_own_name(cls: _Class) -> _Class:
+    """Every method as a function of the name that it has here: errors say what was called."""
+    for name, method in inspect.getmembers(cls, inspect.isfunction):
+        if method.__code__.co_name not in (name, f"_{name}"):
+            code = method.__code__.replace(co_name=name, co_qualname=f"{cls.__name__}.{name}")
+            named = FunctionType(code, method.__globals__, name, method.__defaults__, method.__closure__)
+            setattr(cls, name, functools.update_wrapper(named, method, ("__doc__", "__module__", "__kwdefaults__")))
+    return cls
+
+
+@_each_by_its_own_name
+class Methods(TorchMethods):
     """What can be said of a lazy array with a dot or an operator."""
 
     __slots__ = ()
@@ -93,22 +123,23 @@ class Methods:
     __abs__ = _unary("abs")
     __invert__ = _unary("bitwise_invert")
 
-    sum = _along_axis("sum")
-    prod = _along_axis("prod")
-    max = _along_axis("max")
-    min = _along_axis("min")
-    mean = _along_axis("mean")
-    var = _along_axis("var")
-    std = _along_axis("std")
+    sum = _along_axis("sum", differs="over no axis, ``dim=()``, means over all, and unsigned sums are int64")
+    prod = _along_axis("prod", differs="unsigned products are int64")
+    max = _along_axis("max", differs="a named tuple of values and (first) indices along one axis")
+    min = _along_axis("min", differs="a named tuple of values and (first) indices along one axis")
+    amax = _along_axis("max", torch="amax", differs="over no axis, ``dim=()``, means over all")
+    amin = _along_axis("min", torch="amin", differs="over no axis, ``dim=()``, means over all")
+    mean = _along_axis("mean", differs="over no axis, ``dim=()``, means over all")
+    var = _along_axis("var", differs="divided by the count - 1 unless ``correction`` or ``unbiased`` says otherwise")
+    std = _along_axis("std", differs="divided by the count - 1 unless ``correction`` or ``unbiased`` says otherwise")
     any = _along_axis("any")
     all = _along_axis("all")
     argmax = _along_axis("argmax")
     argmin = _along_axis("argmin")
     logsumexp = _along_axis("logsumexp")
-    amax, amin = max, min
     softmax = _along_axis("softmax", -1)
     log_softmax = _along_axis("log_softmax", -1)
-    cumsum = _along_axis("cumulative_sum")
+    cumsum = _along_axis("cumulative_sum", torch="cumsum", differs="unsigned sums are int64")
 
     exp = _unary("exp")
     exp2 = _unary("exp2")
@@ -216,22 +247,36 @@ class Methods:
 
     view = reshape
 
-    def transpose(self, *axes: Any) -> Array:
-        """NumPy's transpose: the axes in this order, or reversed."""
-        return _call("permute_dims", self, _one_or_many(axes) if axes else None)
+    def transpose(self, *axes: Any, dim0: Any = None, dim1: Any = None) -> Array:
+        """Two integers: torch's, these two axes exchanged. Else NumPy's: the axes in this order, or reversed.
 
-    def permute(self, *axes: Any) -> Array:
+        Of a matrix, ``transpose(0, 1)`` is torch's too; NumPy's order is the tuple ``transpose((0, 1))``.
+        """
+        pair = (*axes, *(each for each in (dim0, dim1) if each is not None))
+        if len(pair) == 2:
+            return _call("torch_call", "transpose", (self, *pair), {})
+        return _call("permute_dims", self, _one_or_many(pair) if pair else None)
+
+    def permute(self, *axes: Any, dims: Any = None) -> Array:
         """Torch's name for `permute_dims`."""
-        return _call("permute_dims", self, _one_or_many(axes))
+        return _call("permute_dims", self, _one_or_many(axes) if dims is None else dims)
 
-    def flatten(self) -> Array:
+    def swapaxes(self, axis1: Any, axis2: Any) -> Array:
+        """Two axes exchanged."""
+        return _call("swapaxes", self, axis1, axis2)
+
+    def ravel(self) -> Array:
         """With one axis."""
         return _call("reshape", self, (-1,))
 
-    ravel = flatten
+    def take(self, indices: Any, axis: Any = None) -> Array:
+        """Elements at places along an axis, of the flattened array for None, as NumPy's."""
+        return _call("take", self if axis is not None else self.ravel(), indices, axis=axis)
 
-    def squeeze(self, axis: Any = None) -> Array:
-        """Without axes of length 1."""
+    def squeeze(self, axis: Any = None, *, dim: Any = None) -> Array:
+        """Without axes of length 1: those named, or all. Under ``dim=`` those that are longer stay, as torch's."""
+        if dim is not None:
+            return _call("torch_call", "squeeze", (self, dim), {})
         return _call("squeeze", self, axis)
 
     def unsqueeze(self, dim: Any) -> Array:

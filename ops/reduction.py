@@ -101,6 +101,9 @@ class Max(Extremum):
 class Min(Extremum):
     """The smallest."""
 
+    kernel_kind: ClassVar[str | None] = "max"
+    kernel_negates: ClassVar[bool] = True
+
     def reference(self, x: Values) -> Values:
         """NumPy's."""
         return np.asarray(np.min(x, axis=self.axes, keepdims=self.keepdims))

@@ -1,7 +1,8 @@
 """Segment operations: reductions over rows that share a number, as in graph attention.
 
 ``segment_ids`` names for each element along the first axis of ``values`` the segment that it belongs
-to; ids need not be sorted. A segment without elements gives 0, and -inf as a maximum (the identity).
+to; ids need not be sorted. An id is no index into an array: none wraps, and one below 0 is out of range,
+unless a mask hides all of its row. A segment without elements gives 0, and -inf as a maximum (the identity).
 Source: JAX's segment_sum, PyTorch Geometric's scatter and softmax.
 """
 
@@ -19,7 +20,7 @@ from .array import Array, ArrayLike, lift
 from .creation import ones
 from .exponential import exp
 from .function import lifted_float
-from .indexing import getitem, wrapped
+from .indexing import getitem
 from .kinds import countable
 from .logic import equal
 from .registry import public
@@ -32,10 +33,11 @@ class Segment(Node):
     values: Node
     ids: Node
     count: int
+    called: str  # the function, for errors
 
     def infer(self) -> TensorType:
         """One row a segment."""
-        operation = self.name
+        operation = self.called
         if not is_integer(self.ids.dtype):
             raise DTypeError(f"{operation}: segment_ids are integers, not {self.ids.type}")
         if len(self.ids.shape) != 1:
@@ -61,11 +63,11 @@ class Segment(Node):
         dtype = np.dtype(np.float64) if values.dtype.kind == "f" else self.dtype
         result = np.full(self.shape, self.start(), dtype)
         inside = ~self._outside(ids)
-        self.accumulate(result, wrapped(ids[inside], self.count), values[inside].astype(dtype))
+        self.accumulate(result, ids[inside].astype(np.int64), values[inside].astype(dtype))
         return result
 
     def _outside(self, ids: Values) -> Values:
-        return np.asarray((ids < -self.count) | (ids >= self.count))
+        return np.asarray((ids < 0) | (ids >= self.count))
 
     def trouble(self, value: Values, operands: Sequence[Values], check_finite: bool) -> bool:
         """An id out of range, or a value that is not finite."""
@@ -101,7 +103,7 @@ class Segment(Node):
         wrong = ids[self._outside(ids) & _seen_rows(values)]
         if not wrong.size:
             return 0
-        message = f"{self.name}: segment id {int(wrong[0])} is out of range for {self.count} segments"
+        message = f"{self.called}: segment id {int(wrong[0])} is out of range for {self.count} segments"
         return court.accuse(self, IndexOutOfRangeError, message)
 
 
@@ -143,8 +145,7 @@ class SegmentMax(Segment):
         np.maximum.at(result, ids, values)
 
 
-def _segment(cls: Any, values: Node, segment_ids: ArrayLike, num_segments: Any) -> Array:
-    operation = cls.name
+def _segment(cls: Any, operation: str, values: Node, segment_ids: ArrayLike, num_segments: Any) -> Array:
     try:
         count = int(num_segments.__index__())
     except (AttributeError, TypeError):
@@ -152,7 +153,7 @@ def _segment(cls: Any, values: Node, segment_ids: ArrayLike, num_segments: Any) 
     if count < 0:
         raise ShapeError(f"{operation}: num_segments is {count}")
     countable(operation, (count, *values.shape[1:]))
-    return Array(cls(values, lift(segment_ids, operation), count))
+    return Array(cls(values, lift(segment_ids, operation), count, operation))
 
 
 @public()
@@ -161,9 +162,10 @@ def segment_sum(values: ArrayLike, segment_ids: ArrayLike, num_segments: int) ->
 
     Raises:
         ShapeError: If there is not one id for each row.
-        IndexOutOfRangeError: At evaluation, for an id outside the segments.
+        IndexOutOfRangeError: At evaluation, for an id outside the segments: below 0, or not below
+            ``num_segments``.
     """
-    return _segment(SegmentSum, lift(values, "segment_sum"), segment_ids, num_segments)
+    return _segment(SegmentSum, "segment_sum", lift(values, "segment_sum"), segment_ids, num_segments)
 
 
 @public()
@@ -173,7 +175,7 @@ def segment_max(values: ArrayLike, segment_ids: ArrayLike, num_segments: int) ->
     Raises:
         ShapeError, IndexOutOfRangeError: As `segment_sum`.
     """
-    return _segment(SegmentMax, lift(values, "segment_max"), segment_ids, num_segments)
+    return _segment(SegmentMax, "segment_max", lift(values, "segment_max"), segment_ids, num_segments)
 
 
 @public()
@@ -184,9 +186,9 @@ def segment_mean(values: ArrayLike, segment_ids: ArrayLike, num_segments: int) -
         ShapeError, IndexOutOfRangeError: As `segment_sum`.
     """
     node = lifted_float(values, "segment_mean")
-    total = _segment(SegmentSum, node, segment_ids, num_segments)
+    total = _segment(SegmentSum, "segment_mean", node, segment_ids, num_segments)
     rows = ones(node.shape[:1], dtype=node.dtype)
-    count = maximum(segment_sum(rows, segment_ids, num_segments), 1)
+    count = maximum(_segment(SegmentSum, "segment_mean", lift(rows), segment_ids, num_segments), 1)
     return total / count.reshape((total.shape[0],) + (1,) * (total.ndim - 1))
 
 
@@ -202,8 +204,8 @@ def segment_softmax(values: ArrayLike, segment_ids: ArrayLike, num_segments: int
     node = lifted_float(values, "segment_softmax")
     scores = Array(node)
     ids = Array(lift(segment_ids, "segment_softmax"))
-    largest = _segment(SegmentMax, node, ids, num_segments)
+    largest = _segment(SegmentMax, "segment_softmax", node, ids, num_segments)
     shift = getitem(where(equal(largest, -np.inf), 0.0, largest), ids)
     weights = exp(scores - shift)
-    total = segment_sum(weights, ids, num_segments)
+    total = _segment(SegmentSum, "segment_softmax", weights.node, ids, num_segments)
     return weights / getitem(where(equal(total, 0), 1.0, total), ids)

@@ -10,26 +10,20 @@ import numpy as np
 
 from ..engine.config import Settings, config
 from ..engine.errors import ArgumentError
-from ..engine.evaluate import Prepared, evaluate, evaluate_now, inputs_of, prepare, write_out
+from ..engine.evaluate import evaluate, evaluate_now, inputs_of, prepare, write_out
 from ..engine.ir import Node, Values
-from ..engine.leaves import Placeholder
-from ..engine.sources import is_lazy_source, read
 from ..engine.structure import Structure, flatten, same_structure, unflatten
 from ..engine.tracing import tracing
-from ..engine.types import DEFAULT_FLOAT, TensorType
 from ..ops.array import Array, lift
+from .arguments import Argument, argument_of, check_count, is_array, is_hashable
+from .traces import Direct, Trace, make_direct
 
 # A trace holds a graph and its captured arrays; the least recently used one goes first.
 _MOST_TRACES = 256
-
-
-class Trace(NamedTuple):
-    """One traced graph: what stands for the arguments, the results, and the graph that is run."""
-
-    placeholders: tuple[Placeholder, ...]
-    results: tuple[Node | None, ...]
-    prepared: Prepared
-    structure: Structure
+# So many traces are tried by their entries before the ordinary path looks for one.
+_MOST_DIRECT = 4
+# Arguments may come in one memory layout first, and mostly in another one later.
+_MOST_TRIES = 4
 
 
 class CacheInfo(NamedTuple):
@@ -45,12 +39,24 @@ class Compiled:
     """A function of arrays that runs as a graph. Made by `attngraph.compile`."""
 
     def __init__(self, fn: Callable[..., Any], check_finite: bool | None) -> None:
+        functools.update_wrapper(self, fn)  # first: a compiled function's own state is not its wrapper's
         self.fn = fn
-        self.check_finite = check_finite
+        self.check_finite = check_finite  # also sets that nothing is entered directly yet
         self._traces: OrderedDict[Any, Trace] = OrderedDict()
         self._lock = threading.Lock()
         self._hits = self._misses = 0
-        functools.update_wrapper(self, fn)
+        self._direct_hits = np.zeros(1, np.int64)
+        self._latest: Trace | None = None
+
+    @property
+    def check_finite(self) -> bool | None:
+        """Whether NaN or infinity where it counts is an error; None follows the settings."""
+        return self._check_finite
+
+    @check_finite.setter
+    def check_finite(self, check_finite: bool | None) -> None:
+        self._check_finite = check_finite
+        self._direct: tuple[Direct, ...] = ()
 
     def __call__(self, *args: Any, out: Any = None, **kwargs: Any) -> Any:
         """Run on arrays, or inline on lazy arrays.
@@ -59,11 +65,23 @@ class Compiled:
             NumPy arrays in the structure that the function returned; lazy arrays if any argument is.
 
         Raises:
-            ArgumentError: For an ``out`` that does not fit, or an argument that is neither an array
-                nor hashable.
+            ArgumentError: For an ``out`` that does not fit, an argument that is neither an array nor
+                hashable, or thousands of Python's numbers in lists.
             TraceError: If the function branches on a value.
             NonFiniteError, IndexOutOfRangeError: As the evaluation of its graph.
         """
+        if out is None and not kwargs:
+            settings = config.settings()
+            for wanted, _, call, finish, trace, _ in self._direct:
+                if wanted is settings:
+                    result = call(*args)
+                    if result is not NotImplemented:
+                        self._latest = trace
+                        return result if finish is None else finish(result)
+        return self._called(args, kwargs, out)
+
+    def _called(self, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Any:
+        """The ordinary path: find or make the trace, and evaluate it."""
         leaves, structure = flatten((args, kwargs))
         if any(isinstance(leaf, Array) for leaf in leaves):
             if out is not None:
@@ -75,9 +93,33 @@ class Compiled:
         check = self.check_finite if self.check_finite is not None else settings.check_finite is True
         computed = iter(evaluate(trace.prepared, bindings, settings, check_finite=check))
         results = [None if node is None else next(computed) for node in trace.results]
-        if out is None:
-            return unflatten(trace.structure, iter(results))
-        return self._write(out, trace, results, values)
+        if out is not None:
+            return self._write(out, trace, results, values)
+        if not kwargs and len(args) == len(leaves):
+            self._enter_directly(trace, leaves, settings, check)
+        return unflatten(trace.structure, iter(results))
+
+    def _enter_directly(self, trace: Trace, leaves: Sequence[Any], settings: Settings, check: bool) -> None:
+        """See that a trace which comes again has an entry that takes such arguments, if there can be one."""
+        direct, trace.calls = trace.direct, trace.calls + 1
+        if direct is not None and (direct.settings is not settings or direct.check_finite != check):
+            direct, trace.tries = None, 0
+        if direct is not None and direct.entry.is_doubtful:
+            direct, trace.tries = None, _MOST_TRIES
+        elif direct is None or not direct.entry.has_doubted():
+            direct = self._tried(trace, leaves, settings, check) or direct
+        trace.direct = direct
+        others = [each for each in self._direct if each.trace is not trace]
+        self._direct = tuple(others if direct is None else [direct, *others[: _MOST_DIRECT - 1]])
+
+    def _tried(self, trace: Trace, leaves: Sequence[Any], settings: Settings, check: bool) -> Direct | None:
+        """A new way into a trace, if it comes again, and has not been tried too often."""
+        if trace.tried is not settings:
+            trace.tried, trace.tries = settings, 0
+        if trace.calls < 2 or trace.tries >= _MOST_TRIES:
+            return None
+        trace.tries += 1
+        return make_direct(trace, leaves, settings, self._direct_hits, check)
 
     def _write(self, out: Any, trace: Trace, results: list[Values | None], inputs: Sequence[Values]) -> Any:
         outs = same_structure(out, trace.structure, f"{self._name()}: out")
@@ -87,7 +129,7 @@ class Compiled:
         kept = [(result, given, node) for result, given, node in pairs if result is not None and node is not None]
         typed = [result.astype(node.dtype, copy=False) for result, _, node in kept]
         try:
-            write_out(typed, [given for _, given, _ in kept], [*inputs, *inputs_of(trace.prepared.roots)])
+            write_out(typed, [given for _, given, _ in kept], [*inputs, *inputs_of(trace.prepared.data)])
         except ArgumentError as error:
             raise ArgumentError(f"{self._name()}: {str(error).splitlines()[0]}") from None
         return out
@@ -99,15 +141,15 @@ class Compiled:
 
     def last_trace(self) -> Trace | None:
         """The graph of the latest call, or None before the first."""
-        with self._lock:
-            return next(reversed(self._traces.values()), None)
+        return self._latest
 
     def cache_info(self) -> CacheInfo:
         """Hits, misses and size of the cache of traces."""
-        return CacheInfo(self._hits, self._misses, len(self._traces), _MOST_TRACES)
+        return CacheInfo(self._hits + int(self._direct_hits[0]), self._misses, len(self._traces), _MOST_TRACES)
 
     def _trace_for(self, leaves: list[Any], structure: Structure, settings: Settings) -> tuple[Trace, list[Values]]:
-        arguments = [_argument(leaf, self._name()) for leaf in leaves]
+        check_count(leaves, self._name())
+        arguments = [argument_of(leaf, self._name()) for leaf in leaves]
         values = [each.value for each in arguments if each.value is not None]
         key = (structure, tuple(each.key for each in arguments), *_traced_settings(settings))
         try:
@@ -116,21 +158,22 @@ class Compiled:
                 if trace is not None:
                     self._traces.move_to_end(key)
                     self._hits += 1
+                    self._latest = trace
                     return trace, values
         except TypeError:
-            wrong = next(each for each in arguments if not _is_hashable(each.key))
+            wrong = next(each for each in arguments if not is_hashable(each.key))
             raise ArgumentError(
                 f"{self._name()}: an argument is neither an array nor hashable: {wrong.key[1]!r}"
             ) from None
         trace = self._traced(arguments, structure, settings)
         with self._lock:
             self._misses += 1
-            self._traces[key] = trace
+            self._traces[key] = self._latest = trace
             while len(self._traces) > _MOST_TRACES:
                 self._traces.popitem(last=False)
         return trace, values
 
-    def _traced(self, arguments: "list[_Argument]", structure: Structure, settings: Settings) -> Trace:
+    def _traced(self, arguments: list[Argument], structure: Structure, settings: Settings) -> Trace:
         stand_ins = [each.stand_in() for each in arguments]
         args, kwargs = unflatten(structure, iter(stand_ins))
         with tracing(f"the function {self._name()}"):
@@ -139,10 +182,10 @@ class Compiled:
             results = tuple(None if leaf is None else lift(leaf, f"{self._name()}: result") for leaf in leaves)
         placeholders = tuple(each.node for each in stand_ins if isinstance(each, Array))
         roots = [node for node in results if node is not None]
-        return Trace(placeholders, results, prepare(roots, settings), shape)  # type: ignore[arg-type]
+        return Trace(placeholders, results, prepare(roots, settings, repeated=True), shape)  # type: ignore[arg-type]
 
     def _inlined(self, leaves: list[Any], structure: Structure) -> Any:
-        lazy = [Array(lift(leaf)) if _is_array(leaf) else leaf for leaf in leaves]
+        lazy = [Array(lift(leaf)) if is_array(leaf) else leaf for leaf in leaves]
         args, kwargs = unflatten(structure, iter(lazy))
         with tracing(f"the function {self._name()}"):
             returned, shape = flatten(self.fn(*args, **kwargs))
@@ -163,50 +206,6 @@ class Compiled:
         return f"<attngraph.Compiled {self._name()}: {len(self._traces)} traces>"
 
 
-class _Argument(NamedTuple):
-    """An argument: its part of the key, and for what is traced its type and present value."""
-
-    key: Any
-    kind: TensorType | None
-    value: Values | None
-    given: Any
-
-    def stand_in(self) -> Any:
-        """What the function is traced with."""
-        return self.given if self.kind is None else Array(Placeholder.new(self.kind))
-
-
-def _is_array(leaf: Any) -> bool:
-    if isinstance(leaf, np.ndarray | np.generic):
-        return True
-    # The classes, data types and devices of the libraries whose arrays are read are static.
-    readable = hasattr(leaf, "__dlpack__") or (is_lazy_source(leaf) and hasattr(leaf, "shape"))
-    return readable and not isinstance(leaf, type)
-
-
-def _argument(leaf: Any, name: str) -> _Argument:
-    """Arrays, Python floats and NumPy scalars are traced; all else is static."""
-    if isinstance(leaf, np.generic):
-        kind = TensorType((), lift(leaf, name).dtype, True)
-        return _Argument(kind, kind, np.asarray(leaf), None)
-    if isinstance(leaf, float):
-        kind = TensorType((), DEFAULT_FLOAT, True)
-        return _Argument(kind, kind, np.asarray(leaf), None)
-    if _is_array(leaf):
-        node = lift(leaf, name)
-        value = leaf if isinstance(leaf, np.ndarray) else read(getattr(node, "source", leaf))
-        return _Argument(node.type, node.type, value if value.dtype.isnative else value.astype(node.dtype), None)
-    return _Argument((type(leaf), leaf), None, None, leaf)
-
-
-def _is_hashable(value: Any) -> bool:
-    try:
-        hash(value)
-    except TypeError:
-        return False
-    return True
-
-
 def _traced_settings(settings: Settings) -> tuple[Any, ...]:
     """What a trace depends on beside its arguments."""
     return settings.target, settings.distance_form, settings.max_length
@@ -217,8 +216,12 @@ def compile(fn: Callable[..., Any] | None = None, check_finite: bool | None = Fa
 
     Arguments and results are arrays nested in tuples, lists and dicts; None passes. Arrays, Python
     floats and NumPy scalars are traced; Python booleans, integers, strings and other objects are
-    static: hashed, and part of the trace. Called on lazy arrays it inlines into their graph. ``out=``
+    static: hashed, and part of the trace. What speaks the buffer protocol is an array, but for bytes.
+    Called on lazy arrays it inlines into their graph. ``out=``
     (an array, or the same structure) takes the results in place.
+
+    What the function takes from around it is part of the trace: an array changed in place is seen by the
+    next call, but a name that is bound to another array, or to another number, keeps its traced value.
 
     Args:
         fn: The function. Left out, a decorator is returned: ``@ag.compile(check_finite=True)``.

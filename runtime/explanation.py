@@ -7,7 +7,6 @@ from ..engine.config import config
 from ..engine.errors import ArgumentError
 from ..engine.ir import Change, Node, walk
 from ..engine.memory import MemoryPlan, plan_memory
-from ..engine.passes.fuse import Fused
 from ..engine.pipeline import PassReport, optimize_reported
 from ..engine.printing import brief, listing
 from ..engine.program import Program
@@ -32,7 +31,7 @@ class Explanation:
         not_fused: Node and reason, for each reduction that runs node by node.
     """
 
-    def __init__(self, roots: list[Node], title: str, level: str | None) -> None:
+    def __init__(self, roots: list[Node], title: str, level: str | None, *, repeated: bool = False) -> None:
         self._title, self._level = title, level
         self.passes: list[PassReport] = optimize_reported(roots)
         after = self.passes[-1].roots if self.passes else tuple(roots)
@@ -47,10 +46,10 @@ class Explanation:
         self.not_fused: list[tuple[Node, str]] = []
         steps = None
         if not settings.target.startswith("reference"):
-            program = Program(after)
+            program = Program(after, repeated=repeated)
             steps, self.not_fused = program.plan.steps, program.plan.not_fused
-            fused = [(number, step) for number, step in enumerate(steps) if isinstance(step, Fused)]
-            self.kernels = tuple(KernelReport(program, number, step, settings) for number, step in fused)
+            native = [(number, step) for number, step in enumerate(steps) if not isinstance(step, Node)]
+            self.kernels = tuple(KernelReport(program, number, step, settings) for number, step in native)
         self.memory: MemoryPlan = plan_memory(run, all64=settings.target == "reference64", steps=steps)
 
     def __str__(self) -> str:
@@ -121,7 +120,7 @@ def explain(x: Any, level: str | None = None, format: str = "text") -> Explanati
         if trace is None:
             raise ArgumentError(f"explain: {x!r} has not been called yet, so its shapes are unknown")
         roots = [node for node in trace.results if node is not None]
-        return Explanation(roots, f"compiled function {getattr(x.fn, '__name__', x.fn)}", level)
+        return Explanation(roots, f"compiled function {getattr(x.fn, '__name__', x.fn)}", level, repeated=True)
     several = x if isinstance(x, list | tuple) and x and all(isinstance(each, Array) for each in x) else [x]
     roots = [lift(each, "explain") for each in several]
     return Explanation(roots, "expression " + ", ".join(str(root.type) for root in roots), level)

@@ -1,51 +1,68 @@
 """What `explain` tells of a compiled kernel."""
 
+from typing import Any
+
 from ..engine.config import Settings
+from ..engine.ir import Node
+from ..engine.loop import Loop
 from ..engine.passes.fuse import Fused
 from ..engine.program import Program
 
 
 class KernelReport:
-    """One sweep of a program, compiled for arrays in rows-first order when something of the code is asked for.
+    """One sweep or loop of a program, compiled for arrays in rows-first order when something of the code is asked for.
 
     Attributes:
         name: What it computes.
-        ir: The kernel language: what streams, what is accumulated, what is returned.
+        ir: The kernel language: what streams or runs, what is accumulated, what is returned.
         flops: Operations over all positions, skipped ones among them.
         bytes: Bytes of its inputs and results.
     """
 
-    def __init__(self, program: Program, number: int, fused: Fused, settings: Settings) -> None:
-        self._kernel, self._settings = program.kernels[number], settings
-        self.name = "sweep of " + ", ".join(f"{node.name} {node.type}" for node in fused.nodes)
-        self.ir = str(fused.sweep)
-        self.flops = fused.sweep.flops
-        self.bytes = sum(node.type.nbytes for node in (*fused.inputs, *fused.nodes))
+    def __init__(self, program: Program, number: int, step: Fused | Loop, settings: Settings) -> None:
+        is_loop = isinstance(step, Loop)
+        self._kernel: Any = program.loops[number] if is_loop else program.kernels[number]
+        kind = "loop" if is_loop else program.kernels[number].kind
+        ran = step if isinstance(step, Loop) else step.sweep
+        self._settings = settings
+        self.name = f"{kind} of " + ", ".join(f"{node.name} {node.type}" for node in step.nodes)
+        self.ir = str(ran)
+        self.flops: int = ran.flops
+        nodes: tuple[Node, ...] = (*step.inputs, *step.nodes)
+        self.bytes = sum(node.type.nbytes for node in nodes)
+
+    def _compiled(self) -> Any:
+        return self._kernel.for_plain_arrays(self._settings)
 
     @property
     def llvm(self) -> str:
         """The LLVM IR."""
-        return self._kernel.for_plain_arrays(self._settings).ir
+        found: str = self._compiled().ir
+        return found
 
     @property
     def assembly(self) -> str:
         """The machine code as text."""
-        return self._kernel.for_plain_arrays(self._settings).module.assembly()
+        found: str = self._compiled().module.assembly()
+        return found
 
     @property
     def scratch_bytes(self) -> int:
         """Scratch memory of each thread."""
-        return self._kernel.for_plain_arrays(self._settings).scratch_bytes
+        found: int = self._compiled().scratch_bytes
+        return found
 
     @property
     def compile_seconds(self) -> float:
         """What compiling took, or loading it from the cache."""
-        return self._kernel.for_plain_arrays(self._settings).module.compile_seconds
+        found: float = self._compiled().module.compile_seconds
+        return found
 
     @property
     def cached(self) -> str:
         """Where the code came from: ``memory``, ``disk``, or ``no``."""
-        return self._kernel.for_plain_arrays(self._settings).module.cached
+        found: str = self._compiled().module.cached
+        return found
 
     def __str__(self) -> str:
         return (

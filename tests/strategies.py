@@ -273,12 +273,21 @@ def scores_of(draw: st.DrawFn, q: ag.Array, k: ag.Array) -> ag.Array:
         shape = tuple(draw(st.sampled_from((length, 1))) for length in (batch, heads, rows, columns))
         return ag.asarray(draw(arrays(shape, "float32")))
 
+    def points() -> ag.Array:
+        shape = (draw(st.sampled_from((1, 4, 20))), draw(st.sampled_from((1, 3, 8))))
+        x, y = (ag.asarray(draw(arrays((batch, 1, length, *shape), "float32"))) for length in (rows, columns))
+        apart = x[:, :, :, None] - y[:, :, None]
+        measure = draw(st.sampled_from((lambda d: d.sum(-1), lambda d: ag.sqrt(d.sum(-1) + 0.1), lambda d: d.max(-1))))
+        return measure(apart**2).mean(-1)
+
     bases = (
         lambda: (q @ k.mT) * draw(number),
         lambda: -((q[..., :, None, :] - k[..., None, :, :]) ** 2).sum(-1) * draw(number),
         lambda: -ag.abs(q[..., :, None, :] - k[..., None, :, :]).sum(-1),
         lambda: ag.tanh(q[..., :, None, :] + k[..., None, :, :]).sum(-1),
         lambda: (q * draw(number)) @ k.mT + q[..., :1] @ k.mT[..., :1, :],
+        lambda: -ag.log1p(((q[..., :, None, :] - k[..., None, :, :]) ** 2).sum(-1)),
+        lambda: q @ k.mT * 0.3 - points() * draw(number),
     )
     steps = (
         lambda s: s + operand(),

@@ -90,15 +90,19 @@ class Layout:
                 kinds.append(name)
         return tuple(kinds)
 
-    def bind(self, arrays: Mapping[Node, Values], results: Sequence[Values]) -> Descriptor:
-        """The descriptor of a call. The arrays must outlive it."""
-        descriptor = np.array(self._known, np.int64)
+    def bind(
+        self, arrays: Mapping[Node, Values], results: Sequence[Values], sizes: Mapping[str, int] | None = None
+    ) -> Descriptor:
+        """The descriptor of a call, with other lengths than those given at first. The arrays must outlive it."""
+        slots = list(self._known)  # a list takes a number in a tenth of an array's time
+        for name, size in (sizes or {}).items():
+            slots[self._places[name]] = size
         for role, nodes, held in (
             ("in", self.inputs, [arrays[node] for node in self.inputs]),
             ("out", self.outputs, results),
         ):
             for node, array in zip(nodes, held, strict=True):
-                descriptor[self._places[role, node, "pointer"]] = array.__array_interface__["data"][0]
+                slots[self._places[role, node, "pointer"]] = array.__array_interface__["data"][0]
                 for axis, stride in enumerate(array.strides):
-                    descriptor[self._places[role, node, axis]] = stride
-        return descriptor
+                    slots[self._places[role, node, axis]] = stride
+        return np.array(slots, np.int64)

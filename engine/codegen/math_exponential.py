@@ -1,7 +1,17 @@
 """Powers of two and of e, and what is made of them: hyperbolic functions, the logistic function, erf."""
 
 from .llvm import Function, Value
-from .math_floats import DOUBLE, FLOAT, format_of, nearest, polynomial, power_of_two, strict, with_scale
+from .math_floats import (
+    DOUBLE,
+    FLOAT,
+    format_of,
+    in_avx512,
+    nearest,
+    polynomial,
+    power_of_two,
+    strict,
+    with_scale,
+)
 
 _LOG2_E = 1.4426950408889634
 _LN_2 = {  # in two parts: times a whole number of 10 bits the first is exact
@@ -68,6 +78,8 @@ def exp2_nonpositive(f: Function, x: Value) -> Value:
     Without AVX-512, results that would be denormal are 0.
     """
     form = format_of(x)
+    if f.target.has_avx512 and form == FLOAT:
+        return _exp2_reduced(f, x)
     return _normal_exp2(f, f.max(-form.bias - (form.mantissa + 1 if f.target.has_avx512 else 0), x))
 
 
@@ -117,6 +129,8 @@ def cosh(f: Function, x: Value) -> Value:
 @strict
 def tanh(f: Function, x: Value) -> Value:
     """The hyperbolic tangent."""
+    if f.target.has_avx512 and format_of(x) == FLOAT:
+        return _tanh_reduced(f, x)
     size = f.abs(x)
     if format_of(x) == FLOAT:
         square = f.mul(size, size)
@@ -165,11 +179,34 @@ def erf(f: Function, x: Value) -> Value:
 def _normal_exp2(f: Function, x: Value) -> Value:
     """``2**x`` where it is a normal number, or 0 for the opposite of the bias."""
     if f.target.has_avx512:
+        if format_of(x) == FLOAT:
+            return _exp2_reduced(f, x)
         whole, scaled = with_scale(f, x)
         return scaled(_exp2_fraction(f, f.sub(x, whole)))
     whole, bits = nearest(f, x, format_of(x).bias)
     # A product, where adding to the exponent would spoil NaN.
     return f.mul(_exp2_fraction(f, f.sub(x, whole)), power_of_two(f, bits, x))
+
+
+def _exp2_reduced(f: Function, x: Value) -> Value:
+    """``2**x`` in AVX-512 for any float: as -inf has no fraction there, nothing is to be cut."""
+    fraction = _fraction(f, x)
+    return in_avx512(f, "scalef", _exp2_fraction(f, fraction), f.sub(x, fraction))
+
+
+def _fraction(f: Function, x: Value) -> Value:
+    """In AVX-512, x minus the nearest whole number; 0 for infinities."""
+    return in_avx512(f, "reduce", x, immediate=0b1000)
+
+
+def _tanh_reduced(f: Function, x: Value) -> Value:
+    """``(e**2x - 1) / (e**2x + 1)`` in AVX-512 for float, without a branch."""
+    power = f.min(30.0, f.mul(x, 2 * _LOG2_E))
+    fraction = _fraction(f, power)
+    scale = in_avx512(f, "scalef", f.constant(1.0, x.type), f.sub(power, fraction))
+    above = f.fma(polynomial(f, fraction, _EXP2[FLOAT]), f.mul(fraction, scale), f.sub(scale, 1.0))
+    below = f.add(above, 2.0)
+    return f.copysign(f.div(above, below), x)
 
 
 def _exp2_fraction(f: Function, x: Value) -> Value:

@@ -15,6 +15,7 @@ from .apply import apply, convert
 from .layout import Layout, number_name
 from .llvm import Function, Value
 from .transpose import transpose
+from .values import vector_of
 
 # An index in scalar code: the value (i64) of each axis.
 Place = dict[Axis, Value]
@@ -150,14 +151,13 @@ class Operands:
 
     def read(self, load: Scalar, pointer: Value, lanes: int = 1) -> Value:
         """Elements at an address, integers in the tile's type, booleans as a mask."""
-        f, dtype = self.f, load.dtype
-        if is_float(dtype):
-            return f.load(pointer, f"<{lanes} x float>" if lanes > 1 else "float")
-        type_ = f"i{8 * dtype.itemsize}"
-        raw = f.load(pointer, f"<{lanes} x {type_}>" if lanes > 1 else type_)
-        if dtype == BOOL:
-            return f.compare("!=", raw, 0)
-        return f.convert(raw, self.integer, unsigned=dtype.kind == "u")
+        return self.as_read(load, self.f.load(pointer, vector_of(memory_type(load), lanes)))
+
+    def as_read(self, load: Scalar, raw: Value) -> Value:
+        """What was read, as tiles have it."""
+        if load.dtype == BOOL:
+            return self.f.compare("!=", raw, 0)
+        return raw if raw.is_float else self.f.convert(raw, self.integer, unsigned=load.dtype.kind == "u")
 
     # --- rows
 
@@ -214,7 +214,7 @@ class Operands:
         f, type_ = self.f, self._slot_type(scalar)
         size = 8 if type_ == "i64" else 4
         pointer = f.offset(self._slots[scalar], vector * self.lanes * size)
-        value = f.load(pointer, f"<{self.lanes} x {type_}>", aligned=True)
+        value = f.load(pointer, vector_of(type_, self.lanes), aligned=True)
         return f.compare("!=", value, 0) if scalar.dtype == BOOL else value
 
     def pack_rows(self, leaf: Scalar, small: Axis) -> None:
@@ -248,7 +248,7 @@ class Operands:
 
         def columns(start: Value, _: list[Value]) -> None:
             ahead = f.shl(start, 2)
-            values = [f.load(f.offset(row, ahead), f"<{lanes} x float>") for row in rows]
+            values = [f.load(f.offset(row, ahead), vector_of("float", lanes)) for row in rows]
             if scale is not None:
                 factor = f.splat(self._fixed[scale], lanes)
                 values = [f.mul(value, factor) for value in values]
@@ -267,6 +267,11 @@ class Operands:
             f.store(value, f.offset(pack, f.shl(f.add(f.mul(index, self.block), row), 2)))
 
         f.loop(start, small.length, 1, [], element)
+
+
+def memory_type(load: Scalar) -> str:
+    """LLVM's type of an array's elements."""
+    return "float" if is_float(load.dtype) else f"i{8 * load.dtype.itemsize}"
 
 
 def _scaled_load(leaf: Scalar) -> tuple[Scalar | None, Scalar | None]:

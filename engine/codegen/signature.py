@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..kernel import Axis, Scalar, below
+from ..lengths import pin
 from ..sweep import Sweep
 from ..types import is_integer
 from .layout import Layout, number_name
@@ -37,7 +38,9 @@ def signature(
     numbers: dict[Scalar, int] = {}
 
     def axis_name(axis: Axis) -> Any:
-        return axes.setdefault(axis, ("small", len(axes), axis.length))
+        if axis not in axes:  # a small one, whose length is part of the code
+            axes[axis] = ("small", len(axes), int(axis.length))
+        return axes[axis]
 
     def attribute(scalar: Scalar) -> Any:
         if scalar.op == "constant":
@@ -53,6 +56,7 @@ def signature(
             return sweep.accumulators.index(scalar.attribute)
         if scalar.op == "maximum_of":
             return sweep.groups.index(scalar.attribute)
+        pin(scalar.attribute)
         return scalar.attribute
 
     rows: list[Any] = []

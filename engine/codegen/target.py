@@ -3,6 +3,7 @@
 Levels of x86-64: https://gitlab.com/x86-psABIs/x86-64-ABI (v2: SSE4.2, v3: AVX2 and FMA, v4: AVX-512).
 """
 
+import dataclasses
 import functools
 from dataclasses import dataclass
 
@@ -78,6 +79,11 @@ def named_target(name: str, *, must_run: bool = True) -> Target:
         if missing := sorted(_LEVELS[name] - features):
             raise CompileError(f"compile: this machine cannot run target {name}: it lacks {', '.join(missing)}")
     return _level(name)
+
+
+def scalar_target() -> Target:
+    """The machine we run on, one lane at a time: what vectors are measured against, and no setting."""
+    return dataclasses.replace(_host(), name="scalar", vector_bytes=4, has_avx512=False)
 
 
 def _is_x86(triple: str) -> bool:

@@ -4,10 +4,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..kernel import Axis, Scalar, below
-from ..types import BOOL, is_float
 from .apply import apply, convert
 from .llvm import Value
 from .masks import Masks
+from .operands import memory_type
+from .values import vector_of
+from .wide import join, split
 
 if TYPE_CHECKING:
     from .sweep import SweepWriter
@@ -23,18 +25,14 @@ def plain_axis(writer: "SweepWriter", column: Scalar, small: Axis) -> int | None
     return None
 
 
-def _element(load: Scalar) -> str:
-    return "float" if is_float(load.dtype) else f"i{8 * load.dtype.itemsize}"
-
-
-def _slope(index: Scalar, rows: Axis) -> int | None:
-    """How much an index grows from row to row, or None if that varies."""
-    if rows not in index.axes:
+def slope(index: Scalar, axis: Axis) -> int | None:
+    """How much an index grows from one place of an axis to the next, or None if that varies."""
+    if axis not in index.axes:
         return 0
     if index.op == "axis":
         return 1
-    slopes = [_slope(each, rows) for each in index.args]
-    known = [slope for slope in slopes if slope is not None]
+    slopes = [slope(each, axis) for each in index.args]
+    known = [each for each in slopes if each is not None]
     if len(known) < len(slopes):
         return None
     if index.op in ("add", "subtract"):
@@ -49,14 +47,13 @@ def _slope(index: Scalar, rows: Axis) -> int | None:
 class TileValues:
     """The values of one group of columns: memoised, for they lie on one straight line of code."""
 
-    def __init__(self, writer: "SweepWriter", column: Value, masks: Masks, full: bool) -> None:
-        self.writer, self.masks, self.full = writer, masks, full
+    def __init__(self, writer: "SweepWriter", column: Value, columns: int, masks: Masks, full: bool) -> None:
+        self.writer, self.column, self.masks, self.full = writer, column, masks, full
         f = writer.f
         self.places = [
-            {**writer.operands.batch, writer.sweep.columns: f.add(column, number)}
-            for number in range(writer.schedule.columns)
+            {**writer.operands.batch, writer.sweep.columns: f.add(column, number)} for number in range(columns)
         ]
-        self.known: dict[tuple[Scalar, int, int], Value] = {}
+        self.known: dict[tuple[Scalar, int], Value] = {}
         self.scalars: list[dict[Scalar, Value]] = [{} for _ in self.places]
 
     def column_source(self, leaf: Scalar, small: Axis, number: int) -> Callable[[Value], Value]:
@@ -80,7 +77,7 @@ class TileValues:
         if scalar in leaves:
             return leaves[scalar]
         if not scalar.args or scalar.op in ("load", "reduce") or not self._has_leaf(scalar, leaves):
-            return self.vector(scalar, number, vector)
+            return split(self.writer.f, self.value(scalar, number), self.writer.schedule.vectors)[vector]
         args = [self._pair(each, leaves, number, vector) for each in scalar.args]
         leaves[scalar] = apply(self.writer.f, scalar, args)
         return leaves[scalar]
@@ -88,83 +85,78 @@ class TileValues:
     def _has_leaf(self, scalar: Scalar, leaves: dict[Scalar, Value]) -> bool:
         return any(each in leaves for each in below([scalar]))
 
-    def vector(self, scalar: Scalar, number: int, vector: int) -> Value:
-        """A tile value for one column and one vector of rows."""
-        key = (scalar, number, vector)
+    def value(self, scalar: Scalar, number: int) -> Value:
+        """A tile value for one column and the block's rows, as one wide value."""
+        key = (scalar, number)
         found = self.known.get(key)
         if found is None:
-            found = self.known[key] = self._computed(scalar, number, vector)
+            found = self.known[key] = self._computed(scalar, number)
         return found
 
-    def _computed(self, scalar: Scalar, number: int, vector: int) -> Value:
+    def _computed(self, scalar: Scalar, number: int) -> Value:
         writer, ops, f = self.writer, self.writer.operands, self.writer.f
-        sweep = writer.sweep
+        sweep, lanes = writer.sweep, writer.block_rows
         if self.full and scalar in self.masks.roots:
-            return f.constant(1, f"<{writer.lanes} x i1>")
+            return f.constant(1, vector_of("i1", lanes))
         fixed = ops.fixed(scalar)
         if fixed is not None:
-            return f.splat(fixed, writer.lanes)
+            return f.splat(fixed, lanes)
         if sweep.rows not in scalar.axes:
-            return f.splat(ops.scalar(scalar, self.places[number], self.scalars[number]), writer.lanes)
+            return f.splat(ops.scalar(scalar, self.places[number], self.scalars[number]), lanes)
         if ops.varies_over_rows_only(scalar):
-            return ops.rows(scalar, vector)
+            return join(f, [ops.rows(scalar, vector) for vector in range(writer.schedule.vectors)])
         if scalar.op == "load":
-            return self._gathered(scalar, number, vector)
+            return self._loaded(scalar, number)
         if scalar.op == "where" and self.full and scalar.args[0] in self.masks.roots:
-            return self.vector(scalar.args[1], number, vector)
-        args = [self.vector(each, number, vector) for each in scalar.args]
+            return self.value(scalar.args[1], number)
+        args = [self.value(each, number) for each in scalar.args]
         return convert(f, args[0], scalar, writer.integer) if scalar.op == "astype" else apply(f, scalar, args)
 
-    def _gathered(self, load: Scalar, number: int, vector: int) -> Value:
+    def _loaded(self, load: Scalar, number: int) -> Value:
         """Elements of an array at positions of rows and columns, one for each lane."""
-        writer, ops, f = self.writer, self.writer.operands, self.writer.f
         step = self._step(load)
         if step is not None:
-            return self._neighbours(load, number, vector, step)
+            return self._neighbours(load, number, step)
+        dense = self.writer.dense.read(load, self.column, number)
+        return self._gathered(load, number) if dense is None else dense
+
+    def _gathered(self, load: Scalar, number: int) -> Value:
+        writer, ops, f = self.writer, self.writer.operands, self.writer.f
+        lanes = writer.block_rows
         pointer = ops.slot(("in", load.attribute, "pointer"))
-        offsets = f.constant(0, f"<{writer.lanes} x i64>")
-        valid = self._valid(vector)
+        offsets = f.constant(0, vector_of("i64", lanes))
         for axis, index in enumerate(load.args):
             stride = ops.stride(load, axis)
             if writer.sweep.rows in index.axes:
-                lanes = f.convert(self.vector(index, number, vector), "i64")
-                offsets = f.add(offsets, f.mul(lanes, f.splat(stride, writer.lanes)))
+                places = f.convert(self.value(index, number), "i64")
+                offsets = f.add(offsets, f.mul(places, f.splat(stride, lanes)))
                 continue
             fixed = ops.fixed(index)
             value = fixed if fixed is not None else ops.scalar(index, self.places[number], self.scalars[number])
             pointer = f.offset(pointer, f.mul(f.convert(value, "i64"), stride))
-        return self._as_read(load, f.gather(f.offset(pointer, offsets), _element(load), valid))
-
-    def _as_read(self, load: Scalar, raw: Value) -> Value:
-        f = self.writer.f
-        if load.dtype == BOOL:
-            return f.compare("!=", raw, 0)
-        return raw if raw.is_float else f.convert(raw, self.writer.integer, unsigned=load.dtype.kind == "u")
+        return ops.as_read(load, f.gather(f.offset(pointer, offsets), memory_type(load), self._valid()))
 
     def _step(self, load: Scalar) -> int | None:
         """1 or -1 where the next row's element lies just behind or before this row's; else None."""
         rows = [axis for axis, index in enumerate(load.args) if self.writer.sweep.rows in index.axes]
         if len(rows) != 1 or not self.writer.is_unit(load, rows[0]):
             return None
-        step = _slope(load.args[rows[0]], self.writer.sweep.rows)
+        step = slope(load.args[rows[0]], self.writer.sweep.rows)
         return step if step in (1, -1) else None
 
-    def _neighbours(self, load: Scalar, number: int, vector: int, step: int) -> Value:
+    def _neighbours(self, load: Scalar, number: int, step: int) -> Value:
         """One load of neighbouring elements, turned around where they run against the rows."""
         writer, ops, f = self.writer, self.writer.operands, self.writer.f
-        lanes = writer.lanes
-        first = f.add(ops.row_first, vector * lanes)
-        pointer = ops.address(load, {**self.places[number], writer.sweep.rows: first}, {})
-        valid = self._valid(vector)
-        type_ = f"<{lanes} x {_element(load)}>"
+        lanes, valid = writer.block_rows, self._valid()
+        pointer = ops.address(load, {**self.places[number], writer.sweep.rows: ops.row_first}, {})
+        type_ = vector_of(memory_type(load), lanes)
         if step == 1:
-            return self._as_read(load, f.load_masked(pointer, type_, valid))
+            return ops.as_read(load, f.load_masked(pointer, type_, valid))
         turned = range(lanes - 1, -1, -1)
         pointer = f.offset(pointer, -(lanes - 1) * load.dtype.itemsize)
-        return self._as_read(load, f.shuffle(f.load_masked(pointer, type_, f.shuffle(valid, turned)), turned))
+        return ops.as_read(load, f.shuffle(f.load_masked(pointer, type_, f.shuffle(valid, turned)), turned))
 
-    def _valid(self, vector: int) -> Value:
+    def _valid(self) -> Value:
         """Rows of the block that exist."""
         writer, ops, f = self.writer, self.writer.operands, self.writer.f
-        rows = f.sub(ops.row_stop, f.add(ops.row_first, vector * writer.lanes))
-        return f.first_lanes(rows, writer.lanes)
+        return f.first_lanes(f.sub(ops.row_stop, ops.row_first), writer.block_rows)

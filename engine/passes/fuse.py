@@ -6,21 +6,24 @@ load, is stored first and the candidate tried again. What cannot become a sweep 
 the reason is kept for `explain`.
 """
 
-import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ..check import check_sweep
 from ..ir import Node, UnfusableError, walk
 from ..kernel import Axis, Elements, Scalar, below
+from ..loop import Loop
 from ..sweep import Output, Sweep
 from ..types import is_float
+from .pack import to_pack
+from .reach import Reach
+from .rows import FEW_ROWS, axis_of_rows, columns_reductions, single_row
 from .stream import Streaming
 
-# A contraction over more than this is a matrix product of its own, not a part of a tile.
-WIDEST_CONTRACTION = 256
 # Fewer columns than this are not worth a sweep.
 FEWEST_COLUMNS = 16
-_MOST_NODES = 200
+# Each position of few rows counts for more: there is one for each column that is read.
+_FEW_ROWS_COUNT = 128
 _MOST_TRIES = 24
 
 
@@ -52,7 +55,7 @@ class Fused:
         return tuple(found)
 
 
-Step = Node | Fused
+Step = Node | Fused | Loop
 
 
 @dataclass
@@ -79,12 +82,17 @@ def fuse(roots: Sequence[Node], rejected: Collection[Node] = (), least_work: int
     plan = Plan()
     found: dict[Node, Fused] = {}
     needed: set[Node] = set(roots)
-    for node in reversed(walk(roots)):  # users first: what a sweep inlines is not tried for itself
+    meets: dict[Node, Node] = {}
+    order = walk(roots)
+    reach = Reach(order, needed)
+    for node in reversed(order):  # users first: what a sweep inlines is not tried for itself
+        if node.role == "pointwise":
+            meets |= {operand: meets.get(node, node) for operand in node.operands if operand not in meets}
         if node not in needed:
             continue
         if node not in rejected and _is_candidate(node):
             try:
-                fused = _joined(node, found.values()) or _as_sweep(node)
+                fused = _joined(node, found.values(), meets, reach) or _as_sweep(node, reach)
                 _check_work(fused.sweep, least_work)
                 found[node] = fused
             except UnfusableError as reason:
@@ -95,7 +103,9 @@ def fuse(roots: Sequence[Node], rejected: Collection[Node] = (), least_work: int
 
 
 def _check_work(sweep: Sweep, least: int) -> None:
-    work = math.prod(axis.length for axis in (*sweep.batch, sweep.rows, sweep.columns))
+    work = sweep.positions
+    if sweep.rows.length <= FEW_ROWS:
+        least //= _FEW_ROWS_COUNT
     if work < least:
         raise UnfusableError(f"{work} positions are not worth a kernel")
 
@@ -126,35 +136,19 @@ def _ordered(roots: Sequence[Node], found: dict[Node, Fused]) -> list[Step]:
     return steps
 
 
-def _inlined(node: Node) -> set[Node]:
-    """What may be computed inside the sweep: up to the first contractions, and around their operands."""
-    inside: set[Node] = {node}
-    # Of a product only the left side is a tile: a product that makes the right side is a step before.
-    stack = [(operand, number > 0) for number, operand in enumerate(node.operands)]
-    while stack and len(inside) < _MOST_NODES:
-        each, below_contraction = stack.pop()
-        if each in inside or each.role in ("leaf", "opaque"):
-            continue
-        if each.role == "contraction":
-            width = each.operands[0].shape[-1]
-            if below_contraction or width > WIDEST_CONTRACTION:
-                continue
-            below_contraction = True
-        inside.add(each)
-        stack += [(operand, below_contraction) for operand in each.operands]
-    return inside
-
-
-def _as_sweep(node: Node) -> Fused:
+def _as_sweep(node: Node, reach: Reach) -> Fused:
     """The sweep that computes ``node``.
 
     Raises:
         UnfusableError: If there is none.
     """
-    inside = _inlined(node)
+    inside = reach.inlined(node)
     for _ in range(_MOST_TRIES):
-        fused = _lowered(node, inside)
-        must_store = _to_store(node, fused)
+        try:
+            fused = _lowered(node, inside)
+            must_store = _to_store(node, fused) or to_pack(fused.sweep, fused.elements)
+        except UnfusableError as reason:
+            must_store = _culprit(reason, node, inside)
         if not must_store:
             _finish(fused)
             return fused
@@ -162,14 +156,21 @@ def _as_sweep(node: Node) -> Fused:
     raise UnfusableError(f"{node.name}: too many parts to store first")
 
 
+def _culprit(reason: UnfusableError, node: Node, inside: set[Node]) -> set[Node]:
+    """The operand that no kernel can compute, to be stored; raises the reason if it is none."""
+    if reason.node is None or reason.node is node or reason.node not in inside:
+        raise reason
+    return {reason.node}
+
+
 def _lowered(node: Node, inside: set[Node]) -> Fused:
     elements = Elements(lambda each: each not in inside)
     axes = [elements.new_axis("o", length) for length in node.shape]
     element = elements.element(node, [elements.index(axis) for axis in axes])
-    columns_length, rows = _rows_and_columns(element, axes)
-    after = axes[axes.index(rows) + 1 :]
+    columns_length, places, rows = _rows_and_columns(element, axes)
+    after = places[places.index(rows) + 1 :]
     small = next((axis for axis in reversed(after) if axis.length > 1), None)
-    batch = tuple(axis for axis in axes if axis not in (rows, small) and not (axis in after and axis.length == 1))
+    batch = tuple(axis for axis in places if axis not in (rows, small) and not (axis in after and axis.length == 1))
     sweep = Sweep(batch, rows, elements.new_axis("j", columns_length))
     (value,) = Streaming(elements, sweep).rewrite([element])
     if not sweep.accumulators and not sweep.groups:
@@ -178,17 +179,24 @@ def _lowered(node: Node, inside: set[Node]) -> Fused:
     return Fused(sweep, elements, inside)
 
 
-def _joined(node: Node, others: Iterable[Fused]) -> Fused | None:
-    """A sweep that streams the same already, with ``node`` as one more output; None if there is none."""
-    for fused in dict.fromkeys(map(id, others)):
-        candidate = next(each for each in others if id(each) == fused)
-        if _join(node, candidate):
-            return candidate
+def _joined(node: Node, others: Iterable[Fused], meets: Mapping[Node, Node], reach: Reach) -> Fused | None:
+    """A sweep that streams the same already, with ``node`` as one more output; None if there is none.
+
+    Args:
+        node: What is to join.
+        others: The sweeps so far.
+        meets: For what is an operand of element-wise functions, the last one that it goes into.
+        reach: What it may compute inside.
+    """
+    for fused in {id(each): each for each in others}.values():
+        meet = node in meets and any(meets.get(each) is meets[node] for each in fused.nodes)
+        if _join(node, fused, meet, reach):
+            return fused
     return None
 
 
-def _join(node: Node, fused: Fused) -> bool:
-    """Add ``node`` to a sweep, if it shares an exponent and nothing depends on itself then."""
+def _join(node: Node, fused: Fused, meet: bool, reach: Reach) -> bool:
+    """Add ``node`` to a sweep, if it meets its results or shares work, and nothing depends on itself then."""
     sweep, elements = fused.sweep, fused.elements
     shape = (*(axis.length for axis in sweep.batch), sweep.rows.length)
     if node.shape[: len(shape)] != shape or len([n for n in node.shape[len(shape) :] if n > 1]) > 1:
@@ -198,32 +206,57 @@ def _join(node: Node, fused: Fused) -> bool:
     extra = [elements.new_axis("o", length) for length in node.shape[len(shape) :]]
     axes = (*sweep.batch, sweep.rows, *extra)
     before = list(sweep.groups), list(sweep.accumulators), set(fused.inside)
-    fused.inside |= _inlined(node) - set(fused.inputs)
+    leaves = _leaves_of_tiles(sweep)
+    fused.inside |= reach.inlined(node) - set(fused.inputs)
     try:
-        element = elements.element(node, [elements.index(axis) for axis in axes])
-        (value,) = Streaming(elements, sweep).rewrite([element])
-        small = next((axis for axis in extra if axis.length > 1), None)
-        sweep.outputs.append(Output(node, axes, value, small))
-        if sweep.groups == before[0] and not _to_store(node, fused):
-            _finish(fused)
-            return True
-        sweep.outputs.pop()
+        for _ in range(_MOST_TRIES):
+            element = elements.element(node, [elements.index(axis) for axis in axes])
+            (value,) = Streaming(elements, sweep).rewrite([element])
+            small = next((axis for axis in extra if axis.length > 1), None)
+            sweep.outputs.append(Output(node, axes, value, small))
+            must_store = _to_store(node, fused) or to_pack(sweep, elements)
+            if not must_store and (meet or _shares(sweep, before[0], leaves)):
+                _finish(fused)
+                return True
+            sweep.outputs.pop()
+            if not must_store or must_store & before[2]:
+                break
+            sweep.accumulators = list(before[1])
+            fused.inside -= must_store
+            elements.forget_lowered()
     except UnfusableError:
         pass
     sweep.groups, sweep.accumulators = before[0], before[1]
     fused.inside &= before[2]
+    elements.forget_lowered()
     return False
 
 
+def _shares(sweep: Sweep, groups: list[Scalar], leaves: set[Scalar]) -> bool:
+    """Whether one more output exponentiates what others do, or is made of the same contractions."""
+    return (bool(groups) and sweep.groups == groups) or _leaves_of_tiles(sweep) == leaves
+
+
+def _leaves_of_tiles(sweep: Sweep) -> set[Scalar]:
+    """What tiles are made of: contractions, and loads for pairs of a row and a column."""
+    everything = below([*sweep.groups, *(each.weight for each in sweep.accumulators)])
+    return {each for each in everything if each.op in ("reduce", "load") and sweep.pair <= each.axes}
+
+
 def _finish(fused: Fused) -> None:
-    loads = [each.attribute for each in below(expressions_of(fused.sweep)) if each.op == "load"]
+    sweep = fused.sweep
+    used = {each.group for each in sweep.accumulators}
+    used |= {each.attribute for each in below([output.value for output in sweep.outputs]) if each.op == "maximum_of"}
+    sweep.groups = [group for group in sweep.groups if group in used]
+    loads = [each.attribute for each in below(fused.sweep.expressions()) if each.op == "load"]
     fused.inputs = tuple(dict.fromkeys(loads))
+    check_sweep(sweep)
 
 
-def _rows_and_columns(element: Scalar, axes: list[Axis]) -> tuple[int, Axis]:
-    """The length of what is streamed, and the axis of rows.
+def _rows_and_columns(element: Scalar, axes: list[Axis]) -> tuple[int, list[Axis], Axis]:
+    """The length of what is streamed, the axes of the result, and which of them is that of rows.
 
-    Rows are the last axis that the tile varies over but some column operand does not.
+    Rows are an axis that tiles vary over; without one, there is a single row.
     """
     outer = next((each for each in reversed(below([element])) if each.op == "reduce"), None)
     if outer is None:
@@ -231,35 +264,23 @@ def _rows_and_columns(element: Scalar, axes: list[Axis]) -> tuple[int, Axis]:
     columns = outer.attribute[1]
     if columns.length < FEWEST_COLUMNS:
         raise UnfusableError(f"only {columns.length} columns")
-    inner = [each for each in below([element]) if columns in each.axes and each.op in ("load", "reduce")]
-    loads = [each for each in inner if each.op == "load"]
-    for axis in reversed(axes):
-        tile = [each for each in below([element]) if {columns, axis} <= each.axes and each.op == "reduce"]
-        tile += [each for each in loads if axis in each.axes and len(loads) == 1]
-        if axis.length > 1 and tile and any(axis not in each.axes for each in loads):
-            return columns.length, axis
-    raise UnfusableError("no axis of rows: nothing in it is contracted for pairs of a row and a column")
-
-
-def expressions_of(sweep: Sweep) -> list[Scalar]:
-    """All expressions of a sweep."""
-    found = [*sweep.groups, *(output.value for output in sweep.outputs)]
-    for each in sweep.accumulators:
-        found += [each.weight, each.column]
-    return found
+    rows = axis_of_rows(element, axes, columns)
+    if rows is not None:
+        return columns.length, axes, rows
+    return columns.length, *single_row(element, axes, columns)
 
 
 def _to_store(node: Node, fused: Fused) -> set[Node]:
     """Nodes whose values vary over rows or columns alone, and are reductions or not float32."""
     sweep, elements = fused.sweep, fused.elements
-    everything = below(expressions_of(sweep))
-    flagged: set[Scalar] = set()
+    everything = below(sweep.expressions())
+    flagged = columns_reductions(sweep)
     for each in everything:
         if any(map(_is_wide, (each, *each.args))):
-            if {sweep.rows, sweep.columns} <= each.axes:
+            if sweep.rows.length > 1 and sweep.pair <= each.axes:
                 raise UnfusableError(f"{node.name}: tiles are float32, not {each.dtype}")
             flagged.add(each)
-        elif each.op == "reduce" and not {sweep.rows, sweep.columns} <= each.axes:
+        elif each.op == "reduce" and not sweep.pair <= each.axes:
             flagged.add(each)
     inner = {argument for each in everything if each in flagged for argument in each.args}
     store = {elements.origin.get(each) for each in flagged - inner}

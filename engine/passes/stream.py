@@ -7,74 +7,23 @@ arXiv:2205.14135, for the stabilised sum; here for any product):
 * of the exponent, the part R without j leaves too; the part T with j is a *group*: the sum becomes
   ``exp(R + max T) * acc(T, X, G)`` with a running maximum, X the tile factors and G the column factors;
 * a sum of such terms is distributed, if its parts are normalised differently;
-* ``lse`` is ``R + max T + log acc(T, 1, 1)``: a softmax then cancels to ``acc(T, 1, V) / acc(T, 1, 1)``.
+* ``lse`` is ``R + max T + log acc(T, 1, 1)``: a softmax then cancels to ``acc(T, 1, V) / acc(T, 1, 1)``;
+* where T is a logarithm, ``exp(T)`` is its operand, ``exp(-T)`` that one's inverse: a factor X, and no group.
 """
 
+import math
 from collections.abc import Mapping
 
 from ..ir import UnfusableError
 from ..kernel import Axis, Elements, Scalar, below
 from ..sweep import Accumulator, Sweep
-from ..types import is_float
+from ..types import BOOL, is_float
+from .expand import Expansion
+from .normal import normalized
+from .product import Linear, Product, add_linear
 
-Linear = dict[Scalar, float]
-
-
-class Product:
-    """``coefficient * product of factor ** power * exp(exponent)``."""
-
-    def __init__(self, scalar: Scalar, one: Scalar) -> None:
-        self.one = one
-        self.coefficient = 1.0
-        self.factors: dict[Scalar, int] = {}
-        self.exponent: Linear = {}
-        self._put(scalar, 1)
-
-    def _put(self, scalar: Scalar, power: int) -> None:
-        stack = [(scalar, power)]
-        while stack:
-            each, times = stack.pop()
-            if each.op == "multiply":
-                stack += [(each.args[0], times), (each.args[1], times)]
-            elif each.op in ("divide", "safe_divide"):
-                stack += [(each.args[0], times), (each.args[1], -times)]
-            elif each.op == "negative":
-                self.coefficient = -self.coefficient
-                stack.append((each.args[0], times))
-            elif each.op == "square":
-                stack.append((each.args[0], 2 * times))
-            elif each.is_constant and (each.attribute != 0 or times > 0):
-                self.coefficient *= float(each.attribute) ** times
-            elif each.op == "exp":
-                add_linear(self.exponent, each.args[0], float(times))
-            else:
-                self.factors[each] = self.factors.get(each, 0) + times
-                if self.factors[each] == 0:
-                    del self.factors[each]
-        # exp(-log a) is 1/a: so that a softmax's normaliser divides instead of cancelling in an exponent.
-        for term in [term for term, times in self.exponent.items() if term.op == "log" and times in (1.0, -1.0)]:
-            self._put(term.args[0], int(self.exponent.pop(term)))
-
-
-def add_linear(into: Linear, scalar: Scalar, times: float) -> None:
-    """Add ``times * scalar``, taken apart into its terms."""
-    stack = [(scalar, times)]
-    while stack:
-        each, factor = stack.pop()
-        if each.op in ("add", "subtract"):
-            stack += [(each.args[0], factor), (each.args[1], factor if each.op == "add" else -factor)]
-        elif each.op == "negative":
-            stack.append((each.args[0], -factor))
-        elif each.op == "multiply" and each.args[1].is_constant:
-            stack.append((each.args[0], factor * each.args[1].attribute))
-        elif each.op == "multiply" and each.args[0].is_constant:
-            stack.append((each.args[1], factor * each.args[0].attribute))
-        elif each.op == "divide" and each.args[1].is_constant and each.args[1].attribute != 0:
-            stack.append((each.args[0], factor / each.args[1].attribute))
-        else:
-            into[each] = into.get(each, 0.0) + factor
-            if into[each] == 0:
-                del into[each]
+# Times that a rounding error of a logarithm may be multiplied in an exponent.
+_FEW_TIMES = 4.0
 
 
 class Streaming:
@@ -92,11 +41,16 @@ class Streaming:
             UnfusableError: If a part is not of the form that a sweep can compute.
         """
         self.outer = frozenset({self.sweep.rows, *self.sweep.batch}.union(*(root.axes for root in roots)))
+        roots = normalized(self.elements, roots)
+        length = self.sweep.columns.length
+        roots = Expansion(self.elements, self.sweep.rows, self.outer, length).rewrite(roots)
         memo: dict[Scalar, Scalar] = {}
         for scalar in below(roots):
-            args = tuple(memo[each] for each in scalar.args)
-            same = scalar if args == scalar.args else self.elements.rebuild(scalar, args)
-            self.elements.descends(same, scalar)
+            args = tuple([memo[each] for each in scalar.args])
+            same = scalar
+            if args != scalar.args:
+                same = self.elements.rebuild(scalar, args)
+                self.elements.descends(same, scalar)
             memo[scalar] = self._reduced(same) if self._streams(scalar) else same
         return [self._tidied(memo[root]) for root in roots]
 
@@ -104,7 +58,8 @@ class Streaming:
         # What varies over a further axis is inside another reduction: a contraction within the tile.
         if scalar.op != "reduce" or not scalar.axes <= self.outer:
             return False
-        return bool(scalar.attribute[1].length == self.sweep.columns.length) and self.sweep.rows in scalar.axes
+        streams = bool(scalar.attribute[1].length == self.sweep.columns.length)
+        return streams and (self.sweep.rows.length == 1 or self.sweep.rows in scalar.axes)
 
     def _reduced(self, scalar: Scalar) -> Scalar:
         kind, axis = scalar.attribute
@@ -114,15 +69,67 @@ class Streaming:
         terms: Linear = {}
         add_linear(terms, body, 1.0)
         rows = {term: times for term, times in terms.items() if not self.varies(term)}
-        group = self.linear({term: times for term, times in terms.items() if term not in rows}, body)
-        if self._needs_result(group):
+        tile = {term: times for term, times in terms.items() if term not in rows}
+        if any(term.waits for term in tile):
             raise UnfusableError(f"a {kind} over columns of what another one normalises needs a second sweep")
-        total = self.maximum(group)
-        if kind == "lse":
-            one = self.one(body)
-            log = self.elements.apply("log", body.dtype, self.accumulate(group, one, one, None))
-            total = self.elements.add(total, log)
+        total = self._largest(tile, body) if kind == "max" else self._log_of_sum(tile, body)
         return self.elements.add(self.linear(rows, body), total) if rows else total
+
+    def _largest(self, tile: Linear, body: Scalar) -> Scalar:
+        return self.maximum(self._group(tile, body))
+
+    def _log_of_sum(self, tile: Linear, body: Scalar) -> Scalar:
+        group, weight = self._exponential(tile, body)
+        accumulator = self.accumulate(group, weight, self.one(body), None)
+        log = self.elements.apply("log", body.dtype, accumulator)
+        return log if group is None else self.elements.add(self.maximum(group), log)
+
+    def _exponential(self, tile: Linear, body: Scalar) -> tuple[Scalar | None, Scalar]:
+        """``exp`` of a tile value: a group and a factor, one of which is nothing.
+
+        A logarithm alone needs no maximum: what it was taken of is a number, and so is that one's inverse.
+        """
+        if len(tile) == 1:
+            ((term, times),) = tile.items()
+            factor = self._of_logarithm(term, times)
+            if factor is not None:
+                return None, factor
+        return self._group(tile, body), self.one(body)
+
+    def _group(self, tile: Linear, body: Scalar) -> Scalar:
+        """An exponent, of which the absolute error counts alone: there ``log(1 + x)`` will do for ``log1p(x)``."""
+        terms: Linear = {}
+        for term, times in tile.items():
+            if term.op == "log1p" and abs(times) <= _FEW_TIMES:
+                inner = self.elements.add(term.args[0], self.one(term))
+                term = self.elements.apply("log", term.dtype, inner)
+            terms[term] = times
+        return self.linear(terms, body)
+
+    def _of_logarithm(self, term: Scalar, times: float) -> Scalar | None:
+        """``exp(times * term)`` without the logarithm that ``term`` is; None if it is none."""
+        elements, one = self.elements, self.one(term)
+        if term.op == "where":
+            sides = [self._side_of_logarithm(each, times) for each in term.args[1:]]
+            if None in sides or all(side is not None and side.is_constant for side in sides):
+                return None
+            return elements.make("where", (term.args[0], *[side for side in sides if side is not None]), term.dtype)
+        if term.op not in ("log", "log1p") or times not in (1.0, -1.0):
+            return None
+        (inner,) = term.args
+        inner = inner if term.op == "log" else elements.add(inner, one)
+        # The logarithm of what is below 0 is NaN, whatever the inverse would be.
+        invalid = elements.apply("less", BOOL, inner, elements.constant(0.0, term.dtype))
+        valid = inner if times > 0 else elements.apply("divide", term.dtype, one, inner)
+        return elements.apply("where", term.dtype, invalid, elements.constant(math.nan, term.dtype), valid)
+
+    def _side_of_logarithm(self, side: Scalar, times: float) -> Scalar | None:
+        if side.is_constant:
+            hidden = side.attribute * times == -math.inf
+            return self.elements.constant(0.0, side.dtype) if hidden else None
+        terms: Linear = {}
+        add_linear(terms, side, times)
+        return self._of_logarithm(*next(iter(terms.items()))) if len(terms) == 1 else None
 
     def varies(self, scalar: Scalar) -> bool:
         """Whether it varies over the columns."""
@@ -150,24 +157,24 @@ class Streaming:
         found.axes = frozenset({self.sweep.rows, *self.sweep.batch} | ({small} if small is not None else set()))
         return found
 
-    def _needs_result(self, scalar: Scalar) -> bool:
-        return any(each.op in ("accumulator", "maximum_of") for each in below([scalar]))
-
     def _sum(self, body: Scalar) -> Scalar:
-        product = Product(body, self.one(body))
+        product = Product(body, self.sweep.columns, self._of_columns)
         for factor, power in product.factors.items():
-            if power == 1 and factor.op in ("add", "subtract") and self.varies(factor) and self._needs_result(factor):
+            if power == 1 and factor.op in ("add", "subtract") and self.varies(factor) and factor.waits:
                 return self._distributed(product, factor, body)
-        rows = {f: p for f, p in product.factors.items() if not self.varies(f)}
-        tiles = {f: p for f, p in product.factors.items() if self.varies(f) and not self._small(f)}
-        columns = {f: p for f, p in product.factors.items() if self.varies(f) and self._small(f)}
+        columns = {f: p for f, p in product.factors.items() if self._small(f)}
+        rows = {f: p for f, p in product.factors.items() if not self.varies(f) and f not in columns}
+        tiles = {f: p for f, p in product.factors.items() if self.varies(f) and f not in columns}
         exponent_rows = {t: c for t, c in product.exponent.items() if not self.varies(t)}
         exponent_tile = {t: c for t, c in product.exponent.items() if self.varies(t)}
         column, small = self._column(columns, body)
         weight = self.power(1.0, tiles, body)
-        if self._needs_result(weight) or any(self._needs_result(term) for term in exponent_tile):
+        if weight.waits or any(term.waits for term in exponent_tile):
             raise UnfusableError("a tile value that needs another reduction's result needs a second sweep")
-        group = self.linear(exponent_tile, body) if exponent_tile else None
+        group: Scalar | None = None
+        if exponent_tile:
+            group, factor = self._exponential(exponent_tile, body)
+            weight = self.elements.multiply(weight, factor)
         if group is not None:
             add_linear(exponent_rows, self.maximum(group), 1.0)
         accumulator = self.accumulate(group, weight, column, small)
@@ -188,6 +195,12 @@ class Streaming:
         left, right = (self._sum(self.elements.multiply(term, rest)) for term in factor.args)
         return self.elements.apply(factor.op, body.dtype, left, right)
 
+    def _of_columns(self, scalar: Scalar) -> bool:
+        """Whether columns bring it whole, along a small axis: then it can be a node's, and stored as that."""
+        if self.sweep.rows in scalar.axes or self.sweep.rows.length == 1 or not self._small(scalar):
+            return False
+        return self.varies(scalar) and not any(each.is_constant for each in scalar.args)
+
     def _small(self, scalar: Scalar) -> frozenset[Axis]:
         return scalar.axes - {self.sweep.rows, self.sweep.columns, *self.sweep.batch}
 
@@ -202,7 +215,7 @@ class Streaming:
         """Exponents that cancel, cancelled; division by an accumulator that is 0 for an empty row gives 0."""
         if not is_float(scalar.dtype) or scalar.op not in ("multiply", "divide", "exp"):
             return scalar
-        product = Product(scalar, self.one(scalar))
+        product = Product(scalar, self.sweep.columns, self._of_columns)
         result = self.power(product.coefficient, product.factors, scalar)
         if product.exponent:
             scale = self.elements.apply("exp", scalar.dtype, self.linear(product.exponent, scalar))
@@ -223,12 +236,23 @@ class Streaming:
         return result
 
     def linear(self, terms: Linear, like: Scalar) -> Scalar:
-        """``sum of coefficient * term``."""
-        result: Scalar | None = None
+        """``sum of coefficient * term``; terms of one coefficient are added first, and multiplied once."""
+        by_size: dict[float, list[tuple[Scalar, bool]]] = {}
         for term, times in sorted(terms.items(), key=lambda item: item[0].number):
-            magnitude = self.elements.multiply(term, self.elements.constant(abs(times), like.dtype))
+            by_size.setdefault(abs(times), []).append((term, times > 0))
+        result: Scalar | None = None
+        for size, signed in by_size.items():
+            total, positive = self._signed_sum(signed, like)
+            total = self.elements.multiply(total, self.elements.constant(size, like.dtype))
             if result is None:
-                result = magnitude if times > 0 else self.elements.apply("negative", like.dtype, magnitude)
+                result = total if positive else self.elements.apply("negative", like.dtype, total)
             else:
-                result = self.elements.apply("add" if times > 0 else "subtract", like.dtype, result, magnitude)
+                result = self.elements.apply("add" if positive else "subtract", like.dtype, result, total)
         return self.elements.constant(0.0, like.dtype) if result is None else result
+
+    def _signed_sum(self, terms: list[tuple[Scalar, bool]], like: Scalar) -> tuple[Scalar, bool]:
+        """A sum of terms, each with its sign, and the sum's own: that of the first."""
+        (total, positive), *others = terms
+        for term, sign in others:
+            total = self.elements.apply("add" if sign == positive else "subtract", like.dtype, total, term)
+        return total, positive

@@ -147,3 +147,32 @@ def test_a_bad_environment_is_a_typed_error_not_a_failing_import():
     result = run("import attngraph as ag; print('imported'); ag.config.threads", ATTNGRAPH_THREADS="lots")
     assert "imported" in result.stdout
     assert "ArgumentError: config: threads" in result.stderr
+
+
+def test_equal_settings_are_one_object():
+    """What is held for some settings is found by identity."""
+    first = ag.config.set(threads=3) and ag.config.settings()
+    ag.config.set(threads=5)
+    assert ag.config.settings() is not first
+    ag.config.set(threads=3)
+    assert ag.config.settings() is first
+    for _ in range(2):
+        with ag.config.set(threads=5):
+            within = ag.config.settings()
+            assert within is ag.config.settings()
+            assert within.threads == 5
+            with ag.config.set(threads=3):
+                assert ag.config.settings() is first
+            assert ag.config.settings() is within
+        assert ag.config.settings() is first
+
+
+def test_a_change_for_the_process_is_seen_in_a_context():
+    with ag.config.set(threads=3):
+        before = ag.config.settings()
+        other = threading.Thread(target=lambda: ag.config.set(max_length=77))
+        other.start()
+        other.join()
+        assert ag.config.settings() is not before
+        assert ag.config.settings().max_length == 77
+        assert ag.config.settings().threads == 3

@@ -454,6 +454,9 @@ def test_an_object_serves_the_next_process(directory):
 
 def test_a_child_of_a_process_that_compiles_can_compile(directory):
     script = """
+        import warnings
+        # Newer Pythons warn of every fork beside threads: that is what is tried here.
+        warnings.filterwarnings("ignore", ".*is multi-threaded, use of fork", DeprecationWarning)
         stop = []
         def work():
             number = 1000

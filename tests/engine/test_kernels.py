@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from sweeps import VARIANTS, causal, inputs, scores
 
 import attngraph as ag
-from attngraph.engine import program
-from attngraph.engine.codegen.target import named_target
+from attngraph.engine import kernels, program
+from attngraph.engine.codegen.schedule import Schedule
+from attngraph.engine.codegen.target import named_target, scalar_target
 from attngraph.engine.config import config
 from attngraph.engine.errors import CompileError
 from attngraph.engine.pipeline import optimize
@@ -235,3 +236,81 @@ print("works", (ag.attention(*small).compute() == before).all())
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
     assert result.stdout.split() == ["interrupted", "True", "works", "True"], result.stderr
+
+
+def compiled_of(expression):
+    made = Program(optimize([expression.node]))
+    (kernel,) = made.kernels.values()
+    return kernel, kernel.for_plain_arrays(config.settings())
+
+
+def test_few_rows_have_a_kernel_of_their_own():
+    codes = {}
+    for rows in (1, 2, 5, 8, 9, 37):
+        kernel, compiled = compiled_of(ag.attention(*inputs(rows=rows)))
+        assert kernel.kind == ("few-row sweep" if rows <= 8 else "sweep")
+        codes.setdefault(compiled.key, []).append(rows)
+    assert sorted(codes.values()) == [[1], [2, 5, 8], [9, 37]]
+    _, longer = compiled_of(ag.attention(*inputs(rows=3, columns=5000)))
+    assert longer.key in codes
+
+
+def test_one_query_is_worth_a_kernel(monkeypatch):
+    monkeypatch.undo()
+    q, k, v = (np.asarray(each)[0, 0] for each in inputs(rows=1, columns=1000, width=64))
+    for query in (q, q[0]):
+        expression = ag.softmax(query @ ag.asarray(k).mT / 8, axis=-1) @ v
+        check(expression, sweeps=1)
+        assert str(ag.explain(expression).kernels[0]).startswith("few-row sweep of matmul")
+    assert not Program(optimize([(ag.softmax(ag.asarray(q[0, :3]) @ k[:40, :3].T, axis=-1) @ v[:40]).node])).plan.sweeps
+
+
+def test_little_work_wakes_no_other_thread(monkeypatch):
+    asked = []
+    run = kernels.workers.run
+
+    def watched(address, descriptor, tiles, scratch, threads, **kept):
+        asked.append(threads)
+        run(address, descriptor, tiles, scratch, threads, **kept)
+
+    monkeypatch.setattr(kernels.workers, "run", watched)
+    with ag.config.set(threads=2):
+        natively(ag.attention(*inputs(rows=1, columns=200)))
+        natively(ag.attention(*inputs(rows=300, columns=400)))
+    assert asked == [1, 2]
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_way_to_tile(monkeypatch, name):
+    build, sweeps = VARIANTS[name]
+    expression = build(*inputs(rows=70, columns=150))
+    # Blocks of several vectors, which long sweeps have; the same kernel of one lane.
+    with monkeypatch.context() as patched:
+        patched.setattr(kernels, "schedule_for", lambda target, sweep: Schedule(4, 4, 4, together=1))
+        check(expression, sweeps=sweeps)
+    with monkeypatch.context() as patched:
+        patched.setattr(kernels, "named_target", lambda name: scalar_target())
+        check(expression, sweeps=sweeps)
+
+
+def test_long_sweeps_have_blocks_of_several_vectors():
+    q, k, v = inputs(rows=1100, columns=70, width=16)
+    check(ag.attention(q, k, v), sweeps=1)
+    check(ag.attention(q, k, v, is_causal=True), sweeps=1)
+
+
+@pytest.mark.parametrize("radius", [0.5, 0.9, 0.99])
+def test_near_the_edge_of_the_ball(radius):
+    """Weights of distances from differences, where ``1 - |x|²`` cancels and the largest lie 10 apart."""
+    ball = ag.manifold.PoincareBall()
+    q, k, v = (np.asarray(each) for each in inputs(rows=60, columns=70, width=16))
+    q, k = (radius * x / np.linalg.norm(x, axis=-1, keepdims=True) for x in (q, k))
+    k[:, :, :30] = q[:, :, :30] + np.float32(1e-4)
+    distance = ball.dist(ag.asarray(q)[..., :, None, :], ag.asarray(k)[..., None, :, :])
+    for times in (1.0, 3.0):
+        check(ag.softmax(-distance * times, axis=-1) @ v, ag.logsumexp(-distance * times, axis=-1), sweeps=1)
+
+
+def test_a_logarithm_of_what_is_negative_is_nan():
+    q, k, v = inputs()
+    assert natively(ag.softmax(-ag.log(scores(q, k)), axis=-1) @ v) is None

@@ -557,6 +557,9 @@ def test_whatever_a_handler_raises_stops_the_call(start):
 
 def test_a_child_computes(start):
     child = start("""
+        import warnings
+        # Newer Pythons warn of every fork beside threads: that is what is tried here.
+        warnings.filterwarnings("ignore", ".*is multi-threaded, use of fork", DeprecationWarning)
         Work(100, spins=1000).run(3)
         pid = os.fork()
         if pid == 0:
@@ -581,6 +584,9 @@ def test_a_child_computes(start):
 
 def test_a_child_of_a_process_that_computes_computes(start):
     child = start("""
+        import warnings
+        # Newer Pythons warn of every fork beside threads: that is what is tried here.
+        warnings.filterwarnings("ignore", ".*is multi-threaded, use of fork", DeprecationWarning)
         stop, wrong = [], []
         def compute():
             while not stop:

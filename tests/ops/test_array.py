@@ -354,7 +354,7 @@ class Ruins:
         Ruins(),
         SpeaksArray(np.array([None])),
         SpeaksArray(np.array("text")),
-        array.array("u", "ab"),
+        array.array("w" if sys.version_info >= (3, 13) else "u", "ab"),
         Shared(3),
         np.array([1 + 2j]),
         np.array([None, 1]),

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 import attngraph as ag
-from attngraph.ops.interop import _TORCH
 from attngraph.ops.registry import FUNCTIONS
+from attngraph.ops.torch_protocol import TORCH
 from checks import check, check_raises, data
 
 RNG = np.random.default_rng(0)
@@ -411,13 +411,14 @@ logical_and logical_not logical_or logical_xor logsumexp lt matmul max maximum m
 ne neg nextafter normalize ones_like permute positive pow prod reciprocal relu remainder reshape rms_norm round
 rsqrt rsub scaled_dot_product_attention sigmoid sign signbit silu sin sinh softmax softplus sort split sqrt
 square squeeze stack std sub sum swapaxes t tan tanh tile topk transpose tril triu true_divide trunc unsqueeze
-var where zeros_like Tensor.where Tensor.gather Tensor.pow Tensor.__getitem__ Tensor.__rsub__
+var where zeros_like chunk flatten linalg_norm linalg_vector_norm movedim norm roll unbind
+repeat_interleave Tensor.where Tensor.gather Tensor.pow Tensor.__getitem__ Tensor.__rsub__
 """
 
 
 def torch_functions(torch: Any) -> dict[str, Callable[..., Any]]:
     """Every function that can be overridden and that we answer to."""
-    ours = {*FUNCTIONS, *_TORCH}
+    ours = {*FUNCTIONS, *TORCH}
     found: dict[str, Callable[..., Any]] = {}
     for module, functions in torch.overrides.get_overridable_functions().items():
         prefix = "Tensor." if module is torch.Tensor else ""

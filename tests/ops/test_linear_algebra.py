@@ -333,3 +333,32 @@ def test_native_and_reference_agree_on_random_masks(draw):
 )
 def test_errors(error, words, call):
     check_raises(error, words, call, ag.asarray(data((2, 3))))
+
+
+@pytest.mark.parametrize("shape", [(1, 7), (3, 1, 7), (2, 3, 1, 7)])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32", "bool"])
+def test_a_row_times_a_column(shape, dtype):
+    """It is planned as a sum of products."""
+    rng = np.random.default_rng(4)
+    left, right = (rng.integers(-3, 4, size).astype(dtype) for size in (shape, (*shape[:-2], shape[-1], 1)))
+    compiled = ag.compile(lambda a, b: a @ b)
+    for _ in range(3):
+        found = compiled(left, right)
+        np.testing.assert_array_equal(found, left @ right)
+        assert found.dtype == dtype
+
+
+def test_a_row_times_a_column_broadcasts():
+    rng = np.random.default_rng(5)
+    left, right = rng.standard_normal((4, 1, 1, 9)), rng.standard_normal((3, 9, 1))
+    np.testing.assert_allclose(ag.compile(lambda a, b: a @ b)(left, right), left @ right, rtol=1e-12)
+
+
+def test_hidden_terms_of_a_row_times_a_column():
+    """A weight that a mask hides adds nothing, whatever stands beside it."""
+    scores, values = np.array([[0.0, -np.inf, 1.0]], "float32"), np.array([[1.0], [np.nan], [2.0]], "float32")
+    weights = np.exp([0.0, 1.0])
+    wanted = weights @ [1.0, 2.0] / weights.sum()
+    compiled = ag.compile(lambda s, v: ag.softmax(ag.where(s > -9, s, -ag.inf), axis=-1) @ v)
+    for _ in range(3):
+        np.testing.assert_allclose(compiled(scores, values), [[wanted]], rtol=1e-6)

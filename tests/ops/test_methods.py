@@ -134,6 +134,8 @@ def test_binary_methods_are_the_functions(name):
 
 
 ALONG = ["sum", "prod", "max", "min", "mean", "var", "std", "argmax", "argmin"]
+# Under torch's keyword these are something else.
+APART = {"max", "min", "var", "std"}
 
 
 @pytest.mark.parametrize("name", ALONG)
@@ -142,12 +144,119 @@ def test_reductions_under_numpys_and_torchs_keywords(name, axis):
     x = ag.asarray(X)
     expected = getattr(X.astype(np.float64), name)(axis)
     kept = getattr(X.astype(np.float64), name)(axis, keepdims=True)
-    for lazy in (getattr(x, name)(axis), getattr(x, name)(axis=axis), getattr(x, name)(dim=axis)):
+    under = [{"axis": axis}] if name in APART else [{"axis": axis}, {"dim": axis}]
+    for lazy in (getattr(x, name)(axis), *(getattr(x, name)(**words) for words in under)):
         np.testing.assert_allclose(lazy.compute(), expected, rtol=1e-6)
         assert lazy.shape == expected.shape
-    for lazy in (getattr(x, name)(axis, keepdims=True), getattr(x, name)(dim=axis, keepdim=True)):
+    under = [{"keepdims": True}, {"axis": axis, "keepdims": True}]
+    for words in under if name in APART else [*under, {"dim": axis, "keepdim": True}]:
+        lazy = getattr(x, name)(**words) if len(words) > 1 else getattr(x, name)(axis, **words)
         np.testing.assert_allclose(lazy.compute(), kept, rtol=1e-6)
         assert lazy.shape == kept.shape
+
+
+TORCHS: dict[str, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {
+    **dict.fromkeys(("max", "min"), [((), {"dim": 1}), ((), {"dim": -1, "keepdim": True}), ((0, True), {}), ((), {})]),
+    **dict.fromkeys(
+        ("var", "std"),
+        [
+            *[((), {"dim": dim}) for dim in (0, -1, (0, 2), None, ())],
+            ((1,), {"keepdim": True}),
+            ((1, False), {}),
+            ((1, True, True), {}),
+            ((), {"dim": 1, "correction": 0}),
+            ((), {"dim": 1, "unbiased": False}),
+            ((), {"unbiased": False}),
+        ],
+    ),
+    **dict.fromkeys(
+        ("sum", "mean", "amax", "amin"),
+        [((), {"dim": dim}) for dim in (0, (0, 1), [2, 0], (), None)] + [((1, True), {}), ((1,), {"keepdim": True})],
+    ),
+    **dict.fromkeys(("argmax", "argmin"), [((), {"dim": 1, "keepdim": True}), ((-1, True), {}), ((), {"dim": None})]),
+    **dict.fromkeys(("any", "all", "prod", "logsumexp"), [((), {"dim": 1}), ((1, True), {})]),
+    **dict.fromkeys(("softmax", "log_softmax", "cumsum"), [((), {"dim": 1}), ((-1,), {})]),
+    "sort": [((), {}), ((0,), {}), ((), {"dim": 1, "descending": True})],
+    "argsort": [((), {}), ((), {"dim": 1, "descending": True})],
+    "topk": [((2,), {}), ((2,), {"dim": 1, "largest": False}), ((2, 0), {})],
+    "transpose": [((1, 2), {}), ((0, -1), {}), ((), {"dim0": 0, "dim1": 1})],
+    "swapaxes": [((0, 2), {})],
+    "swapdims": [((0, 2), {})],
+    "permute": [((1, 2, 0), {}), ((), {"dims": (1, 2, 0)})],
+    "movedim": [((0, 2), {})],
+    "chunk": [((2,), {}), ((3, 2), {}), ((3,), {"dim": -1})],
+    "split": [((1,), {}), ((3,), {"dim": 2}), (([1, 3], -1), {})],
+    "unbind": [((), {}), ((2,), {}), ((), {"dim": 1})],
+    "narrow": [((1, 1, 2), {}), ((2, -3, 2), {})],
+    "expand": [((5, 2, 3, 4), {}), ((2, -1, 4), {}), (((1, 2, 3, 4),), {})],
+    "flatten": [((), {}), ((1,), {}), ((0, 1), {}), ((), {"start_dim": -2}), ((), {"end_dim": 0})],
+    "unflatten": [((2, (2, 2)), {}), ((-1, (2, -1)), {}), ((), {"dim": 1, "sizes": (3, 1)})],
+    "repeat": [((2, 1, 3), {}), (((2, 2, 1, 1),), {})],
+    "repeat_interleave": [((2,), {}), ((2,), {"dim": 1}), ((2, 0), {})],
+    "tril": [((), {}), ((), {"diagonal": 1}), ((-1,), {})],
+    "triu": [((), {}), ((), {"diagonal": 1}), ((-1,), {})],
+    "roll": [((1,), {}), ((1, 2), {}), ((), {"shifts": (1, -1), "dims": (0, 1)})],
+    "flip": [((0,), {}), ((0, 1), {}), ((), {"dims": (1, 2)})],
+    "squeeze": [((), {}), ((), {"dim": 1}), ((), {"dim": (0, 2)})],
+    "norm": [((), {}), ((), {"dim": 1}), ((1,), {"dim": -1, "keepdim": True}), ((float("inf"), 1), {}), ((3, 1), {})],
+}
+
+
+@pytest.mark.parametrize("name", TORCHS)
+def test_torchs_words_mean_what_torch_means(name):
+    torch = pytest.importorskip("torch")
+    for array in (X, np.round(SIGNED)[None]):
+        for args, words in TORCHS[name]:
+            try:
+                expected = getattr(torch.tensor(array), name)(*args, **words)
+            except RuntimeError:
+                continue  # this array has not such lengths
+            parts = expected if isinstance(expected, tuple) else (expected,)
+            if name in ("argmax", "argmin", "argsort", "sort", "max", "min", "topk") and array is not X:
+                parts = [part for part in parts if part.dtype != torch.int64]  # which of equals, torch does not say
+            ours = getattr(ag.asarray(array), name)(*args, **words)
+            assert isinstance(ours, tuple) == isinstance(expected, tuple)
+            if hasattr(expected, "values") and isinstance(expected, tuple):
+                assert ours.values is ours[0]
+                assert ours.indices is ours[1]
+            for mine, theirs in zip(ours if isinstance(ours, tuple) else (ours,), parts, strict=False):
+                assert mine.shape == theirs.shape
+                assert str(mine.dtype) == str(theirs.dtype).removeprefix("torch.")
+                np.testing.assert_allclose(mine.compute(), theirs.numpy(), rtol=2e-6, atol=1e-6)
+
+
+def test_of_equals_the_first_is_found():
+    x = ag.asarray(np.float32([[1, 3, 3], [2, 0, 0]]))
+    np.testing.assert_array_equal(x.max(dim=1).indices.compute(), [1, 0])
+    np.testing.assert_array_equal(x.min(dim=-1, keepdim=True).indices.compute(), [[0], [1]])
+    for lazy in (x.max(), x.max(1), x.max(axis=1), x.amax(dim=1)):
+        assert isinstance(lazy, ag.Array)
+    check_raises(ag.ArgumentError, r"max: dim is one axis, not \(0, 1\); amax takes several", lambda: x.max(dim=(0, 1)))
+
+
+def test_unsigned_sums_are_signed_under_torchs_words():
+    x = ag.asarray(np.uint8([[200, 100]]))
+    for name in ("sum", "prod", "cumsum"):
+        assert getattr(x, name)(dim=1).dtype == np.int64
+        assert getattr(x, name)(axis=1).dtype == np.uint64
+
+
+def test_numpys_words_mean_what_numpy_means():
+    x = ag.asarray(X)
+    for lazy, expected in (
+        (x.repeat(2, axis=1), X.repeat(2, axis=1)),
+        (x.repeat(repeats=[1, 0, 2], axis=1), X.repeat([1, 0, 2], axis=1)),
+        (x.sort(axis=1), np.sort(X, 1)),
+        (x.argsort(axis=1), X.argsort(1)),
+        (x.take([1, 0], axis=2), X.take([1, 0], axis=2)),
+        (x.take([13, 2]), X.take([13, 2])),
+        (x.flatten("C"), X.flatten("C")),
+        (x[0].transpose((0, 1)), X[0]),
+        (x[0].transpose(1, 0), X[0].T),
+        (x[0].transpose(0, 1), X[0].T),  # torch's: NumPy's would do nothing
+    ):
+        np.testing.assert_array_equal(lazy.compute(), expected)
+    check_raises(ag.ArgumentError, "repeat: .* with axis= it is NumPy's", x.repeat, 2)
 
 
 def test_reductions_over_several_axes_and_their_options():

@@ -78,3 +78,20 @@ def test_several_expressions_at_once():
 def test_errors(options, said):
     with pytest.raises(ag.ArgumentError, match=said):
         ag.explain(ag.placeholder((2,)), **options)
+
+
+def test_a_loop_is_a_kernel():
+    rng = np.random.default_rng(0)
+    x, scale = (ag.asarray(rng.standard_normal(shape).astype("float32")) for shape in ((64, 384), (384,)))
+    explained = ag.explain(ag.rms_norm(ag.gelu(x), scale))
+    (kernel,) = explained.kernels
+    assert kernel.name == "loop of multiply float32[64, 384]"
+    assert "along i1:384" in kernel.ir
+    assert "define void @loop" in kernel.llvm
+    assert "ret" in kernel.assembly
+    assert kernel.flops > 64 * 384 * 8
+    assert kernel.bytes == (2 * 64 * 384 + 384) * 4
+    assert kernel.scratch_bytes >= 384 * 4  # what the first pass keeps for the second
+    assert kernel.cached in ("memory", "disk", "no")
+    assert explained.memory.peak_bytes == 64 * 384 * 4
+    assert "1 native kernels" in str(explained)

@@ -8,7 +8,7 @@ import pytest
 
 import attngraph as ag
 from attngraph.engine.codegen import target as targets
-from attngraph.engine.codegen.target import NAMES, host_target, named_target
+from attngraph.engine.codegen.target import NAMES, host_target, named_target, scalar_target
 from attngraph.engine.config import TARGETS
 
 X86 = llvm.get_process_triple().startswith("x86_64")
@@ -37,6 +37,12 @@ def test_levels(name, width, fma, avx512):
     assert target.has_f16c == (name != "x86-64-v2")
     assert not target.has_bf16
     assert target.triple.startswith("x86_64")
+
+
+def test_a_target_of_one_lane():
+    target = scalar_target()
+    assert (target.lanes("float32"), target.has_avx512) == (1, False)
+    assert target.features == host_target().features
 
 
 def test_targets_are_values():

@@ -1,0 +1,80 @@
+"""Step C: some elements of an accumulator at a time, ``total * rescaling + sum of column * weight``."""
+
+from typing import TYPE_CHECKING
+
+from ..kernel import Axis
+from ..sweep import Accumulator
+from .llvm import Value
+from .tile import plain_axis
+from .wide import split
+
+if TYPE_CHECKING:
+    from .sweep import SweepWriter
+
+
+class Accumulate:
+    """Writes step C for one accumulator and one block of columns.
+
+    Args:
+        writer: The sweep's.
+        accumulator: One that varies over a small axis.
+        start: The block's first column.
+        size: How many columns it has.
+        rescale: What the totals are multiplied by before, for each vector of rows; None for nothing.
+    """
+
+    def __init__(
+        self, writer: "SweepWriter", accumulator: Accumulator, start: Value, size: Value, rescale: list[Value] | None
+    ) -> None:
+        self.writer, self.accumulator = writer, accumulator
+        self.key = accumulator.group, accumulator.weight
+        self.start, self.size, self.rescale = start, size, rescale
+        assert accumulator.small is not None
+        self.small = accumulator.small
+        self.plain = plain_axis(writer, accumulator.column, self.small)
+
+    def write(self) -> None:
+        """All elements, as many at a time as registers hold."""
+        f, length, width = self.writer.f, self.small.length, self.writer.schedule.width
+        whole = length // width * width
+        f.loop(0, whole, width, [], lambda first, _: self._some(first, width))
+        if whole < length:
+            self._some(f.constant(whole, "i64"), length - whole)
+
+    def _some(self, first: Value, width: int) -> None:
+        writer, f = self.writer, self.writer.f
+        buffer = writer.weights.buffers[self.key]
+
+        def column(index: Value, carried: list[Value]) -> list[Value]:
+            at = f.offset(buffer, f.mul(index, writer.block_rows * 4))
+            return self._added(index, first, width, f.load(at, writer.block_vector), carried)
+
+        zeros = [f.constant(0.0, writer.vector)] * (width * writer.schedule.vectors)
+        self._store(first, width, writer.in_steps(self.size, writer.schedule.summed, zeros, column))
+
+    def _added(self, index: Value, first: Value, width: int, weights: Value, totals: list[Value]) -> list[Value]:
+        """Some elements of a column, times the weights of a block of rows, added."""
+        f, count = self.writer.f, self.writer.schedule.vectors
+        vectors = split(f, weights, count)
+        values = [f.splat(value, self.writer.lanes) for value in self._column_values(index, first, width)]
+        return [f.fma(values[place // count], vectors[place % count], total) for place, total in enumerate(totals)]
+
+    def _store(self, first: Value, width: int, sums: list[Value]) -> None:
+        writer, f = self.writer, self.writer.f
+        base = f.offset(writer.totals[self.accumulator], f.mul(first, writer.block_rows * 4))
+        for place, added in enumerate(sums):
+            pointer = f.offset(base, place * writer.lanes * 4)
+            total = f.load(pointer, writer.vector, aligned=True)
+            if self.rescale is None:
+                total = f.add(total, added)
+            else:
+                total = f.fma(total, self.rescale[place % writer.schedule.vectors], added)
+            f.store(total, pointer, aligned=True)
+
+    def _column_values(self, index: Value, first: Value, width: int) -> list[Value]:
+        f, ops, column = self.writer.f, self.writer.operands, self.accumulator.column
+        place: dict[Axis, Value] = {**ops.batch, self.writer.sweep.columns: f.add(self.start, index)}
+        if self.plain is not None:
+            pointer = f.offset(ops.address(column, place, {}, without=self.small), f.shl(first, 2))
+            return [ops.read(column, f.offset(pointer, 4 * number)) for number in range(width)]
+        return [ops.scalar(column, {**place, self.small: f.add(first, number)}, {}) for number in range(width)]

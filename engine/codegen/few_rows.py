@@ -1,0 +1,267 @@
+"""A sweep as a kernel for few rows: vectors run over the columns, or along a small axis, never over rows.
+
+The tiled kernel has a lane for each row, which with one query leaves all lanes but one idle. Here a block of
+columns is taken through the same steps row by row:
+
+A. some columns at a time: contract, compute the tile values with a lane for each column, store them, keep
+   the running maxima lane by lane;
+B. per row: one maximum of all lanes, weights ``exp2(stored - maximum)``, and plain sums lane by lane;
+C. ``accumulator * rescaling + sum of weight * column``, vectors along the accumulator's own axis.
+
+All columns of a group are read for all rows before the next ones. What is kept between steps is memory, so the
+number of rows is a length like others.
+"""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..kernel import Elements, Scalar, below
+from ..sweep import Sweep
+from .few_rows_contract import Contraction
+from .few_rows_lanes import Lanes
+from .few_rows_outputs import write_output
+from .few_rows_state import RowState
+from .few_rows_sums import RowSums
+from .layout import Layout
+from .llvm import Value
+from .masks import Masks, Tile
+from .operands import Place
+from .target import Target
+from .writer import Writer
+
+
+@dataclass(frozen=True)
+class FewRows:
+    """Sizes of a kernel for few rows.
+
+    Attributes:
+        block: Columns of a block, between two rescalings.
+        single: Whether there is one row, which the code knows.
+        rows: Rows of a task at most.
+        together: Rows that an accumulator adds to at once.
+        ahead: Bytes of columns that are asked for before they are needed.
+        streamed: Bytes that all tasks bring from which on that is done: less comes from a cache anyway.
+    """
+
+    block: int
+    single: bool = False
+    rows: int = 8
+    together: int = 2
+    ahead: int = 1 << 15
+    streamed: int = 1 << 24
+
+
+# Bytes of a block's columns that are read for several rows, and again for the next accumulator.
+_BLOCK_BYTES = 1 << 16
+_LONGEST_BLOCK = 512
+
+
+def few_rows_for(sweep: Sweep) -> FewRows:
+    """Blocks of columns that stay in a cache while all rows are taken through them; of a single row, long ones."""
+    if sweep.rows.length == 1:
+        return FewRows(_LONGEST_BLOCK, single=True)
+    tile = [*sweep.groups, *(each.weight for each in sweep.accumulators)]
+    widths = [each.attribute[1].length for each in below(tile) if each.op == "reduce"]
+    widths += [each.small.length for each in sweep.accumulators if each.small is not None]
+    fitting = _BLOCK_BYTES // (4 * max(widths, default=1))
+    return FewRows(block=max(64, min(_LONGEST_BLOCK, 1 << (fitting.bit_length() - 1))))
+
+
+class FewRowsWriter(Writer):
+    """Writes the kernel of one sweep, for few rows."""
+
+    def __init__(
+        self,
+        sweep: Sweep,
+        elements: Elements,
+        layout: Layout,
+        target: Target,
+        sizes: FewRows,
+        is_unit: Callable[[Scalar, int], bool],
+        integer: str,
+    ) -> None:
+        super().__init__(sweep, elements, layout, target, 1, sizes.rows, is_unit, integer)
+        self.sizes = sizes
+        self.packs: dict[Scalar, Value] = {}
+        self._holding: dict[Scalar, bool] = {}
+
+    # --- what the parts of the kernel ask for
+
+    def holds_result(self, scalar: Scalar) -> bool:
+        """Whether it is made of what only the sweep itself knows."""
+        if scalar not in self._holding:
+            for each in below([scalar]):
+                own = each.op in ("reduce", "accumulator", "maximum_of")
+                self._holding[each] = own or any(self._holding[one] for one in each.args)
+        return self._holding[scalar]
+
+    def each_row(self, body: Callable[[Value], None]) -> None:
+        """Do something for each row of the task."""
+        self.f.loop(0, self.rows, 1, [], lambda row, _: body(row))
+
+    def row_place(self, row: Value) -> Place:
+        """Where a row of the task is."""
+        return {**self.operands.batch, self.sweep.rows: self.f.add(self.operands.row_first, row)}
+
+    def row_scalars(self, row: Value) -> dict[Scalar, Value]:
+        """The values of a row that were computed when the task began."""
+        f, found = self.f, {}
+        at = f.mul(row, 8)
+        for scalar, slot in self._row_slots.items():
+            value = f.load(f.offset(slot, at), self._slot_type(scalar))
+            found[scalar] = f.compare("!=", value, 0) if scalar.dtype.kind == "b" else value
+        return found
+
+    def in_chunks(self, length: int, chunk: Callable[[Value, Value | None], object]) -> None:
+        """Do something for each vector along a small axis, with a mask of its lanes for a ragged last one."""
+
+        def one(first: Value, carried: list[Value], valid: Value | None) -> list[Value]:
+            chunk(first, valid)
+            return carried
+
+        self.in_chunks_of(length, 1, [], one)
+
+    def in_chunks_of(
+        self,
+        length: int,
+        most: int,
+        carried: list[Value],
+        chunk: Callable[[Value, list[Value], Value | None], list[Value]],
+    ) -> list[Value]:
+        """As `in_chunks`, carrying values, with up to ``most`` vectors written out in a row."""
+        f, lanes = self.f, self.lanes
+        vectors = length // lanes
+        most = max(1, min(most, vectors))
+
+        def several(first: Value, values: list[Value], count: int) -> list[Value]:
+            for number in range(count):
+                values = chunk(f.add(first, number * lanes), values, None)
+            return values
+
+        main, stop = vectors // most * most * lanes, vectors * lanes
+        carried = f.loop(0, main, most * lanes, carried, lambda first, values: several(first, values, most))
+        carried = f.loop(main, stop, lanes, carried, lambda first, values: several(first, values, 1))
+        if stop < length:
+            carried = chunk(f.constant(stop, "i64"), carried, f.first_lanes(length - stop, lanes))
+        return carried
+
+    # --- one task
+
+    def _block_of_rows(self, first: Value, stop: Value) -> None:
+        f = self.f
+        self.rows = f.sub(stop, first)
+        self.share = f.unsigned_divide(f.add(self.rows, self.lanes - 1), self.rows)
+        self._prepare_rows()
+        self.contractions = {each: Contraction(self, each) for each in self._contracted()}
+        for contraction in self.contractions.values():
+            contraction.pack(self.rows)
+        self._stream(first, stop)
+        for output in self.sweep.outputs:
+            self.each_row(functools.partial(write_output, self, output))
+
+    def _contracted(self) -> list[Scalar]:
+        tile = [*self.groups.values(), *self.factors.values()]
+        return [each for each in below(tile) if each.op == "reduce"]
+
+    def _slot_type(self, scalar: Scalar) -> str:
+        return "float" if scalar.dtype.kind == "f" else "i32" if scalar.dtype.kind == "b" else self.integer
+
+    def _prepare_rows(self) -> None:
+        """Row values that are more than positions, computed once."""
+        f, ops = self.f, self.operands
+        self._row_slots: dict[Scalar, Value] = {}
+        wanted = self._row_values(self.expressions())
+        brought = [each for each in wanted if any(part.op == "load" for part in below([each]))]
+        slots = {each: ops.allocate(2 * self.block_rows) for each in brought}
+
+        def fill(row: Value) -> None:
+            place = self.row_place(row)
+            memo: dict[Scalar, Value] = {}
+            for each, slot in slots.items():
+                value = ops.scalar(each, place, memo)
+                value = f.convert(value, self._slot_type(each)) if value.element == "i1" else value
+                f.store(value, f.offset(slot, f.mul(row, 8)))
+
+        if slots:
+            self.each_row(fill)
+        self._row_slots = slots
+
+    # --- the sweep
+
+    def _stream(self, first: Value, stop: Value) -> None:
+        f = self.f
+        self.state = RowState(self)
+        self.sums = RowSums(self)
+        masks = Masks(f, self.sweep, self.operands.wide)
+        last = f.sub(stop, 1)
+        low, high = masks.column_bounds(first, last, self.columns)
+
+        def block(start: Value, _: list[Value]) -> None:
+            size = f.min(f.sub(high, start), self.sizes.block)
+            tile = Tile(first, last, start, f.sub(f.add(start, size), 1))
+            full = masks.all_true(tile)
+            if masks.skipping:
+                f.when(f.not_(masks.all_false(tile)), lambda: self._block(start, size, masks, full))
+            else:
+                self._block(start, size, masks, full)
+
+        f.loop(low, high, self.sizes.block, [], block)
+
+    def _block(self, start: Value, size: Value, masks: Masks, full: Value) -> None:
+        f, lanes = self.f, self.lanes
+        self.state.start_block()
+        whole = f.and_(size, -lanes)
+        whole = f.select(full, whole, f.constant(0, "i64"))
+        f.loop(0, whole, lanes, [], lambda at, _: self._group(start, at, size, masks, True))
+        f.loop(whole, size, lanes, [], lambda at, _: self._group(start, at, size, masks, False))
+        self.state.end_block(size)
+        self.sums.add_block(start, size)
+
+    def _group(self, start: Value, at: Value, size: Value, masks: Masks, full: bool) -> None:
+        """Step A for a group of columns: all of them exist and are visible, or it is to be seen which."""
+        f, columns = self.f, self.sweep.columns
+        column = f.add(start, at)
+        last = f.sub(f.add(start, size), 1)
+        numbers = [f.add(column, number) for number in range(self.lanes)]
+        places = [{**self.operands.batch, columns: each if full else f.min(each, last)} for each in numbers]
+        valid = None if full else f.first_lanes(f.sub(size, at), self.lanes)
+        pointers = {each: part.addresses(places, full) for each, part in self.contractions.items()}
+
+        def one(row: Value) -> None:
+            if full:
+                self._ask_ahead(column, row)
+            known = {
+                each: part.value(column, [{columns: place[columns]} for place in places], pointers[each], row, valid)
+                for each, part in self.contractions.items()
+            }
+            tile = Lanes(
+                self,
+                columns,
+                column,
+                self.row_place(row),
+                known=known,
+                scalars=self.row_scalars(row),
+                valid=valid,
+                holding=masks.roots if full else (),
+            )
+            self.state.store(row, at, tile)
+
+        self.each_row(one)
+
+    def _ask_ahead(self, column: Value, row: Value) -> None:
+        """Each row asks for a part of what follows: more requests at once than a processor keeps would stop it."""
+        f = self.f
+        column = f.add(column, f.mul(row, self.share))
+        for part in self.contractions.values():
+            f.when(part.ahead.is_far, functools.partial(part.ahead.ask, column, self.share))
+
+    def neighbours(self, pointer: Value, stride: Value, count: int) -> list[Value]:
+        """Pointers that follow each other by a stride."""
+        f, found = self.f, []
+        for number in range(count):
+            # Four to a register: a processor adds another, twice it, and a third one to an address for nothing.
+            if number % 4 == 0 and number:
+                pointer = f.offset(pointer, f.shl(stride, 2))
+            found.append(f.offset(pointer, f.mul(stride, number % 4)))
+        return found

@@ -1,0 +1,51 @@
+"""Asking for columns ahead of their use, where all columns together come from memory and not from a cache."""
+
+from typing import TYPE_CHECKING
+
+from ..kernel import Axis, Scalar
+from .few_rows_lanes import plain_place
+from .llvm import Value
+
+if TYPE_CHECKING:
+    from .few_rows import FewRowsWriter
+
+_LINE = 64
+
+
+class Ahead:
+    """Asks for the elements that some columns bring along one small axis. Written when a task begins.
+
+    Args:
+        writer: The kernel's.
+        loads: What is to be asked for; what does not lie side by side along the axis is left alone.
+        small: The axis.
+    """
+
+    def __init__(self, writer: "FewRowsWriter", loads: list[Scalar], small: Axis) -> None:
+        f, ops = writer.f, writer.operands
+        self.writer, self.small = writer, small
+        self.size = 4 * small.length
+        self.loads = [each for each in loads if self._is_plain(each)]
+        brought = f.mul(f.mul(ops.slot("tasks"), writer.columns), self.size)
+        self.is_far = f.compare(">", brought, writer.sizes.streamed) if self.loads else f.constant(0, "i1")
+
+    def _is_plain(self, load: Scalar) -> bool:
+        along, across = plain_place(load, self.small), plain_place(load, self.writer.sweep.columns)
+        rows = self.writer.sweep.rows in load.axes
+        return along is not None and across is not None and not rows and self.writer.is_unit(load, along)
+
+    def ask(self, column: Value, count: Value) -> None:
+        """Ask for some columns, `FewRows.ahead` bytes behind a column."""
+        f, ops, columns = self.writer.f, self.writer.operands, self.writer.sweep.columns
+        steps = max(self.writer.sizes.ahead // self.size, 1)
+        for load in self.loads:
+            stride = ops.stride(load, plain_place(load, columns) or 0)
+            place = {**ops.batch, columns: f.add(column, steps)}
+            pointer = ops.address(load, place, {}, without=self.small)
+
+            def one(number: Value, _: list[Value], pointer: Value = pointer, stride: Value = stride) -> None:
+                start = f.offset(pointer, f.mul(stride, number))
+                for at in range(0, self.size, _LINE):
+                    f.prefetch(f.offset(start, at), level=2)
+
+            f.loop(0, count, 1, [], one)

@@ -1,0 +1,158 @@
+"""What is kept of few rows between the steps of a sweep: tile values, running maxima, plain sums."""
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from ..kernel import Scalar
+from ..sweep import Accumulator
+from .few_rows_lanes import Lanes
+from .llvm import Value
+from .math import exp2_nonpositive
+from .weights import is_plain_weight
+
+if TYPE_CHECKING:
+    from .few_rows import FewRowsWriter
+
+
+class RowState:
+    """Tile values of a block, running maxima and plain sums, row by row in memory."""
+
+    def __init__(self, writer: "FewRowsWriter") -> None:
+        self.writer = writer
+        ops, rows, lanes = writer.operands, writer.block_rows, writer.lanes
+        self.columns = writer.sizes.block + lanes
+        self.groups = list(writer.groups.values())
+        accumulators = writer.sweep.accumulators
+        self.plain = [each for each in accumulators if each.small is None]
+        targets = list(self.groups)
+        targets += [writer.factors[each.weight] for each in accumulators if not is_plain_weight(each)]
+        self.buffers = {each: ops.allocate(self.columns * rows) for each in dict.fromkeys(targets)}
+        self.weights: dict[tuple[Scalar | None, Scalar], Value] = {}
+        for each in accumulators:
+            self._weight_buffer(each)
+        self.running = [ops.allocate(lanes * rows) for _ in self.groups]
+        self.maxima = [ops.allocate(rows) for _ in self.groups]
+        self.scales = [ops.allocate(rows) for _ in self.groups]
+        self.totals = [ops.allocate(lanes * rows) for _ in self.plain]
+        self._clear()
+
+    def _weight_buffer(self, accumulator: Accumulator) -> None:
+        """Where step B leaves the weights: in place, unless two exponents share a factor."""
+        writer, key = self.writer, (accumulator.group, accumulator.weight)
+        if key in self.weights:
+            return
+        if accumulator.group is None:
+            self.weights[key] = self.buffers[writer.factors[accumulator.weight]]
+        else:
+            self.weights[key] = writer.operands.allocate(self.columns * writer.block_rows)
+
+    def at_row(self, buffer: Value, row: Value) -> Value:
+        """A row's part of a buffer of a block."""
+        return self.writer.f.offset(buffer, self.writer.f.mul(row, 4 * self.columns))
+
+    def _vector(self, buffer: Value, row: Value) -> Value:
+        return self.writer.f.offset(buffer, self.writer.f.mul(row, 4 * self.writer.lanes))
+
+    def _number(self, buffer: Value, row: Value) -> Value:
+        return self.writer.f.offset(buffer, self.writer.f.shl(row, 2))
+
+    def _clear(self) -> None:
+        f, zero = self.writer.f, self.writer.f.constant(0.0, self.writer.vector)
+
+        def clear(row: Value) -> None:
+            for each in self.maxima:
+                f.store(f.constant(-math.inf, "float"), self._number(each, row))
+            for each in self.totals:
+                f.store(zero, self._vector(each, row), aligned=True)
+
+        self.writer.each_row(clear)
+
+    def start_block(self) -> None:
+        """Nothing has been seen of the block."""
+        f, least = self.writer.f, self.writer.f.constant(-math.inf, self.writer.vector)
+
+        def start(row: Value) -> None:
+            for each in self.running:
+                f.store(least, self._vector(each, row), aligned=True)
+
+        self.writer.each_row(start)
+
+    def store(self, row: Value, at: Value, tile: Lanes) -> None:
+        """Keep the tile values of some columns: those that do not exist weigh nothing."""
+        f = self.writer.f
+        for target, buffer in self.buffers.items():
+            value = tile(target)
+            is_group = target in self.groups
+            if tile.valid is not None:
+                value = f.select(tile.valid, value, f.constant(-math.inf if is_group else 0.0, value.type))
+            f.store(value, f.offset(self.at_row(buffer, row), f.shl(at, 2)), aligned=True)
+            if is_group:
+                place = self._vector(self.running[self.groups.index(target)], row)
+                f.store(f.max(value, f.load(place, self.writer.vector, aligned=True)), place, aligned=True)
+
+    def end_block(self, size: Value) -> None:
+        """Step B."""
+        self.writer.each_row(lambda row: self._weigh(row, size))
+
+    def _weigh(self, row: Value, size: Value) -> None:
+        writer, f = self.writer, self.writer.f
+        safe, scales = [], []
+        for running, maximum, scale in zip(self.running, self.maxima, self.scales, strict=True):
+            before = f.load(self._number(maximum, row), "float")
+            after = f.max(f.reduce(f.max, f.load(self._vector(running, row), writer.vector, aligned=True)), before)
+            safe.append(f.select(f.compare("==", after, -math.inf), f.constant(0.0, "float"), after))
+            scales.append(exp2_nonpositive(f, f.sub(before, safe[-1])))
+            f.store(after, self._number(maximum, row))
+            f.store(scales[-1], self._number(scale, row))
+        wide = [f.splat(each, writer.lanes) for each in safe]
+        sums = [f.constant(0.0, writer.vector)] * len(self.plain)
+        sums = f.loop(0, size, writer.lanes, sums, lambda at, carried: self._weigh_some(row, at, wide, carried))
+        for each, place, added in zip(self.plain, self.totals, sums, strict=True):
+            pointer = self._vector(place, row)
+            total = f.load(pointer, writer.vector, aligned=True)
+            if each.group is None:
+                total = f.add(total, added)
+            else:
+                total = f.fma(total, f.splat(scales[self.group_number(each.group)], writer.lanes), added)
+            f.store(total, pointer, aligned=True)
+
+    def group_number(self, group: Scalar) -> int:
+        """A group's place among all."""
+        return list(self.writer.groups).index(group)
+
+    def _weigh_some(self, row: Value, at: Value, maxima: list[Value], sums: list[Value]) -> list[Value]:
+        writer, f = self.writer, self.writer.f
+        bytes_ = f.shl(at, 2)
+
+        def stored(buffer: Value) -> Value:
+            return f.load(f.offset(self.at_row(buffer, row), bytes_), writer.vector, aligned=True)
+
+        values = {target: stored(buffer) for target, buffer in self.buffers.items()}
+        exponentials = {
+            group: exp2_nonpositive(f, f.sub(values[target], largest))
+            for (group, target), largest in zip(writer.groups.items(), maxima, strict=True)
+        }
+        weights: dict[tuple[Scalar | None, Scalar], Value] = {}
+        for (group, factor), buffer in self.weights.items():
+            target = writer.factors[factor]
+            if group is None:
+                weights[group, factor] = values[target]
+                continue
+            value = exponentials[group]
+            value = f.mul(value, values[target]) if target in values else value
+            f.store(value, f.offset(self.at_row(buffer, row), bytes_), aligned=True)
+            weights[group, factor] = value
+        return [f.add(total, weights[each.group, each.weight]) for total, each in zip(sums, self.plain, strict=True)]
+
+    def scale(self, group: Scalar, row: Value) -> Value:
+        """What the latest block has multiplied a row's accumulators by."""
+        return self.writer.f.load(self._number(self.scales[self.group_number(group)], row), "float")
+
+    def results(self, row: Value) -> Iterator[tuple[object, Value]]:
+        """Largest exponents (to base 2) and plain sums of a row, when the columns have ended."""
+        f = self.writer.f
+        for group, place in zip(self.writer.groups, self.maxima, strict=True):
+            yield group, f.load(self._number(place, row), "float")
+        for each, place in zip(self.plain, self.totals, strict=True):
+            yield each, f.reduce(f.add, f.load(self._vector(place, row), self.writer.vector, aligned=True))

@@ -1,0 +1,193 @@
+"""Accumulators with an axis of their own, of few rows: a row's weights times what the columns bring."""
+
+import functools
+from typing import TYPE_CHECKING
+
+from ..kernel import Axis, Scalar
+from ..sweep import Accumulator
+from .few_rows_ahead import Ahead
+from .few_rows_contract import sum_lanes
+from .few_rows_lanes import Lanes, plain_place
+from .llvm import Value
+
+if TYPE_CHECKING:
+    from .few_rows import FewRowsWriter
+
+# Columns that are added to sums of their own at most, a power of two: chains that do not wait for each other.
+_MOST_SPREAD = 4
+
+
+class RowSums:
+    """All such accumulators of a sweep: ``total[row][e]`` in memory, of zeros at first."""
+
+    def __init__(self, writer: "FewRowsWriter") -> None:
+        self.writer = writer
+        self.parts = [RowSum(writer, each) for each in writer.sweep.accumulators if each.small is not None]
+        self.totals = {each.accumulator: each for each in self.parts}
+
+    def add_block(self, start: Value, size: Value) -> None:
+        """Step C."""
+        for each in self.parts:
+            each.add_block(start, size)
+
+
+class RowSum:
+    """One accumulator."""
+
+    def __init__(self, writer: "FewRowsWriter", accumulator: Accumulator) -> None:
+        assert accumulator.small is not None
+        self.writer, self.accumulator, self.small = writer, accumulator, accumulator.small
+        self.column = accumulator.column
+        self.ahead = Ahead(writer, [self.column] if self.column.op == "load" else [], self.small)
+        lanes = writer.lanes
+        self.chunks = -(-self.small.length // lanes)
+        self.width = self.chunks * lanes
+        self.total = writer.operands.allocate(self.width * writer.block_rows)
+        self.registers = 16 if writer.module.target.has_avx512 else 8
+        f, zero = writer.f, writer.f.constant(0.0, writer.vector)
+        stop = f.mul(writer.rows, 4 * self.width)
+        f.loop(0, stop, 4 * lanes, [], lambda at, _: f.store(zero, f.offset(self.total, at), aligned=True))
+
+    def at(self, row: Value, first: Value) -> Value:
+        """Where a row's elements from ``first`` on are."""
+        f = self.writer.f
+        return f.offset(f.offset(self.total, f.mul(row, 4 * self.width)), f.shl(first, 2))
+
+    def add_block(self, start: Value, size: Value) -> None:
+        """Rescale what there is, and add what a block of columns brings."""
+        f = self.writer.f
+        if self._lies_along_columns():
+            f.loop(0, self.writer.rows, 1, [], lambda row, _: self._add_sums(start, size, row))
+            return
+        together = 1 if self.writer.sweep.rows.length == 1 else self.writer.sizes.together
+        pairs = f.and_(self.writer.rows, -together) if together > 1 else self.writer.rows
+        f.loop(0, pairs, together, [], lambda row, _: self._add_rows(start, size, row, together))
+        if together > 1:
+            f.loop(pairs, self.writer.rows, 1, [], lambda row, _: self._add_rows(start, size, row, 1))
+
+    def _weights(self, row: Value) -> Value:
+        state = self.writer.state
+        return state.at_row(state.weights[self.accumulator.group, self.accumulator.weight], row)
+
+    def _keep(self, row: Value, first: Value, added: Value) -> None:
+        f, group = self.writer.f, self.accumulator.group
+        pointer = self.at(row, first)
+        total = f.load(pointer, self.writer.vector, aligned=True)
+        if group is None:
+            total = f.add(total, added)
+        else:
+            total = f.fma(total, f.splat(self.writer.state.scale(group, row), self.writer.lanes), added)
+        f.store(total, pointer, aligned=True)
+
+    # --- columns whose elements are neighbours: a broadcast weight times vectors of elements
+
+    def _add_rows(self, start: Value, size: Value, row: Value, count: int) -> None:
+        f = self.writer.f
+        rows = [f.add(row, number) for number in range(count)]
+        chunks = max(1, min(self.chunks, self.registers // count))
+        whole = self.small.length // self.writer.lanes
+        lanes = self.writer.lanes
+        done = whole // chunks * chunks
+        add = functools.partial(self._add_chunks, start, size, rows)
+        f.loop(0, done * lanes, chunks * lanes, [], lambda first, _: add(first, chunks, None))
+        if done < whole:
+            first = f.constant(done * lanes, "i64")
+            add(first, whole - done, None)
+        if whole < self.chunks:
+            valid = f.first_lanes(self.small.length - whole * lanes, lanes)
+            add(f.constant(whole * lanes, "i64"), 1, valid)
+
+    def _add_chunks(
+        self, start: Value, size: Value, rows: list[Value], first: Value, chunks: int, valid: Value | None
+    ) -> None:
+        f, lanes = self.writer.f, self.writer.lanes
+        weights = [self._weights(row) for row in rows]
+        firsts = [f.add(first, number * lanes) for number in range(chunks)]
+        fitting = max(1, self.registers // (chunks * len(rows)))
+        spread = min(_MOST_SPREAD, 1 << (fitting.bit_length() - 1))
+
+        def column(index: Value, sums: list[Value], number: int) -> list[Value]:
+            at = f.add(index, number)
+            place = {**self.writer.operands.batch, self.writer.sweep.columns: f.add(start, at)}
+            scalars: dict[Scalar, Value] = {}
+            pointers = self._pointers(place)
+            values = [
+                Lanes(self.writer, self.small, each, place, scalars=scalars, pointers=pointers, valid=valid)(
+                    self.column
+                )
+                for each in firsts
+            ]
+            factors = [f.load_splat(f.offset(each, f.shl(at, 2)), "float", lanes) for each in weights]
+            return [f.fma(factors[place // chunks], values[place % chunks], total) for place, total in enumerate(sums)]
+
+        def several(index: Value, sums: list[Value], ask: bool) -> list[Value]:
+            if ask:
+                self.ahead.ask(f.add(start, index), f.constant(spread, "i64"))
+            after: list[Value] = []
+            for number in range(spread):
+                part = sums[number * chunks * len(rows) : (number + 1) * chunks * len(rows)]
+                after += column(index, part, number)
+            return after
+
+        sums = [f.constant(0.0, self.writer.vector)] * (chunks * len(rows) * spread)
+        whole = f.and_(size, -spread) if spread > 1 else size
+        # The first rows ask for all.
+        asks = f.and_(self.ahead.is_far, f.and_(f.compare("==", rows[0], 0), f.compare("==", first, 0)))
+        sums = f.if_else(
+            asks,
+            lambda: f.loop(0, whole, spread, sums, lambda index, carried: several(index, carried, True)),
+            lambda: f.loop(0, whole, spread, sums, lambda index, carried: several(index, carried, False)),
+        )
+        parts = [sums[place : place + chunks * len(rows)] for place in range(0, len(sums), chunks * len(rows))]
+        total = functools.reduce(lambda left, right: list(map(f.add, left, right)), parts)
+        if spread > 1:
+            total = f.loop(whole, size, 1, total, lambda index, carried: column(index, carried, 0))
+        for number, row in enumerate(rows):
+            for place, each in enumerate(firsts):
+                self._keep(row, each, total[number * chunks + place])
+
+    def _pointers(self, place: dict[Axis, Value]) -> dict[Scalar, Value]:
+        column, ops = self.column, self.writer.operands
+        if column.op != "load" or plain_place(column, self.small) is None:
+            return {}
+        return {column: ops.address(column, place, {}, without=self.small)}
+
+    # --- elements whose columns are neighbours: vectors of weights times vectors of columns, added up by a tree
+
+    def _lies_along_columns(self) -> bool:
+        load, columns = self.column, self.writer.sweep.columns
+        if load.op != "load":
+            return False
+        place, small = plain_place(load, columns), plain_place(load, self.small)
+        units = [each is not None and self.writer.is_unit(load, each) for each in (place, small)]
+        return units[0] and not units[1]
+
+    def _add_sums(self, start: Value, size: Value, row: Value) -> None:
+        f, lanes = self.writer.f, self.writer.lanes
+        f.loop(0, self.width, lanes, [], lambda first, _: self._add_sums_from(start, size, row, first))
+
+    def _add_sums_from(self, start: Value, size: Value, row: Value, first: Value) -> None:
+        f, writer, lanes = self.writer.f, self.writer, self.writer.lanes
+        weights = self._weights(row)
+        smalls = [f.min(f.add(first, number), self.small.length - 1) for number in range(lanes)]
+
+        def columns(index: Value, sums: list[Value], valid: Value | None) -> list[Value]:
+            factor = f.load(f.offset(weights, f.shl(index, 2)), writer.vector, aligned=True)
+            after = []
+            for small, total in zip(smalls, sums, strict=True):
+                place = {**writer.operands.batch, self.small: small}
+                value = Lanes(writer, writer.sweep.columns, f.add(start, index), place, valid=valid)(self.column)
+                after.append(f.fma(factor, value, total))
+            return after
+
+        sums = [f.constant(0.0, writer.vector)] * lanes
+        whole = f.and_(size, -lanes)
+        sums = f.loop(0, whole, lanes, sums, lambda index, carried: columns(index, carried, None))
+        sums = f.loop(
+            whole,
+            size,
+            lanes,
+            sums,
+            lambda index, carried: columns(index, carried, f.first_lanes(f.sub(size, index), lanes)),
+        )
+        self._keep(row, first, sum_lanes(f, sums))

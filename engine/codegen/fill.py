@@ -1,0 +1,140 @@
+"""Step A: contract some columns with the block's rows, compute the tile values, store them, keep the maxima."""
+
+from typing import TYPE_CHECKING
+
+from ..ir import UnfusableError
+from ..kernel import Axis, Scalar, below
+from .llvm import Value
+from .masks import Masks
+from .tile import TileValues
+from .wide import join
+
+if TYPE_CHECKING:
+    from .sweep import SweepWriter
+
+
+# fmt: off
+_SHORT = frozenset({
+    "abs", "add", "astype", "axis", "bitwise_and", "bitwise_invert", "bitwise_or", "bitwise_xor", "constant", "equal",
+    "greater", "greater_equal", "less", "less_equal", "load", "logical_and", "logical_not", "logical_or",
+    "logical_xor", "maximum", "minimum", "multiply", "negative", "not_equal", "reduce", "square", "subtract", "where",
+})
+# fmt: on
+
+
+class Fill:
+    """Writes step A of one sweep."""
+
+    def __init__(self, writer: "SweepWriter") -> None:
+        self.writer = writer
+        tile = [*writer.groups.values(), *writer.factors.values()]
+        self.contractions = [each for each in below(tile) if each.op == "reduce"]
+        # Functions of many instructions need registers, while contractions fill them all: those wait in memory.
+        is_long = any(each.op not in _SHORT and writer.sweep.columns in each.axes for each in below(tile))
+        size = writer.schedule.columns * writer.block_rows
+        self.raw = {each: writer.operands.allocate(size) for each in self.contractions} if is_long else {}
+
+    def pack(self) -> None:
+        """Transpose what rows bring into contractions, once for the block."""
+        for contraction in self.contractions:
+            small = contraction.attribute[1]
+            for leaf in self._leaves(contraction.args[0], small)[0]:
+                self.writer.operands.pack_rows(leaf, small)
+
+    def _leaves(self, body: Scalar, small: Axis) -> tuple[list[Scalar], list[Scalar]]:
+        """Maximal parts of a contraction's body that a row packs, and those that a column brings."""
+        sweep = self.writer.sweep
+        rows: dict[Scalar, None] = {}
+        columns: dict[Scalar, None] = {}
+        stack = [body]
+        while stack:
+            each = stack.pop()
+            if small not in each.axes:
+                continue
+            if sweep.columns not in each.axes and sweep.rows in each.axes:
+                rows[each] = None
+            elif sweep.rows not in each.axes:
+                columns[each] = None
+            elif each.op == "load":
+                raise UnfusableError("a load that varies over rows, columns and a contracted axis")
+            else:
+                stack += each.args
+        return list(rows), list(columns)
+
+    def tile(self, column: Value, start: Value, running: list[Value], masks: Masks, full: bool) -> list[Value]:
+        """The values of a group of columns; the running maxima with them."""
+        writer, f = self.writer, self.writer.f
+        count = writer.schedule.columns
+        tile = TileValues(writer, column, count, masks, full)
+        for contraction in self.contractions:
+            self._contract(contraction, tile)
+        base = f.mul(f.sub(column, start), writer.block_rows * 4)
+        if not self.raw:
+            for number in range(count):
+                running = self._finish(tile, number, f.add(base, number * writer.block_rows * 4), running)
+            return running
+        for contraction, buffer in self.raw.items():
+            for number in range(count):
+                f.store(tile.known[contraction, number], f.offset(buffer, number * writer.block_rows * 4))
+
+        def finish(number: Value, maxima: list[Value]) -> list[Value]:
+            ahead = f.mul(number, writer.block_rows * 4)
+            one = TileValues(writer, f.add(column, number), 1, masks, full)
+            for contraction, buffer in self.raw.items():
+                one.known[contraction, 0] = f.load(f.offset(buffer, ahead), writer.block_vector)
+            return self._finish(one, 0, f.add(base, ahead), maxima)
+
+        return f.loop(0, count, 1, running, finish)
+
+    def _finish(self, tile: TileValues, number: int, ahead: Value, running: list[Value]) -> list[Value]:
+        """Compute and store the values of one column."""
+        writer, f = self.writer, self.writer.f
+        maxima = list(running)
+        groups = list(writer.groups.values())
+        for target, buffer in writer.buffers.items():
+            value = tile.value(target, number)
+            if target in groups:
+                place = groups.index(target)
+                maxima[place] = f.max(value, maxima[place])
+            f.store(value, f.offset(buffer, ahead))
+        return maxima
+
+    def _contract(self, contraction: Scalar, tile: TileValues) -> None:
+        writer = self.writer
+        f, schedule = writer.f, writer.schedule
+        small = contraction.attribute[1]
+        (body,) = contraction.args
+        rows, columns = self._leaves(body, small)
+        sources = {
+            (leaf, number): tile.column_source(leaf, small, number)
+            for leaf in columns
+            for number in range(schedule.columns)
+        }
+
+        def step(at: Value, sums: list[Value]) -> list[Value]:
+            sums = list(sums)
+            packed = f.mul(at, writer.block_rows * 4)
+            row_values = {
+                (leaf, vector): f.load(
+                    f.offset(f.offset(writer.operands.packs[leaf], packed), vector * writer.lanes * 4),
+                    writer.vector,
+                    aligned=True,
+                )
+                for leaf in rows
+                for vector in range(schedule.vectors)
+            }
+            for number in range(schedule.columns):
+                column_values = {leaf: f.splat(sources[leaf, number](at), writer.lanes) for leaf in columns}
+                for vector in range(schedule.vectors):
+                    leaves = {**column_values, **{leaf: row_values[leaf, vector] for leaf in rows}}
+                    place = number * schedule.vectors + vector
+                    sums[place] = tile.added(body, leaves, number, vector, sums[place])
+            return sums
+
+        zero = f.constant(0.0, writer.vector)
+        sums = writer.in_steps(
+            f.constant(small.length, "i64"), schedule.unroll, [zero] * (schedule.columns * schedule.vectors), step
+        )
+        for number in range(schedule.columns):
+            first = number * schedule.vectors
+            tile.known[contraction, number] = join(f, sums[first : first + schedule.vectors])

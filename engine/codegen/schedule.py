@@ -1,0 +1,53 @@
+"""Sizes of a kernel's tiles: what is held in registers at once, and how far loops are written out."""
+
+import math
+from dataclasses import dataclass
+
+from ..lengths import estimate
+from ..sweep import Sweep
+from .target import Target
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Sizes of a kernel's tiles. They follow from the problem's shape and the target alone.
+
+    Attributes:
+        vectors: Vectors of rows in a block.
+        columns: Columns contracted at once.
+        width: Elements of a vector-valued accumulator computed at once.
+        block: Columns of a block, between two rescalings.
+        unroll: Steps of a contraction written out in its loop.
+        together: Columns whose weights are computed in one round of their loop: chains of
+            instructions that do not wait for each other.
+        summed: Columns added to an accumulator in one round of its loop.
+    """
+
+    vectors: int
+    columns: int
+    width: int
+    block: int = 128
+    unroll: int = 4
+    together: int = 4
+    summed: int = 4
+
+
+# Rows and tasks from which on a block of several vectors of rows pays: it reads columns a fourth as often, and
+# there must be enough blocks left for every thread. Shorter ones end with less of a block unused.
+_MANY_ROWS, _MANY_TASKS = 1024, 64
+
+
+def schedule_for(target: Target, sweep: Sweep) -> Schedule:
+    """Tiles that fill the target's registers, for a long or a short sweep."""
+    if not target.has_avx512:
+        return Schedule(2, 6, 6, together=2)
+    if not _is_long(sweep, 4 * target.lanes("float32")):
+        return Schedule(1, 16, 16)
+    return Schedule(4, 4, 4, together=1)
+
+
+def _is_long(sweep: Sweep, block_rows: int) -> bool:
+    """Whether large blocks of rows leave enough tasks, and little of a block unused."""
+    rows = estimate(sweep.rows.length)
+    batch = math.prod(estimate(axis.length) for axis in sweep.batch)
+    return bool(rows >= _MANY_ROWS and batch * rows >= _MANY_TASKS * block_rows)

@@ -1,0 +1,119 @@
+"""What the kernels of a sweep have in common: their tasks, and their expressions with scales where they are free."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+from ..kernel import Axis, Elements, Scalar, below
+from ..sweep import Sweep
+from .layout import Layout
+from .llvm import Function, Module, Value
+from .operands import Operands
+from .outputs import needs_result
+from .scaling import fold_scales, scaled
+from .target import Target
+from .values import vector_of
+
+LOG2E = math.log2(math.e)
+
+
+class Writer(ABC):
+    """Writes the kernel of one sweep. Exponents are kept to base 2.
+
+    Args:
+        sweep: The sweep.
+        elements: What its scalars were made with.
+        layout: Where its arrays and numbers are.
+        target: The processor it is for.
+        vectors: Vectors of rows in a block.
+        block_rows: Rows of a task at most.
+        is_unit: Whether an array's axis has a stride of one element.
+        integer: Type of integers inside tiles, ``i32`` or ``i64``.
+    """
+
+    def __init__(
+        self,
+        sweep: Sweep,
+        elements: Elements,
+        layout: Layout,
+        target: Target,
+        vectors: int,
+        block_rows: int,
+        is_unit: Callable[[Scalar, int], bool],
+        integer: str,
+    ) -> None:
+        self.sweep, self.elements, self.layout = sweep, elements, layout
+        self.module = Module(target)
+        self.is_unit, self.integer = is_unit, integer
+        self.lanes = target.lanes("float32")
+        self.vectors, self.block_rows = vectors, block_rows
+        self.vector = vector_of("float", self.lanes)
+        self._scale()
+
+    def _scale(self) -> None:
+        """Exponents to base 2, and scales where they are free: `groups` and `factors`, by what they were."""
+        factors = [each.weight for each in self.sweep.accumulators]
+        binary = [scaled(self.elements, group, LOG2E) for group in self.sweep.groups]
+        final = fold_scales(self.elements, self.sweep, [*binary, *factors])
+        self.groups = dict(zip(self.sweep.groups, final, strict=False))
+        self.factors = dict(zip(factors, final[len(binary) :], strict=True))
+
+    def expressions(self) -> list[Scalar]:
+        """All scalars of the kernel."""
+        found = [*self.groups.values(), *(output.value for output in self.sweep.outputs)]
+        for each in self.sweep.accumulators:
+            found += [self.factors[each.weight], each.column]
+        return found
+
+    def write(self) -> str:
+        """The module's text; `scratch_bytes` is known afterwards."""
+        arguments = {"descriptor": "ptr noalias", "counter": "ptr", "scratch": "ptr noalias"}
+        self.f = f = Function(self.module, "sweep", arguments)
+        self.operands = Operands(f, self.sweep, self.layout, self.vectors, self.is_unit, self.integer)
+        tasks, blocks = self.operands.slot("tasks"), self.operands.slot("blocks")
+
+        def next_task(_: list[Value]) -> tuple[Value, list[Value]]:
+            task = f.atomic_add(f["counter"], 1)
+            return f.compare("<", task, tasks), [task]
+
+        f.repeat([], next_task, lambda values: self._task(values[0], blocks))
+        f.ret()
+        return self.module.text()
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Scratch memory that each thread needs."""
+        return self.operands.scratch_bytes + 64
+
+    def _task(self, task: Value, blocks: Value) -> None:
+        f, ops = self.f, self.operands
+        flat = f.unsigned_divide(task, blocks)
+        # The last rows of a causal sweep see most columns: longest first leaves no straggler.
+        block = f.sub(f.sub(blocks, 1), f.unsigned_modulo(task, blocks))
+        batch: dict[Axis, Value] = {}
+        for number, axis in reversed(list(enumerate(self.sweep.batch))):
+            length = ops.slot(f"batch{number}")
+            batch[axis] = f.unsigned_modulo(flat, length)
+            flat = f.unsigned_divide(flat, length)
+        self.columns = ops.slot("columns")
+        first = f.mul(block, self.block_rows)
+        stop = f.min(f.add(first, self.block_rows), ops.slot("rows"))
+        if self.sweep.rows.length == 1:
+            first, stop = f.constant(0, "i64"), f.constant(1, "i64")
+        ops.start_task(batch, first, stop, self.expressions())
+        self._block_of_rows(first, stop)
+
+    @abstractmethod
+    def _block_of_rows(self, first: Value, stop: Value) -> None:
+        """Write what a task does; its place along the batch axes is known."""
+
+    def _row_values(self, everything: list[Scalar]) -> list[Scalar]:
+        """Maximal row values that tiles, contractions and outputs use."""
+        ops = self.operands
+        found: dict[Scalar, None] = {}
+        for scalar in below(everything):
+            if scalar.op == "load" or (ops.varies_over_rows_only(scalar) and not needs_result(scalar)):
+                continue
+            found |= dict.fromkeys(scalar.args)
+        found |= dict.fromkeys(everything)
+        return [each for each in found if ops.varies_over_rows_only(each) and not needs_result(each)]

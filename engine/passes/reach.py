@@ -1,0 +1,114 @@
+"""How far a sweep reaches: what it may compute inside, and which reductions may be sweeps at all.
+
+A sweep is worth while where something is contracted for pairs of a row and a column: a product, or a reduction of
+what no stored array is as large as. Everything else reduces arrays that are there, and takes them as they are.
+"""
+
+from collections.abc import Callable, Mapping, Sequence, Set
+from typing import NamedTuple
+
+from ..ir import Node, UnfusableError
+from ..leaves import Data, Placeholder
+from ..lengths import estimate
+
+# A contraction over more than this is a matrix product of its own, not a part of a tile.
+WIDEST_CONTRACTION = 256
+_MOST_NODES = 200
+
+
+class _Facts(NamedTuple):
+    """What is known of a node.
+
+    Attributes:
+        pairs: Elements of several arrays meet in it for pairs of a row and a column.
+        contracts: Something is contracted for pairs, in it or below.
+        is_tile: It varies over such pairs itself.
+    """
+
+    pairs: bool = False
+    contracts: bool = False
+    is_tile: bool = False
+
+
+_NOTHING = _Facts()
+
+
+class Reach:
+    """What sweeps of one graph may compute inside.
+
+    Args:
+        order: The graph's nodes, operands first.
+        needed: Nodes that are made anyway, by steps before: it grows while sweeps are looked for.
+    """
+
+    def __init__(self, order: Sequence[Node], needed: Set[Node]) -> None:
+        self._needed = needed
+        self._place = {node: place for place, node in enumerate(order)}
+        self._facts: dict[Node, _Facts] = {}
+        self._reads: set[Node] = set()  # what depends on an array, and not on positions alone
+        for node in order:
+            self._facts[node] = _facts_of(node, self._facts, _is_outer)
+            if isinstance(node, Data | Placeholder) or not self._reads.isdisjoint(node.operands):
+                self._reads.add(node)
+
+    def inlined(self, node: Node) -> set[Node]:
+        """What may be computed inside the sweep: up to the first contractions, and around their operands.
+
+        Raises:
+            UnfusableError: If there is nothing in it that a sweep is for.
+        """
+        inside = self._gathered(node, set())
+        facts: dict[Node, _Facts] = {}
+        for each in sorted(inside, key=self._place.__getitem__):
+            facts[each] = _facts_of(each, facts, _meet)
+        if not any(facts.get(operand, _NOTHING).contracts for operand in node.operands):
+            raise UnfusableError(f"{node.name}: nothing in it is contracted for pairs of a row and a column")
+        stored = {each for each in inside if each.role == "reduction" and not facts[each].contracts} - {node}
+        return self._gathered(node, stored) if stored else inside
+
+    def _gathered(self, node: Node, stored: set[Node]) -> set[Node]:
+        inside: set[Node] = {node}
+        # Of a product only the left side is a tile: a product that makes the right side is a step before.
+        stack = [(operand, number > 0) for number, operand in enumerate(node.operands)]
+        while stack and len(inside) < _MOST_NODES:
+            each, below_contraction = stack.pop()
+            if each in inside or each in stored or each.role in ("leaf", "opaque") or self._is_made(each):
+                continue
+            if each.role == "contraction" and (below_contraction or not _fits(each)):
+                continue
+            inside.add(each)
+            below_contraction = below_contraction or each.role == "contraction"
+            stack += [(operand, below_contraction) for operand in each.operands]
+        return inside
+
+    def _is_made(self, node: Node) -> bool:
+        """Whether a step before makes it anyway. A number of each row may still be one more result of the sweep."""
+        facts = self._facts[node]
+        return node in self._needed and node in self._reads and (facts.is_tile or not facts.contracts)
+
+
+def _facts_of(node: Node, known: Mapping[Node, _Facts], meet: Callable[[Node], bool]) -> _Facts:
+    if node.role in ("leaf", "opaque"):
+        return _NOTHING
+    if node.role == "contraction":
+        return _Facts(_fits(node), _fits(node), _fits(node))
+    given = [known.get(operand, _NOTHING) for operand in node.operands]
+    pairs, contracts = any(each.pairs for each in given), any(each.contracts for each in given)
+    if node.role == "reduction":
+        return _Facts(pairs, contracts or pairs, pairs and not contracts)
+    return _Facts(pairs or meet(node), contracts, any(each.is_tile for each in given))
+
+
+def _fits(contraction: Node) -> bool:
+    return bool(estimate(contraction.operands[0].shape[-1]) <= WIDEST_CONTRACTION)
+
+
+def _is_outer(node: Node) -> bool:
+    """Whether an element-wise result is larger than each of its operands: elements meet that lie in no one array."""
+    return len(node.operands) > 1 and all(operand.shape != node.shape for operand in node.operands)
+
+
+def _meet(node: Node) -> bool:
+    """Whether operands of different shapes meet, one row of them among others: then only one of them is larger."""
+    several = [operand for operand in node.operands if any(length != 1 for length in operand.shape)]
+    return len({operand.shape for operand in several}) > 1
