@@ -27,6 +27,7 @@ from .ir import Values
 from .jit import compile_text
 from .leaves import Constant
 from .loop import Loop
+from .magnitudes import Magnitudes
 from .memory import plan_memory
 from .passes.fuse import Fused
 from .single import SingleStep, single_step
@@ -135,8 +136,10 @@ def _only_step(prepared: Prepared, check_finite: bool) -> SingleStep | None:
     if any(each.trouble(evaluate_node(each, (), {}), (), check_finite) for each in constants):
         return None
     single = single_step(steps, prepared.run)
-    if single is not None and check_finite and isinstance(single.step, Fused) and single.step.guarded():
-        return None
+    if single is not None and isinstance(single.step, Fused):
+        # Inputs whose sizes, or whose NaN, are to be looked at first.
+        if Magnitudes(single.step.sweep).are_watched or (check_finite and single.step.guarded()):
+            return None
     return single
 
 

@@ -23,6 +23,7 @@ from .ir import Node, Values
 from .jit import NativeModule, compile_text
 from .kernel import Elements, Scalar, below, widest_interval
 from .lengths import estimate
+from .magnitudes import Magnitudes
 from .passes.fuse import Fused
 from .passes.rows import FEW_ROWS
 from .sweep import Sweep
@@ -79,6 +80,7 @@ class SweepKernel:
     def __init__(self, fused: Fused) -> None:
         self.fused, self.sweep = fused, fused.sweep
         self._flops_of_position = self.sweep.flops_of_position
+        self.magnitudes = Magnitudes(self.sweep)
         self._variants: dict[tuple[Target, Flags], Compiled] = {}
 
     def __call__(
@@ -102,6 +104,8 @@ class SweepKernel:
         of = _unchanged if bound is None else bound.of
         held = {node: _aligned(arrays[node]) for node in self.fused.inputs}
         assert all(array.shape == of(node.shape) for node, array in held.items())
+        if self.magnitudes.may_overflow(held):
+            return None
         results = [np.empty(of(node.shape), node.dtype) for node in self.fused.nodes]
         compiled = self.compiled([held[node] for node in self.fused.inputs], settings)
         sizes = compiled.sizes
