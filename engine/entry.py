@@ -136,11 +136,11 @@ def _only_step(prepared: Prepared, check_finite: bool) -> SingleStep | None:
     if any(each.trouble(evaluate_node(each, (), {}), (), check_finite) for each in constants):
         return None
     single = single_step(steps, prepared.run)
-    if single is not None and isinstance(single.step, Fused):
-        # Inputs whose sizes, or whose NaN, are to be looked at first.
-        if Magnitudes(single.step.sweep).are_watched or (check_finite and single.step.guarded()):
-            return None
-    return single
+    if single is None or isinstance(single.step, Loop):
+        return single
+    # Inputs whose sizes, or whose NaN, are to be looked at first, go the ordinary way.
+    is_watched = Magnitudes(single.step.sweep).are_watched or (check_finite and single.step.guarded())
+    return None if is_watched else single
 
 
 def _is_short(step: Fused | Loop, settings: Settings) -> bool:

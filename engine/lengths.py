@@ -81,8 +81,13 @@ def _comparing(name: str, compare: Callable[[int, int], bool]) -> Callable[[Leng
     return method
 
 
-_LOOKS = """abs add and ceil divmod float floor floordiv index int invert lshift mod mul neg or pos pow radd rand
-rdivmod rfloordiv rlshift rmod rmul ror round rpow rrshift rshift rsub rtruediv rxor sub truediv trunc xor""".split()
+# fmt: off
+_LOOKS = (
+    "abs", "add", "and", "ceil", "divmod", "float", "floor", "floordiv", "index", "int", "invert", "lshift", "mod",
+    "mul", "neg", "or", "pos", "pow", "radd", "rand", "rdivmod", "rfloordiv", "rlshift", "rmod", "rmul", "ror",
+    "round", "rpow", "rrshift", "rshift", "rsub", "rtruediv", "rxor", "sub", "truediv", "trunc", "xor",
+)
+# fmt: on
 for _name in _LOOKS:
     setattr(Length, f"__{_name}__", _pinning(f"__{_name}__"))
 for _name in ("lt", "le", "gt", "ge"):

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .allocation import no_memory
 from .config import Settings
-from .errors import CompileError
-from .interpreter import Bindings, evaluate_node, finish
+from .execution import Execution, RejectedError, Steps
+from .interpreter import Bindings
 from .ir import Node, UnfusableError, Values
 from .loop import Loop
 from .memory import last_uses
@@ -118,9 +117,22 @@ class Program:
         return found
 
     def run(
-        self, bindings: Bindings, settings: Settings, *, check_finite: bool, bound: "Bound | None" = None
+        self,
+        bindings: Bindings,
+        settings: Settings,
+        *,
+        check_finite: bool,
+        bound: "Bound | None" = None,
+        seconds: dict[int, float] | None = None,
     ) -> list[Values] | None:
-        """The results, or None if the interpreter has to decide; at the lengths of ``bound``, if they are free.
+        """The results, or None if the interpreter has to decide.
+
+        Args:
+            bindings: Arrays of placeholders.
+            settings: Threads, target and cache directory.
+            check_finite: Whether NaN or infinity in what guards watch is an error.
+            bound: What free lengths are in this call.
+            seconds: Filled with what each step took, by its number.
 
         Raises:
             PinnedError: If the program turns out not to hold for these lengths.
@@ -128,94 +140,10 @@ class Program:
         while True:
             try:
                 with np.errstate(all="ignore"), limited(settings.threads) if self.multiplies else nullcontext():
-                    planned = self.plan, self.kernels, self.loops, self.release
-                    return self._run(*planned, bindings, settings, check_finite, bound)
-            except _RejectedError as rejected:
+                    steps = Steps(self.plan.steps, self.kernels, self.loops, self.release)
+                    return Execution(steps, bindings, settings, check_finite, bound, seconds).results(self.roots)
+            except RejectedError as rejected:
                 (self._apart if rejected.in_loop else self._rejected).update(
                     dict.fromkeys(rejected.nodes, rejected.reason)
                 )
                 self._plan()
-
-    def _run(
-        self,
-        plan: Plan,
-        kernels: "dict[int, SweepKernel]",
-        loops: "dict[int, LoopKernel]",
-        release: list[list[Node]],
-        bindings: Bindings,
-        settings: Settings,
-        check_finite: bool,
-        bound: "Bound | None",
-    ) -> list[Values] | None:
-        values: dict[Node, Values] = {}
-        for number, step in enumerate(plan.steps):
-            if isinstance(step, Fused):
-                # What was kept in Python's precision, such as a float of the call, comes as it is stored.
-                arrays = {node: values[node].astype(node.dtype, copy=False) for node in step.inputs}
-                if check_finite and not all(_is_finite(arrays[node]) for node in step.guarded()):
-                    return None
-                results = _call(kernels[number], step, arrays, settings, bound)
-                if results is None:
-                    return None
-                values.update(zip(step.nodes, results, strict=True))
-            elif isinstance(step, Loop):
-                arrays = {node: values[node] for node in step.inputs}
-                results = _call_loop(loops[number], step, arrays, settings, bound)
-                if results is None:  # a closer look: node by node, as where there are no loops
-                    results = _one_by_one(step, arrays, bindings, check_finite, bound)
-                if results is None:
-                    return None
-                values.update(zip(step.nodes, results, strict=True))
-            else:
-                operands = [values[operand] for operand in step.operands]
-                values[step] = evaluate_node(step if bound is None else bound.node(step), operands, bindings)
-                if step.trouble(values[step], operands, check_finite):
-                    return None
-            for done in release[number]:
-                del values[done]
-        return [finish(values[root], root.type, False) for root in self.roots]
-
-
-class _RejectedError(Exception):
-    def __init__(self, nodes: Sequence[Node], reason: str, *, in_loop: bool) -> None:
-        super().__init__(reason)
-        self.nodes, self.reason, self.in_loop = nodes, reason, in_loop
-
-
-def _call(
-    kernel: "SweepKernel", step: Fused, arrays: dict[Node, Values], settings: Settings, bound: "Bound | None"
-) -> list[Values] | None:
-    try:
-        return kernel(arrays, settings, bound)
-    except (UnfusableError, CompileError) as reason:
-        raise _RejectedError(step.nodes[:1], str(reason).splitlines()[0], in_loop=False) from None
-    except MemoryError as error:
-        raise no_memory(step.nodes, error) from error
-
-
-def _call_loop(
-    kernel: "LoopKernel", step: Loop, arrays: dict[Node, Values], settings: Settings, bound: "Bound | None"
-) -> list[Values] | None:
-    try:
-        return kernel(arrays, settings) if bound is None else kernel(arrays, settings, bound)
-    except (UnfusableError, CompileError) as reason:
-        raise _RejectedError(step.members, str(reason).splitlines()[0], in_loop=True) from None
-    except MemoryError as error:
-        raise no_memory(step.nodes, error) from error
-
-
-def _one_by_one(
-    loop: Loop, arrays: dict[Node, Values], bindings: Bindings, check_finite: bool, bound: "Bound | None"
-) -> list[Values] | None:
-    """What a loop computes, by NumPy; None where the interpreter has to decide."""
-    values = dict(arrays)
-    for node in loop.members:
-        operands = [values[operand] for operand in node.operands]
-        values[node] = evaluate_node(node if bound is None else bound.node(node), operands, bindings)
-        if node.trouble(values[node], operands, check_finite):
-            return None
-    return [values[node] for node in loop.nodes]
-
-
-def _is_finite(array: Values) -> bool:
-    return array.dtype.kind != "f" or bool(np.isfinite(array).all())

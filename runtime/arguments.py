@@ -73,8 +73,8 @@ def check_count(leaves: Sequence[Any], name: str) -> None:
         numbers = sum(type(leaf) in (int, float, bool) for leaf in leaves)
         if numbers > _MOST_NUMBERS:
             raise ArgumentError(
-                f"{name}: {numbers} of Python's numbers in lists, each an argument of its own; pass an array: "
-                "numpy.asarray of the list"
+                f"{name}: {numbers} of Python's numbers in lists, each an argument of its own; pass an array, "
+                "such as numpy.asarray of the list"
             )
 
 

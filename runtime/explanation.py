@@ -1,11 +1,13 @@
 """`explain`: what a graph is, what each pass made of it, and what running it takes."""
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from ..engine.config import config
 from ..engine.errors import ArgumentError
 from ..engine.ir import Change, Node, walk
+from ..engine.leaves import Placeholder
 from ..engine.memory import MemoryPlan, plan_memory
 from ..engine.pipeline import PassReport, optimize_reported
 from ..engine.printing import brief, listing
@@ -13,6 +15,7 @@ from ..engine.program import Program
 from ..ops.array import Array, lift
 from .compiled import Compiled
 from .kernel_report import KernelReport
+from .measurement import Measurement, measured
 
 _LEVELS = ("graph", "passes", "optimized", "kernels", "memory")
 _MOST_CHANGES = 12
@@ -31,7 +34,15 @@ class Explanation:
         not_fused: Node and reason, for each reduction that runs node by node.
     """
 
-    def __init__(self, roots: list[Node], title: str, level: str | None, *, repeated: bool = False) -> None:
+    def __init__(
+        self,
+        roots: list[Node],
+        title: str,
+        level: str | None,
+        *,
+        placeholders: Sequence[Placeholder] = (),
+        repeated: bool = False,
+    ) -> None:
         self._title, self._level = title, level
         self.passes: list[PassReport] = optimize_reported(roots)
         after = self.passes[-1].roots if self.passes else tuple(roots)
@@ -45,12 +56,30 @@ class Explanation:
         self.kernels: tuple[KernelReport, ...] = ()
         self.not_fused: list[tuple[Node, str]] = []
         steps = None
+        self._program: Program | None = None
+        self._placeholders = placeholders
         if not settings.target.startswith("reference"):
-            program = Program(after, repeated=repeated)
+            self._program = program = Program(after, repeated=repeated)
             steps, self.not_fused = program.plan.steps, program.plan.not_fused
             native = [(number, step) for number, step in enumerate(steps) if not isinstance(step, Node)]
             self.kernels = tuple(KernelReport(program, number, step, settings) for number, step in native)
         self.memory: MemoryPlan = plan_memory(run, all64=settings.target == "reference64", steps=steps)
+
+    def measure(self, *arrays: Any, rounds: int = 5) -> Measurement:
+        """Run it, and put each step's time beside the least that its work can take on this machine.
+
+        Args:
+            arrays: For the placeholders, or the arguments of a compiled function, in order; where there are
+                none, floats are drawn at random and all else is 0.
+            rounds: How often it runs; times are medians.
+
+        Raises:
+            ArgumentError: For another number of arrays than placeholders, one of another shape, less than
+                one round, or a reference target, which has no steps to measure.
+        """
+        if self._program is None:
+            raise ArgumentError(f"measure: the target {self._target} runs no program that could be measured")
+        return measured(self._program, self._placeholders, arrays, rounds, self.kernels)
 
     def __str__(self) -> str:
         parts = {
@@ -120,7 +149,10 @@ def explain(x: Any, level: str | None = None, format: str = "text") -> Explanati
         if trace is None:
             raise ArgumentError(f"explain: {x!r} has not been called yet, so its shapes are unknown")
         roots = [node for node in trace.results if node is not None]
-        return Explanation(roots, f"compiled function {getattr(x.fn, '__name__', x.fn)}", level, repeated=True)
+        title = f"compiled function {getattr(x.fn, '__name__', x.fn)}"
+        return Explanation(roots, title, level, placeholders=trace.placeholders, repeated=True)
     several = x if isinstance(x, list | tuple) and x and all(isinstance(each, Array) for each in x) else [x]
     roots = [lift(each, "explain") for each in several]
-    return Explanation(roots, "expression " + ", ".join(str(root.type) for root in roots), level)
+    title = "expression " + ", ".join(str(root.type) for root in roots)
+    placeholders = [node for node in walk(roots) if isinstance(node, Placeholder)]
+    return Explanation(roots, title, level, placeholders=placeholders)

@@ -149,6 +149,19 @@ def test_a_bad_environment_is_a_typed_error_not_a_failing_import():
     assert "ArgumentError: config: threads" in result.stderr
 
 
+@pytest.mark.parametrize("name", ["THREAD", "NUM_THREADS", "CACHEDIR", "MEM_LIMIT", "MAXLENGTH", "TARGETS"])
+def test_a_misspelt_variable_is_an_error(name):
+    result = run("import attngraph as ag; print('imported'); ag.config.threads", **{f"ATTNGRAPH_{name}": "3"})
+    assert "imported" in result.stdout
+    assert f"ArgumentError: config: there is no environment variable ATTNGRAPH_{name} (ATTNGRAPH_" in result.stderr
+    assert "ATTNGRAPH_THREADS, ATTNGRAPH_CACHE_DIR, ATTNGRAPH_MEMORY_LIMIT" in result.stderr
+
+
+def test_a_variable_of_somebody_elses_is_none_of_our_business():
+    result = run("import attngraph as ag; print(ag.config.threads)", ATTNGRAPH_THREADS="3", ATTNGRAPH_HOME="/there")
+    assert result.stdout == "3\n", result.stderr
+
+
 def test_equal_settings_are_one_object():
     """What is held for some settings is found by identity."""
     first = ag.config.set(threads=3) and ag.config.settings()

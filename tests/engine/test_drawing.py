@@ -50,6 +50,10 @@ def test_saving_and_showing(tmp_path):
     path = drawing.save(tmp_path / "graph.svg")
     assert path.read_text() == drawing._repr_svg_()
     assert "notebook" in repr(drawing)
+    for name in ("graph.png", "graph", "svg"):
+        with pytest.raises(ag.ArgumentError, match=r"has to end in \.svg"):
+            drawing.save(tmp_path / name)
+        assert not (tmp_path / name).exists()
 
 
 def test_long_graphs_are_cut():

@@ -145,3 +145,22 @@ def test_same_bits_for_any_number_of_threads(threads):
         one = expression.compute()
     with ag.config.set(threads=threads):
         np.testing.assert_array_equal(one, expression.compute())
+
+
+@pytest.mark.parametrize("target", ["native", "reference", "reference64"])
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("broadcast_to", lambda x: ag.zeros((10**6,) * 3)),
+        ("matmul", lambda x: x @ x.mT),
+        ("multiply|exp|add", lambda x: ag.exp((x[:, :1] + x[:, 0]) * 2)),
+        ("softmax|add|exp", lambda x: ag.softmax(x[:, :1] + x[:, 0])),
+    ],
+)
+def test_memory_that_there_is_not(name, make, target):
+    x = np.broadcast_to(np.float32(1), (10**7, 2))
+    with ag.config.set(target=target):
+        for call in (lambda: make(ag.asarray(x)).compute(), lambda: ag.compile(make)(x)):
+            with pytest.raises(ag.LimitError, match=rf"({name}).*: there is no memory for \d+ bytes") as caught:
+                call()
+            assert isinstance(caught.value.__cause__, MemoryError)
