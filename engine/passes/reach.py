@@ -62,7 +62,10 @@ class Reach:
         for each in sorted(inside, key=self._place.__getitem__):
             facts[each] = _facts_of(each, facts, _meet)
         if not any(facts.get(operand, _NOTHING).contracts for operand in node.operands):
-            raise UnfusableError(f"{node.name}: nothing in it is contracted for pairs of a row and a column")
+            reason = "nothing in it is contracted for pairs of a row and a column"
+            if len(inside) >= _MOST_NODES:
+                reason = f"more than {_MOST_NODES} operations would be in one kernel"
+            raise UnfusableError(f"{node.name}: {reason}")
         stored = {each for each in inside if each.role == "reduction" and not facts[each].contracts} - {node}
         return self._gathered(node, stored) if stored else inside
 
