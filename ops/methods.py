@@ -58,12 +58,22 @@ def _binary(name: str) -> Callable[[Any, Any], Array]:
     return _named(method, name, "Element-wise")  # type: ignore[no-any-return]
 
 
+def _never(name: str) -> Callable[[Any], Any]:
+    def method(self: Any) -> Any:
+        """Never: a lazy value is not a number. Raises TraceError, which says ``.compute()``."""
+        raise self._refuse(name)
+
+    return method
+
+
 # Who says one of these means torch's function.
 _TORCHS_WORDS = frozenset(("dim", "keepdim", "unbiased"))
 _MISSING: Any = object()
 
 
-def _along_axis(name: str, default: int | None = None, *, torch: str | None = None, differs: str = "") -> Any:
+def _along_axis(
+    name: str, default: int | None = None, *, torch: str | None = None, differs: str = ""
+) -> Callable[..., Array]:
     def method(self: Any, axis: Any = _MISSING, *more: Any, **options: Any) -> Any:
         if more or not _TORCHS_WORDS.isdisjoint(options):
             given = () if axis is _MISSING else (axis,)
@@ -125,8 +135,8 @@ class Methods(TorchMethods):
 
     sum = _along_axis("sum", differs="over no axis, ``dim=()``, means over all, and unsigned sums are int64")
     prod = _along_axis("prod", differs="unsigned products are int64")
-    max = _along_axis("max", differs="a named tuple of values and (first) indices along one axis")
-    min = _along_axis("min", differs="a named tuple of values and (first) indices along one axis")
+    max: Callable[..., Any] = _along_axis("max", differs="a named tuple of values and (first) indices along one axis")
+    min: Callable[..., Any] = _along_axis("min", differs="a named tuple of values and (first) indices along one axis")
     amax = _along_axis("max", torch="amax", differs="over no axis, ``dim=()``, means over all")
     amin = _along_axis("min", torch="amin", differs="over no axis, ``dim=()``, means over all")
     mean = _along_axis("mean", differs="over no axis, ``dim=()``, means over all")
@@ -320,16 +330,7 @@ class Methods(TorchMethods):
 
     clone = contiguous = detach = copy
 
-    def item(self) -> Any:
-        """Never: a lazy value is not a number.
-
-        Raises:
-            TraceError: Always; it says ``.compute()``.
-        """
-        raise self._refuse("item")  # type: ignore[attr-defined]
-
-    tolist = item
-    numpy = item
+    item, tolist, numpy = _never("item"), _never("tolist"), _never("numpy")
 
 
 def _one_or_many(given: tuple[Any, ...]) -> Any:

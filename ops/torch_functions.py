@@ -40,7 +40,7 @@ def torch_extremum(name: str) -> Callable[..., Any]:
         along = other if axis is None else axis
         if along is None:
             return FUNCTIONS[name](x, keepdims=keepdims)
-        if not hasattr(along, "__index__") or getattr(along, "shape", ()) or isinstance(along, Array):
+        if not hasattr(along, "__index__") or isinstance(along, Array | np.ndarray):
             if axis is not None or is_sequence(along):
                 raise ArgumentError(f"{name}: dim is one axis, not {along!r}; a{name} takes several")
             return FUNCTIONS[f"{name}imum"](x, along)

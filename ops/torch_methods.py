@@ -23,7 +23,6 @@ class TorchMethods:
     """What torch's tensors have and NumPy's arrays have not, or have not so."""
 
     __slots__ = ()
-    shape: tuple[int, ...]
 
     t = _torch("t", "The two axes of a matrix exchanged; fewer axes stay")
     swapdims = _torch("swapdims", "Two axes exchanged")
@@ -91,4 +90,4 @@ class TorchMethods:
 
     def dim(self) -> int:
         """Torch's name for `ndim`."""
-        return len(self.shape)
+        return int(self.ndim)  # type: ignore[attr-defined]

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import attngraph as ag
+from attngraph.engine.errors import SignatureError
 
 RNG = np.random.default_rng(50)
 Q, K, V = (RNG.standard_normal((1, 2, 5, 4)).astype("float32") for _ in range(3))
@@ -64,6 +65,19 @@ def double(x):
     return x * 2
 
 
+def branching(x):
+    return x if ag.sum(x) > 0 else -x  # the branch
+
+
+def numbers(x):
+    return x[0][0]
+
+
+def needs_gradient():
+    torch = pytest.importorskip("torch")
+    return ag.asarray(torch.ones(3, requires_grad=True))
+
+
 # What is called, the error, and what its message must say.
 CASES = {
     # Shapes and types that do not go together.
@@ -113,7 +127,12 @@ CASES = {
         ("add", "uint64 and int64", "astype"),
     ),
     # Heads.
-    "zero heads": (lambda: ag.attention(Q[:, :0], K[:, :0], V[:, :0]), ag.ShapeError, ("zero heads", "[1, 0, 5, 4]")),
+    "heads for none": (lambda: ag.attention(Q[:, :0], K, V, enable_gqa=False), ag.ShapeError, ("0 query heads and 2",)),
+    "groups of nothing": (
+        lambda: ag.attention(Q, K[:, :0], V[:, :0], enable_gqa=True),
+        ag.ShapeError,
+        ("0 key heads",),
+    ),
     "heads that do not divide": (
         lambda: ag.attention(heads(3), heads(2), heads(2), enable_gqa=True),
         ag.ShapeError,
@@ -151,7 +170,7 @@ CASES = {
     "a score function that branches": (
         lambda: ag.flex_attention(Q, K, V, lambda score, b, h, i, j: score if i >= j else -score),
         ag.TraceError,
-        ("bool", "bool[1, 1, 5, 5]", "ag.where"),
+        ("bool", "bool[1, 1, 5, 5]", "while the score function <lambda> is traced", "ag.where"),
     ),
     "a score function that compares twice": (
         lambda: ag.flex_attention(Q, K, V, lambda score, b, h, i, j: ag.where(0 <= i - j <= 3, score, 0.0)),
@@ -193,6 +212,16 @@ CASES = {
         ag.DTypeError,
         ("flex_attention: <lambda> returned bool[1, 1, 5, 5]", "float scores"),
     ),
+    "a score function of other arguments": (
+        lambda: ag.flex_attention(Q, K, V, lambda score: score),
+        SignatureError,
+        ("flex_attention: score_mod is called as score_mod(score, b, h, q_idx, kv_idx)", "<lambda>(score)"),
+    ),
+    "a branch in a compiled function": (
+        lambda: ag.compile(branching)(X),
+        ag.TraceError,
+        ("bool: a lazy bool[] has no value while the function branching is traced", "ag.where"),
+    ),
     "text for scores": (
         lambda: ag.flex_attention(Q, K, V, lambda score, b, h, i, j: "score"),
         ag.DTypeError,
@@ -202,6 +231,39 @@ CASES = {
         lambda: ag.flex_attention(Q, K, V, lambda score, b, h, i, j: score + ag.asarray(TABLE)[i - j + 12]).compute(),
         ag.IndexOutOfRangeError,
         ("getitem: index 16", "axis 0 of float32[16]", "length 16"),
+    ),
+    # What was called is named, not a step inside it.
+    "take": (lambda: ag.take(X, ag.asarray([7]), axis=0).compute(), ag.IndexOutOfRangeError, ("take: index 7",)),
+    "take now": (lambda: ag.take(X, 7, axis=0), ag.IndexOutOfRangeError, ("take: index 7",)),
+    "a weight of another width": (lambda: ag.layer_norm(X, np.ones(4)), ag.ShapeError, ("layer_norm: multiply: ",)),
+    "transpose": (lambda: ag.asarray(X).transpose(1, 2), ag.ShapeError, ("transpose: ", "axis 2 of")),
+    "cumsum": (lambda: ag.asarray(X).cumsum(2), ag.ShapeError, ("cumsum: ", "axis 2 of")),
+    "a type of no name": (lambda: ag.zeros(3, dtype="float99"), ag.DTypeError, ("zeros: ", "float99")),
+    "a segment below 0": (
+        lambda: ag.segment_sum(X, np.array([0, -1]), 3).compute(),
+        ag.IndexOutOfRangeError,
+        ("segment_sum: segment id -1 is out of range for 3 segments",),
+    ),
+    "text alone": (lambda: ag.exp("text"), ag.DTypeError, ("exp: cannot make an array of str\n",)),
+    "a gradient that would be lost": (
+        needs_gradient,
+        ag.ArgumentError,
+        ("asarray: a tensor that requires grad", ".detach()"),
+    ),
+    "thousands of numbers": (
+        lambda: ag.compile(numbers)(np.ones((80, 80)).tolist()),
+        ag.ArgumentError,
+        ("numbers: 6400 of Python's numbers", "asarray"),
+    ),
+    "a picture of another kind": (
+        lambda: ag.asarray(X).visualize().save("picture.png"),
+        ag.ArgumentError,
+        ("visualize: ", "'picture.png'", ".svg"),
+    ),
+    "no memory": (
+        lambda: ag.zeros((10**6,) * 3).compute(),
+        ag.LimitError,
+        ("broadcast_to: there is no memory for 4000000000000000000 bytes",),
     ),
     # Arrays that change after they are bound.
     "resized": (lambda: resized().compute(), ag.ShapeError, ("float32[2, 3] when", "float32[4, 3] now")),
@@ -283,11 +345,15 @@ def _written(call):
         ("resized()", resized),
         ("changed_in_place(", changed_in_place),
         ("with_limit(", with_limit),
+        ("compile(branching)", branching),
+        ("needs_gradient()", needs_gradient),
     ):
         if function in text:
             source, start = inspect.getsourcelines(marked)
             return start + next(
-                place for place, line in enumerate(source) if "ag.asarray" in line or "attention(" in line
+                place
+                for place, line in enumerate(source)
+                if "ag.asarray" in line or "attention(" in line or "# the branch" in line
             )
     return first
 
@@ -317,7 +383,6 @@ def test_a_wrong_call_is_pythons_own_error():
     for call in (
         lambda: ag.attention(Q, K),
         lambda: ag.attention(Q, K, V, causal=True),
-        lambda: ag.flex_attention(Q, K, V, lambda score: score),
         lambda: ag.softmax(X, dim=0),
     ):
         with pytest.raises(TypeError) as caught:

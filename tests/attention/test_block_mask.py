@@ -1,5 +1,6 @@
 """Block masks against dense masks, cut into blocks by brute force."""
 
+import functools
 import pickle
 
 import numpy as np
@@ -233,8 +234,36 @@ def test_sizes_are_checked(name):
 
 
 def test_zero_heads():
-    with pytest.raises(ag.ShapeError, match="create_block_mask: zero heads"):
-        ag.create_block_mask(MASKS["causal"], 1, 0, 4, 4)
+    block = ag.create_block_mask(MASKS["causal"], 1, 0, 4, 4)
+    assert block.shape == (1, 0, 4, 4)
+    assert block.to_dense().shape == (1, 0, 1, 1)
+    assert block.sparsity() == 0
+    nothing = np.ones((1, 0, 4, 3), np.float32)
+    assert ag.flex_attention(nothing, nothing, nothing, block_mask=block).compute().shape == nothing.shape
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("create_block_mask", lambda: ag.create_block_mask(lambda i, j: i >= j, 1, 1, 4, 4)),
+        ("create_block_mask", lambda: ag.create_block_mask(lambda b, h, i, j, k: i >= j, 1, 1, 4, 4)),
+        ("and_masks", lambda: ag.and_masks(MASKS["causal"], lambda b, h: b == h)),
+        ("or_masks", lambda: ag.or_masks(len)),
+    ],
+)
+def test_a_mask_function_of_other_arguments(name, call):
+    for kind in (ag.ArgumentError, TypeError):
+        with pytest.raises(kind, match=rf"{name}: mask_mod is called as mask_mod\(b, h, q_idx, kv_idx\)"):
+            call()
+
+
+def test_any_signature_that_takes_the_four_will_do():
+    for function in (
+        lambda *given: given[2] >= given[3],
+        lambda b, h, i, j, extra=0: i >= j,
+        functools.partial(lambda extra, b, h, i, j: i >= j, 0),
+    ):
+        assert ag.create_block_mask(function, None, None, 4, 4).shape == (1, 1, 4, 4)
 
 
 TABLE = np.ones((9, 9), bool)

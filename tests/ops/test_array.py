@@ -5,6 +5,7 @@ import math
 import mmap
 import pickle
 import random
+import sys
 from fractions import Fraction
 from typing import Any
 
@@ -472,8 +473,8 @@ REFUSED = {
     "bool     ": lambda x: max(x, x),
     "float ": math.sqrt,
     "item": lambda x: x.item(),
-    "item ": lambda x: x.tolist(),
-    "item  ": lambda x: x.numpy(),
+    "tolist": lambda x: x.tolist(),
+    "numpy": lambda x: x.numpy(),
 }
 
 
@@ -715,8 +716,13 @@ def test_torch_tensors(dtype):
 def test_what_torch_tensors_may_be():
     torch = pytest.importorskip("torch")
     x = torch.ones(3, requires_grad=True)
-    check(ag.asarray(x) * 2, np.float32([2, 2, 2]))
-    check(ag.asarray(torch.nn.Parameter(torch.ones(2))), np.float32([1, 1]))
+    check(ag.asarray(x.detach()) * 2, np.float32([2, 2, 2]))
+    for needs in (x, x * 2, torch.nn.Parameter(torch.ones(2))):  # its gradient would be lost in silence
+        check_raises(
+            ag.ArgumentError, r"add: a tensor that requires grad: .*\.detach\(\)", lambda y=needs: ag.add(y, 1)
+        )
+        with torch.no_grad():
+            check(ag.asarray(needs), needs.detach().numpy())
     check(ag.asarray(torch.tensor(2.5)), np.float32(2.5))
     complicated = torch.ones(2, dtype=torch.complex64)
     check(ag.asarray((complicated * 1j).conj().imag), np.float32([-1, -1]))  # a view with its sign to be turned

@@ -7,7 +7,7 @@ import attngraph as ag
 from checks import DTYPES, FLOATS, INTEGERS, TARGETS, check, check_raises, data, evaluations, wide
 from strategies import LAYOUTS, laid_out
 
-IDS = np.array([2, 0, 2, 5, 0, 2, -1, -6])  # not sorted, some negative; segments 1, 3 and 4 are empty
+IDS = np.array([2, 0, 2, 5, 0, 2, 5, 0])  # not sorted; segments 1, 3 and 4 are empty
 COUNT = 6
 
 
@@ -16,7 +16,7 @@ def by_rows(name: str, values: np.ndarray, ids: np.ndarray, count: int) -> np.nd
     floats = values.dtype.kind == "f"
     result = []
     for segment in range(count):
-        rows = values[ids % count == segment]
+        rows = values[ids == segment]
         if name == "segment_sum":
             result.append(rows.sum(0))
         elif name == "segment_mean":
@@ -30,12 +30,12 @@ def by_rows(name: str, values: np.ndarray, ids: np.ndarray, count: int) -> np.nd
 def softmax_by_rows(values: np.ndarray, ids: np.ndarray, count: int) -> np.ndarray:
     result = np.zeros(values.shape)
     for segment in range(count):
-        rows = values[ids % count == segment].astype(float)
+        rows = values[ids == segment].astype(float)
         if len(rows):
             largest = rows.max(0)
             weights = np.exp(rows - np.where(np.isneginf(largest), 0, largest))
             total = weights.sum(0)
-            result[ids % count == segment] = weights / np.where(total == 0, 1, total)
+            result[ids == segment] = weights / np.where(total == 0, 1, total)
     return result
 
 
@@ -62,7 +62,7 @@ def test_softmax_by_rows(dtype):
 
 
 @given(
-    ids=st.lists(st.integers(-4, 3), max_size=12),
+    ids=st.lists(st.integers(0, 3), max_size=12),
     layout=st.sampled_from(LAYOUTS),
     dtype=st.sampled_from(("int8", "int32", "int64")),
 )
@@ -83,7 +83,7 @@ def test_any_ids_in_any_layout(ids, layout, dtype):
 @pytest.mark.parametrize("dtype", INTEGERS)
 @pytest.mark.parametrize("count", [3, 200, 70_000])
 def test_there_may_be_more_segments_than_the_ids_type_counts(dtype, count):
-    ids = np.array([0, 2, 1, 2] if dtype.startswith("u") else [0, 2, -3, -1], dtype)
+    ids = np.array([0, 2, 1, 2], dtype)
     expected = np.zeros(count)
     np.add.at(expected, ids.astype(int), np.arange(4.0))
     check(ag.segment_sum(np.arange(4.0), ids, count), expected)
@@ -150,7 +150,7 @@ HARMLESS = {
 }
 
 
-@pytest.mark.parametrize("wrong", [3, 9, -4, 2**40])
+@pytest.mark.parametrize("wrong", [3, 9, -1, -4, 2**40])
 @pytest.mark.parametrize("name", HARMLESS)
 def test_ids_out_of_range_where_all_is_hidden_are_no_error(wrong, name):
     good = evaluations(HARMLESS[name](np.array([0, 2, 0, 1])))
@@ -163,14 +163,14 @@ def test_ids_out_of_range_where_all_is_hidden_are_no_error(wrong, name):
         np.testing.assert_allclose(result[rows], good[target][rows], rtol=1e-6, err_msg=target)
 
 
-@pytest.mark.parametrize("wrong", [3, -4, 2**40])
+@pytest.mark.parametrize("wrong", [3, -1, -4, 2**40])
 @pytest.mark.parametrize("name", ["segment_sum", "segment_max", "segment_mean", "segment_softmax"])
 @pytest.mark.parametrize("target", TARGETS)
 def test_ids_out_of_range_are_an_error(wrong, name, target):
     ids = np.array([0, wrong, 1, 2])
     with (
         ag.config.set(target=target),
-        pytest.raises(ag.IndexOutOfRangeError, match=f"{wrong} is out of range") as caught,
+        pytest.raises(ag.IndexOutOfRangeError, match=f"{name}: segment id {wrong} is out of range") as caught,
     ):
         getattr(ag, name)(FEATURES, ids, 3).compute()
     assert __file__ in str(caught.value)
