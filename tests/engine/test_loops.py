@@ -9,8 +9,8 @@ import attngraph as ag
 from attngraph.engine import program
 from attngraph.engine.codegen.target import named_target
 from attngraph.engine.config import config
-from attngraph.engine.execution import Execution
 from attngraph.engine.errors import CompileError
+from attngraph.engine.execution import Execution
 from attngraph.engine.interpreter import interpret
 from attngraph.engine.ir import walk
 from attngraph.engine.leaves import Data
