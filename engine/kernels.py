@@ -1,5 +1,6 @@
 """Compiled sweeps: written, compiled and found again by what their code depends on."""
 
+import ctypes
 import functools
 import hashlib
 import math
@@ -182,8 +183,9 @@ class SweepKernel:
         shape = signature(self.sweep, writer.expressions(), layout, writer.is_unit)
         key = "\n".join([generator_hash(), repr((target, schedule, integer)), shape])
         text = functools.cache(writer.write)
-        module = compile_text(text, ["sweep"], target, key=key, cache_dir=cache_dir)
-        return Compiled(module, layout, _scratch_bytes(key, writer, text), sizes, block_rows, key, text)
+        module = compile_text(text, ["sweep", "scratch_bytes"], target, key=key, cache_dir=cache_dir)
+        scratch = int(module.function("scratch_bytes", ctypes.c_int64)())
+        return Compiled(module, layout, scratch, sizes, block_rows, key, text)
 
 
 def sizes_of(sweep: Sweep, block_rows: int, of: Callable[[Any], Any]) -> dict[str, int]:
@@ -196,20 +198,6 @@ def sizes_of(sweep: Sweep, block_rows: int, of: Callable[[Any], Any]) -> dict[st
 
 def _unchanged(value: Any) -> Any:
     return value
-
-
-# Scratch memory by what the code depends on: it is known once the code has been written.
-_scratch: dict[str, int] = {}
-_MOST_SCRATCH = 4096
-
-
-def _scratch_bytes(key: str, writer: Writer, text: Callable[[], str]) -> int:
-    if key not in _scratch:
-        text()
-        if len(_scratch) >= _MOST_SCRATCH:
-            _scratch.clear()
-        _scratch[key] = writer.scratch_bytes
-    return _scratch[key]
 
 
 def chosen_schedule(sweep: Sweep, target: Target) -> Schedule | FewRows:
