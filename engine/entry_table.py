@@ -36,7 +36,10 @@ def work(step: Fused | Loop) -> int:
 
 
 def _bind(program: Program, step: Fused | Loop, arrays: dict[Node, Values], settings: Settings) -> Binding:
-    number = program.plan.steps.index(step)
+    try:
+        number = program.plan.steps.index(step)
+    except ValueError:  # another thread has found that it must be planned anew
+        raise NoEntryError from None
     if isinstance(step, Fused):
         return bind_sweep(program.kernels[number], arrays, settings)
     return bind_loop(program.loops[number], arrays, settings)

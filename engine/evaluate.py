@@ -54,15 +54,16 @@ class Prepared:
         self.roots = tuple(roots)
         self.data = tuple(node for node in walk(roots) if isinstance(node, Data))
         self._is_native, self._repeated = not settings.target.startswith("reference"), repeated
-        self._program: Program | None = None
+        self._planned: dict[str, Program] = {}
         self._bound: Bound | None = plans.bound(self.roots, repeated=repeated) if self._is_native else None
 
     @property
     def program(self) -> Program | None:
         """The program of this very graph, planned when somebody first asks."""
-        if self._program is None and self._is_native:
-            self._program = Program(optimize(self.roots), repeated=self._repeated)
-        return self._program
+        if not self._planned and self._is_native:
+            # Of two threads that come at once, both plan, and both get the same one; a fork meets no held lock.
+            self._planned.setdefault("program", Program(optimize(self.roots), repeated=self._repeated))
+        return self._planned.get("program")
 
     @property
     def run(self) -> tuple[Node, ...]:
@@ -87,7 +88,7 @@ class Prepared:
 
         A program that a graph of the same form has left runs first: this one need not be planned then.
         """
-        if self._bound is not None and self._program is None:
+        if self._bound is not None and not self._planned:
             try:
                 return self._bound.run(bindings, settings, check_finite=check_finite)
             except PinnedError:
