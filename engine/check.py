@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from .ir import Node, users, walk
-from .kernel import below
+from .scalar import below
 from .sweep import Sweep
 
 

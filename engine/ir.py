@@ -4,6 +4,7 @@ Equal nodes are one object, so common subexpressions need no pass, and any dict 
 memo table. Nothing here recurses on the depth of a graph: chains of many thousand nodes are normal.
 """
 
+import operator
 import os
 import threading
 import weakref
@@ -13,6 +14,7 @@ from typing import Any, ClassVar, dataclass_transform
 import numpy as np
 
 from .location import Line, current_lines, inherited_lines
+from .order import postorder
 from .types import DType, Shape, TensorType
 
 Values = np.ndarray[Any, Any]
@@ -279,20 +281,10 @@ class Node(metaclass=_NodeClass):
 
 def walk(roots: "Iterable[Node]") -> "list[Node]":
     """All nodes below ``roots``, each once, operands before users."""
-    order: list[Node] = []
-    seen: set[Node] = set()
-    for root in roots:
-        stack: list[tuple[Node, bool]] = [(root, False)]
-        while stack:
-            node, operands_done = stack.pop()
-            if operands_done:
-                order.append(node)
-            elif node not in seen:
-                seen.add(node)
-                stack.append((node, True))
-                stack.extend((operand, False) for operand in reversed(node.operands) if operand not in seen)
-    return order
+    return postorder(roots, _operands)
 
+
+_operands = operator.attrgetter("operands")
 
 Change = tuple["Node", "Node"]
 

@@ -1,95 +1,22 @@
 """The kernel language's elements: what one element of a value is, as a function of its indices.
 
-`Node.lower` writes an operator's element in terms of its operands' elements. The operators of this
-language are a closed set, so the passes behind it never ask which operator a graph had: constants,
-axes (index variables), loads from arrays, element-wise functions, and reductions over an axis.
-Scalars are interned by their `Elements`, which lives as long as one compilation.
+`Node.lower` writes an operator's element in terms of its operands' elements. Scalars are interned by their
+`Elements`, which lives as long as one compilation.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from operator import attrgetter
-from types import MappingProxyType
 from typing import Any
 
+from .intervals import bounds_inside
 from .ir import Node, UnfusableError
 from .leaves import Constant
-from .lengths import Length, longest, shortest
+from .lengths import Length
+from .scalar import Axis, Scalar
 from .types import BOOL, INT64, DType, Shape, is_float, is_integer
 
-
-class Axis:
-    """An index variable that runs over ``range(length)``. Two axes are never the same by their names."""
-
-    __slots__ = ("length", "name")
-
-    def __init__(self, name: str, length: int) -> None:
-        self.name, self.length = name, length
-
-    def __repr__(self) -> str:
-        return self.name
-
-
-class Scalar:
-    """An expression for one element: ``op`` on ``args``, with the axes that it varies over."""
-
-    __slots__ = ("args", "attribute", "axes", "dtype", "height", "interval", "number", "op", "waits")
-
-    def __init__(
-        self, op: str, args: "tuple[Scalar, ...]", attribute: Any, dtype: DType, axes: frozenset[Axis], number: int
-    ) -> None:
-        self.op, self.args, self.attribute = op, args, attribute
-        self.dtype, self.axes, self.number = dtype, axes, number
-        # What is asked often of whole expressions is known of each: how deep reductions are nested in it,
-        # whether it waits for a sweep's results, and, once asked, the interval of an integer.
-        self.height = int(op == "reduce")
-        self.waits = op in ("accumulator", "maximum_of")
-        if args:
-            self.height += max([each.height for each in args])
-            self.waits = self.waits or any([each.waits for each in args])  # noqa: C419 (a list is quicker)
-        self.interval: Interval | bool | None = False
-
-    @property
-    def is_constant(self) -> bool:
-        """Whether it is a number of the program."""
-        return self.op == "constant"
-
-    def __repr__(self) -> str:
-        return show(self)
-
-
-def show(scalar: Scalar, depth: int = 6, names: Mapping[Any, str] = MappingProxyType({})) -> str:
-    """``exp(subtract(%q[i, d], 0.5))``: nested, what lies deeper as ``…``; scalars and arrays by their names."""
-    if scalar in names:
-        return names[scalar]
-    if scalar.op == "constant":
-        return repr(scalar.attribute)
-    if scalar.op == "axis":
-        return str(scalar.attribute)
-    if depth == 0:
-        return "…"
-    inner = ", ".join(show(each, depth - 1, names) for each in scalar.args)
-    if scalar.op == "load":
-        return f"%{names.get(scalar.attribute, scalar.attribute.name)}[{inner}]"
-    if scalar.op == "reduce":
-        kind, axis = scalar.attribute
-        return f"{kind}[{axis}]({inner})"
-    return f"{scalar.op}({inner})"
-
-
-def below(roots: Sequence[Scalar]) -> list[Scalar]:
-    """All scalars of an expression, each once, arguments first: in the order in which they were made."""
-    seen = set(roots)
-    stack = list(seen)
-    while stack:
-        for each in stack.pop().args:
-            if each not in seen:
-                seen.add(each)
-                stack.append(each)
-    return sorted(seen, key=_number)
-
-
-_number = attrgetter("number")
+_NO_AXES: frozenset[Axis] = frozenset()
 
 
 class Elements:
@@ -220,7 +147,7 @@ class Elements:
         """
         inside = []
         for index, length in zip(at, node.shape, strict=True):
-            bounds = _bounds_inside(index, length)
+            bounds = bounds_inside(index, length)
             if bounds is None:
                 raise UnfusableError(f"an index into {node.type} may lie outside its axis of {length}")
             if bounds[0] < 0:
@@ -278,7 +205,7 @@ class Elements:
                 if each.number > first and each not in seen:
                     seen.add(each)
                     stack.append(each)
-        for scalar in sorted(seen, key=_number):
+        for scalar in sorted(seen, key=attrgetter("number")):
             if scalar not in memo:
                 args = tuple([memo.get(each, each) for each in scalar.args])
                 new = memo[scalar] = scalar if args == scalar.args else self.rebuild(scalar, args)
@@ -365,94 +292,3 @@ def _divided(elements: Elements, op: str, left: Scalar, divisor: int) -> Scalar 
         if times and rest.op == "axis" and rest.attribute.length <= divisor:
             return whole.args[0] if op == "floor_divide" else rest
     return None
-
-
-Interval = tuple[int, int]
-_NO_AXES: frozenset[Axis] = frozenset()
-
-
-def interval(scalar: Scalar) -> Interval | None:
-    """The least and the largest value that an integer expression can have, or None if nothing is known."""
-    if isinstance(scalar.interval, bool):
-        scalar.interval = _interval(scalar, interval, lambda length: length)
-    return scalar.interval
-
-
-def _bounds_inside(index: Scalar, length: int) -> Interval | None:
-    """The bounds of an index if they prove it to lie inside its axis: for every length, or else for these."""
-    for bounds_of, least_of in ((widest_interval, shortest), (interval, int)):
-        bounds, least = bounds_of(index), least_of(length)
-        if bounds is not None and bounds[0] >= -least and bounds[1] < least:
-            return bounds
-    return None
-
-
-def widest_interval(scalar: Scalar) -> Interval | None:
-    """The same for every value that its free lengths may have; none of them is pinned."""
-    return _interval(scalar, widest_interval, longest)
-
-
-def _interval(
-    scalar: Scalar, of: Callable[[Scalar], Interval | None], length_of: Callable[[int], int]
-) -> Interval | None:
-    if scalar.op == "constant":
-        return int(scalar.attribute), int(scalar.attribute)
-    if scalar.op == "axis":
-        return 0, length_of(scalar.attribute.length) - 1
-    if scalar.op == "load" or not is_integer(scalar.dtype):
-        return None
-    sides = [of(each) for each in scalar.args]
-    if scalar.op == "where":
-        sides = sides[1:]
-    known = [side for side in sides if side is not None]
-    if len(known) < len(sides):
-        return _partly_known(scalar, sides)
-    rule = _RULES.get(scalar.op)
-    return None if rule is None else rule(*known)
-
-
-def _partly_known(scalar: Scalar, sides: list[Interval | None]) -> Interval | None:
-    """A remainder is bounded by its divisor alone."""
-    if scalar.op == "remainder" and sides[1] is not None and sides[1][0] > 0:
-        return 0, sides[1][1] - 1
-    return None
-
-
-def _product(a: Interval, b: Interval) -> Interval:
-    corners = [x * y for x in a for y in b]
-    return min(corners), max(corners)
-
-
-def _quotient(a: Interval, b: Interval) -> Interval | None:
-    if b[0] <= 0:
-        return None
-    corners = [x // y for x in a for y in b]
-    return min(corners), max(corners)
-
-
-def _remainder(a: Interval, b: Interval) -> Interval | None:
-    if b[0] <= 0:
-        return None
-    if a[0] >= 0 and a[1] < b[0]:
-        return a
-    return 0, b[1] - 1
-
-
-def _magnitude(a: Interval) -> Interval:
-    low = 0 if a[0] <= 0 <= a[1] else min(abs(a[0]), abs(a[1]))
-    return low, max(abs(a[0]), abs(a[1]))
-
-
-_RULES: dict[str, Callable[..., Interval | None]] = {
-    "add": lambda a, b: (a[0] + b[0], a[1] + b[1]),
-    "subtract": lambda a, b: (a[0] - b[1], a[1] - b[0]),
-    "multiply": _product,
-    "negative": lambda a: (-a[1], -a[0]),
-    "abs": _magnitude,
-    "minimum": lambda a, b: (min(a[0], b[0]), min(a[1], b[1])),
-    "maximum": lambda a, b: (max(a[0], b[0]), max(a[1], b[1])),
-    "where": lambda a, b: (min(a[0], b[0]), max(a[1], b[1])),
-    "floor_divide": _quotient,
-    "remainder": _remainder,
-    "astype": lambda a: a,
-}

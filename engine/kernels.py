@@ -20,13 +20,15 @@ from .codegen.sweep import SweepWriter, schedule_for
 from .codegen.target import Target, named_target
 from .codegen.writer import Writer
 from .config import Settings
+from .intervals import widest_interval
 from .ir import Node, Values
 from .jit import NativeModule, compile_text
-from .kernel import Elements, Scalar, below, widest_interval
+from .kernel import Elements
 from .lengths import estimate
 from .magnitudes import Magnitudes
 from .passes.fuse import Fused
 from .passes.rows import FEW_ROWS
+from .scalar import Scalar, below
 from .sweep import Sweep
 from .types import is_integer
 

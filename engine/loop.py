@@ -12,8 +12,10 @@ from functools import cached_property
 from typing import Literal, NamedTuple
 
 from .ir import Node
-from .kernel import Axis, Elements, Scalar, show
+from .kernel import Elements
 from .lengths import estimate
+from .order import postorder
+from .scalar import Axis, Scalar, show
 
 # What must not happen to a value, for the interpreter would take a closer look:
 # "finite": that it is not finite; "upper": that it is NaN or +inf;
@@ -113,19 +115,7 @@ class Loop:
 
 def values_below(roots: Sequence[Scalar]) -> list[Scalar]:
     """All values of expressions, arguments first: as `below`, but not what lies in the indices of loads."""
-    order: list[Scalar] = []
-    seen: set[Scalar] = set()
-    stack = [(root, False) for root in reversed(roots)]
-    while stack:
-        scalar, done = stack.pop()
-        if done:
-            order.append(scalar)
-        elif scalar not in seen:
-            seen.add(scalar)
-            stack.append((scalar, True))
-            if scalar.op != "load":
-                stack.extend((each, False) for each in reversed(scalar.args))
-    return order
+    return postorder(roots, lambda scalar: () if scalar.op == "load" else scalar.args)
 
 
 def cost(scalar: Scalar) -> int:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from .codegen.loop_layout import Form, Reach, positions_used
-from .kernel import Axis, Scalar
 from .loop import Loop, LoopOutput
+from .scalar import Axis, Scalar
 from .types import DType, carrier
 
 # Operations of a task: some ten microseconds.

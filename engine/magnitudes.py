@@ -13,8 +13,8 @@ import numpy as np
 
 from .codegen.layout import LARGEST_FLOAT
 from .ir import Node, Values
-from .kernel import Scalar, below
 from .lengths import estimate
+from .scalar import Scalar, below
 from .sweep import Sweep
 from .types import is_float
 

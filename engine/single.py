@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from .ir import Node
-from .kernel import below
 from .leaves import Leaf
 from .loop import Loop
 from .passes.fuse import Fused, Step
 from .passes.lower_loop import Views
+from .scalar import below
 from .types import FLOAT32, FLOAT64
 
 # Functions that NumPy and a loop round alike.

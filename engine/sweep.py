@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .ir import Node
-from .kernel import Axis, Scalar, below, show
 from .lengths import estimate
+from .scalar import Axis, Scalar, below, show
 
 # How deep a listing shows what is nested.
 _DEPTH = 12

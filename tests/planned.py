@@ -8,9 +8,9 @@ import attngraph as ag
 from attngraph.engine.check import check_sweep
 from attngraph.engine.codegen.interpreter import interpret_sweep
 from attngraph.engine.interpreter import interpret
-from attngraph.engine.kernel import below
 from attngraph.engine.passes.fuse import Fused, Plan, fuse
 from attngraph.engine.pipeline import optimize
+from attngraph.engine.scalar import below
 
 
 def plan_of(*expressions):

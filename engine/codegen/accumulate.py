@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from ..kernel import Axis
+from ..scalar import Axis
 from ..sweep import Accumulator
 from .llvm import Value
 from .tile import plain_axis

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..ir import UnfusableError
-from ..kernel import Scalar
+from ..scalar import Scalar
 from ..types import BOOL, is_float
 from . import math
 from .llvm import Function, Value

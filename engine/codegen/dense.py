@@ -8,7 +8,7 @@ and elements are neighbours along that axis. Rows may come in by any index.
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..kernel import Scalar, below
+from ..scalar import Scalar, below
 from .llvm import Value
 from .operands import memory_type
 from .tile import slope

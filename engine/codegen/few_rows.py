@@ -16,7 +16,8 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..kernel import Elements, Scalar, below
+from ..kernel import Elements
+from ..scalar import Scalar, below
 from ..sweep import Sweep
 from .few_rows_contract import Contraction
 from .few_rows_lanes import Lanes

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from ..kernel import Axis, Scalar
+from ..scalar import Axis, Scalar
 from .few_rows_lanes import plain_place
 from .llvm import Value
 

@@ -10,7 +10,7 @@ import itertools
 from typing import TYPE_CHECKING
 
 from ..ir import UnfusableError
-from ..kernel import Axis, Scalar, below
+from ..scalar import Axis, Scalar, below
 from ..types import is_float
 from .few_rows_ahead import Ahead
 from .few_rows_lanes import Lanes, plain_place

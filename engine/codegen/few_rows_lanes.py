@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from ..ir import UnfusableError
-from ..kernel import Axis, Scalar
+from ..scalar import Axis, Scalar
 from ..types import BOOL, is_float
 from .apply import apply, convert
 from .llvm import Value

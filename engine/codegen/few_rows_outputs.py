@@ -3,7 +3,7 @@
 import math
 from typing import TYPE_CHECKING
 
-from ..kernel import Scalar, below
+from ..scalar import Scalar, below
 from ..sweep import Output
 from .few_rows_lanes import Lanes
 from .llvm import Value

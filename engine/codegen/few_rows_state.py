@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ..kernel import Scalar
+from ..scalar import Scalar
 from ..sweep import Accumulator
 from .few_rows_lanes import Lanes
 from .llvm import Value

@@ -3,7 +3,7 @@
 import functools
 from typing import TYPE_CHECKING
 
-from ..kernel import Axis, Scalar
+from ..scalar import Axis, Scalar
 from ..sweep import Accumulator
 from .few_rows_ahead import Ahead
 from .few_rows_contract import sum_lanes

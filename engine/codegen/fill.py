@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from ..ir import UnfusableError
-from ..kernel import Axis, Scalar, below
+from ..scalar import Axis, Scalar, below
 from .llvm import Value
 from .masks import Masks
 from .tile import TileValues

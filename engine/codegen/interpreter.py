@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..ir import Node
-from ..kernel import Axis, Scalar, below
+from ..scalar import Axis, Scalar, below
 from ..sweep import Accumulator, Sweep
 
 Values = np.ndarray[Any, Any]

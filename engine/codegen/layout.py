@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..ir import Node
-from ..kernel import Scalar, below
+from ..scalar import Scalar, below
 
 Values = np.ndarray[Any, Any]
 Descriptor = np.ndarray[Any, np.dtype[np.int64]]

@@ -1,7 +1,7 @@
 """What the code generator can write: checked before a sweep is taken for one."""
 
 from ..ir import UnfusableError
-from ..kernel import Scalar, below
+from ..scalar import Scalar, below
 from ..sweep import Sweep
 from ..types import is_float, is_integer
 from .apply import can_apply

@@ -8,8 +8,8 @@ hundred terms, those of float64 with what was rounded away, so a long row loses 
 import math
 from collections.abc import Callable, Sequence
 
-from ..kernel import Scalar
 from ..loop import Loop
+from ..scalar import Scalar
 from .llvm import Function, Module, Value
 from .loop_layout import HEAD, Form, LoopLayout
 from .loop_passes import Pass, passes_of, row_scalars

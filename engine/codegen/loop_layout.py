@@ -8,8 +8,8 @@ import struct
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
-from ..kernel import Axis, Scalar
 from ..loop import Loop, cost
+from ..scalar import Axis, Scalar
 from .layout import number_name
 
 # How elements that are next to each other along a row lie in an array: they do not vary, they are the same

@@ -1,8 +1,8 @@
 """What loops may hold: the element-wise functions by the kind of number that they are written for."""
 
 from ..ir import UnfusableError
-from ..kernel import Scalar
 from ..loop import Loop
+from ..scalar import Scalar
 from ..types import BOOL, DType, is_float
 from .apply import can_apply
 from .layout import LARGEST_FLOAT

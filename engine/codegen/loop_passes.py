@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ..kernel import Axis, Scalar, below
 from ..loop import Loop, cost
+from ..order import postorder
+from ..scalar import Axis, Scalar, below
 
 # What takes as long as this many additions is kept rather than computed again.
 _WORTH_KEEPING = 6
@@ -64,19 +65,7 @@ def passes_of(loop: Loop, keeps_rows: bool) -> list[Pass]:
 
 def row_scalars(roots: Sequence[Scalar]) -> list[Scalar]:
     """What the values of a row take: not what lies in a reduction, nor the indices of a load."""
-    order: list[Scalar] = []
-    seen: set[Scalar] = set()
-    stack = [(root, False) for root in reversed(roots)]
-    while stack:
-        scalar, done = stack.pop()
-        if done:
-            order.append(scalar)
-        elif scalar not in seen:
-            seen.add(scalar)
-            stack.append((scalar, True))
-            if scalar.op not in ("reduce", "load"):
-                stack.extend((each, False) for each in reversed(scalar.args))
-    return order
+    return postorder(roots, lambda scalar: () if scalar.op in ("reduce", "load") else scalar.args)
 
 
 def _needed(roots: Sequence[Scalar], inner: Axis, done: set[Scalar]) -> tuple[set[Scalar], list[Scalar]]:

@@ -1,7 +1,7 @@
 """The scalars of a loop as instructions: one number at a time, or a vector along the row."""
 
-from ..kernel import Scalar
 from ..loop import Loop
+from ..scalar import Scalar
 from ..types import BOOL, FLOATS, DType, is_float, is_integer
 from .apply import apply
 from .layout import number_name

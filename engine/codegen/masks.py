@@ -7,7 +7,7 @@ mixed; comparisons that are linear in the column become loop bounds.
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from ..kernel import Scalar, below
+from ..scalar import Scalar, below
 from ..sweep import Sweep
 from ..types import BOOL, is_float, is_integer
 from .llvm import Function, Value

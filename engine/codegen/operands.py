@@ -8,7 +8,7 @@ scalars, read in their natural layout and broadcast.
 from collections.abc import Callable
 
 from ..ir import UnfusableError
-from ..kernel import Axis, Scalar, below
+from ..scalar import Axis, Scalar, below
 from ..sweep import Sweep
 from ..types import BOOL, is_float
 from .apply import apply, convert

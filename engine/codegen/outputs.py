@@ -4,7 +4,7 @@ import functools
 from typing import TYPE_CHECKING
 
 from ..ir import UnfusableError
-from ..kernel import Scalar, below
+from ..scalar import Scalar, below
 from ..sweep import Output
 from .apply import apply, convert
 from .llvm import Value

@@ -1,6 +1,7 @@
 """Numbers that multiply a tile value, pushed to where they are free: into the rows of a contraction."""
 
-from ..kernel import Elements, Scalar, below
+from ..kernel import Elements
+from ..scalar import Scalar, below
 from ..sweep import Sweep
 from ..types import is_float
 

@@ -7,8 +7,8 @@ that index arithmetic multiplies by are part of the code.
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..kernel import Axis, Scalar, below
 from ..lengths import pin
+from ..scalar import Axis, Scalar, below
 from ..sweep import Sweep
 from ..types import is_integer
 from .layout import Layout, number_name

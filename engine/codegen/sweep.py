@@ -16,7 +16,8 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 
-from ..kernel import Elements, Scalar
+from ..kernel import Elements
+from ..scalar import Scalar
 from ..sweep import Accumulator, Sweep
 from .accumulate import Accumulate
 from .dense import Dense

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ..kernel import Axis, Scalar, below
+from ..scalar import Axis, Scalar, below
 from .apply import apply, convert
 from .llvm import Value
 from .masks import Masks

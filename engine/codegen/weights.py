@@ -4,7 +4,7 @@ import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..kernel import Scalar
+from ..scalar import Scalar
 from ..sweep import Accumulator
 from .llvm import Value
 from .math import exp2_nonpositive

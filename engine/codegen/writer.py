@@ -4,7 +4,8 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
-from ..kernel import Axis, Elements, Scalar, below
+from ..kernel import Elements
+from ..scalar import Axis, Scalar, below
 from ..sweep import Sweep
 from .layout import Layout
 from .llvm import Function, Module, Value

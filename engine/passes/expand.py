@@ -12,8 +12,9 @@ Factors that do not vary over the contracted axis leave the sum.
 """
 
 from ..ir import UnfusableError
-from ..kernel import Axis, Elements, Scalar, below
+from ..kernel import Elements
 from ..lengths import estimate
+from ..scalar import Axis, Scalar, below
 from ..types import is_float
 
 # As many terms as this are written out at once: quicker than a loop of a few rounds.

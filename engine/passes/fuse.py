@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 
 from ..check import check_sweep
 from ..ir import Node, UnfusableError, walk
-from ..kernel import Axis, Elements, Scalar, below
+from ..kernel import Elements
 from ..loop import Loop
+from ..scalar import Axis, Scalar, below
 from ..sweep import Output, Sweep
 from ..types import is_float
 from .pack import to_pack

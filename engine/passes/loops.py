@@ -4,9 +4,10 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from ..ir import Node, UnfusableError
-from ..kernel import Elements, Scalar, below
+from ..kernel import Elements
 from ..lengths import estimate
 from ..loop import Loop, cost
+from ..scalar import Scalar, below
 from ..types import Shape
 from .fuse import Fused, Plan, Step
 from .groups import Group, Grouping

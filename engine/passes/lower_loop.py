@@ -3,9 +3,11 @@
 from collections.abc import Collection, Sequence
 
 from ..ir import Node, UnfusableError
-from ..kernel import Axis, Elements, Scalar, below
+from ..kernel import Elements
 from ..leaves import Constant
 from ..loop import Access, Loop, LoopOutput, values_below
+from ..order import postorder
+from ..scalar import Axis, Scalar, below
 from ..types import BOOL, FLOAT64, Shape
 from .watches import watches_of
 
@@ -176,18 +178,7 @@ def _output(elements: Elements, node: Node, rows: tuple[Axis, ...], along: Axis)
 
 def _members(outputs: Sequence[Node], inputs: Sequence[Node]) -> tuple[Node, ...]:
     """What lies between inputs and outputs, constants among it."""
-    order: list[Node] = []
-    seen = set(inputs)
-    stack = [(node, False) for node in reversed(outputs)]
-    while stack:
-        node, done = stack.pop()
-        if done:
-            order.append(node)
-        elif node not in seen:
-            seen.add(node)
-            stack.append((node, True))
-            stack += [(operand, False) for operand in reversed(node.operands)]
-    return tuple(order)
+    return tuple(postorder(outputs, lambda node: node.operands, set(inputs)))
 
 
 def _access(load: Scalar, rows: tuple[Axis, ...], along: Axis) -> Access:

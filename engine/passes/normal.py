@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from ..kernel import Elements, Scalar, below
+from ..kernel import Elements
+from ..scalar import Scalar, below
 from ..types import is_float
 
 # Functions of numbers that are folded where a condition makes a number of a variable.

@@ -10,8 +10,9 @@ import math
 from collections.abc import Iterable
 
 from ..ir import Node
-from ..kernel import Axis, Elements, Scalar, below
+from ..kernel import Elements
 from ..lengths import LEAST, estimate
+from ..scalar import Axis, Scalar, below
 from ..sweep import Sweep
 from ..types import is_float
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from ..kernel import Axis, Scalar
+from ..scalar import Axis, Scalar
 
 Linear = dict[Scalar, float]
 

@@ -8,7 +8,7 @@ either way.
 import itertools
 
 from ..ir import UnfusableError
-from ..kernel import Axis, Scalar, below
+from ..scalar import Axis, Scalar, below
 from ..sweep import Sweep
 
 # Up to so many rows a sweep has a kernel of its own, whose vectors run over columns: there it is the quicker one.

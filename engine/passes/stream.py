@@ -15,7 +15,8 @@ import math
 from collections.abc import Mapping
 
 from ..ir import UnfusableError
-from ..kernel import Axis, Elements, Scalar, below
+from ..kernel import Elements
+from ..scalar import Axis, Scalar, below
 from ..sweep import Accumulator, Sweep
 from ..types import BOOL, is_float
 from .expand import Expansion

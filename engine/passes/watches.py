@@ -6,8 +6,8 @@ loop has no such values to look at. It watches those that could leave the range 
 
 from collections.abc import Sequence
 
-from ..kernel import Scalar
 from ..loop import Watch
+from ..scalar import Scalar
 from ..types import is_float
 
 # Where a function's result is not finite whenever this argument is not.

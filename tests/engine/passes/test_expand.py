@@ -8,7 +8,7 @@ from planned import check_plan, contracted, operations
 from sweeps import B, H, array, attend, inputs, points, scores
 
 import attngraph as ag
-from attngraph.engine.kernel import below
+from attngraph.engine.scalar import below
 
 
 def of_points(count, width, measure):

@@ -7,8 +7,8 @@ from planned import check_plan, largest_step, plan_of, run
 from sweeps import COLUMNS, ROWS, VARIANTS, B, H, array, attend, inputs, scores
 
 import attngraph as ag
-from attngraph.engine.kernel import below
 from attngraph.engine.passes.fuse import fuse
+from attngraph.engine.scalar import below
 from strategies import attentions
 
 

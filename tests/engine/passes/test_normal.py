@@ -4,8 +4,9 @@ import math
 
 import pytest
 
-from attngraph.engine.kernel import Axis, Elements, show
+from attngraph.engine.kernel import Elements
 from attngraph.engine.passes.normal import normalized
+from attngraph.engine.scalar import Axis, show
 from attngraph.engine.types import BOOL, FLOAT32
 
 
