@@ -125,7 +125,7 @@ def _given(placeholders: Sequence[Placeholder], arrays: Sequence[Any]) -> list[V
     return given
 
 
-def _drawn(rng: np.random.Generator, node: Placeholder) -> Values:
+def _drawn(rng: "np.random.Generator", node: Placeholder) -> Values:
     if is_float(node.dtype):
         return rng.standard_normal(node.shape).astype(node.dtype)
     return np.zeros(node.shape, node.dtype)
