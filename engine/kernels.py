@@ -124,8 +124,9 @@ class SweepKernel:
             settings.threads if self._is_shared(sizes) else 1,
             keep=(descriptor, held, results, compiled.module),
         )
-        empty = bool(descriptor[compiled.layout.place("empty") // 8])
-        if all(map(is_finite, results)) and not empty:
+        empty, unusual = (bool(descriptor[compiled.layout.place(name) // 8]) for name in ("empty", "unusual"))
+        # Of few rows the kernel does not say whether they are finite.
+        if not empty and not unusual and (not has_few_rows(self.sweep) or all(map(is_finite, results))):
             return results
         return results if empty and self._are_masked(held.values(), results) else None
 
@@ -177,8 +178,8 @@ class SweepKernel:
         integer = integer_type(self.sweep.expressions())
         block_rows = schedule.rows if isinstance(schedule, FewRows) else schedule.vectors * target.lanes("float32")
         sizes = sizes_of(self.sweep, block_rows, estimate)
-        # "empty" is set by a row that no column had a weight for.
-        layout = Layout(self.fused.inputs, self.fused.nodes, {**sizes, "empty": 0})
+        # "empty" is set by a row that no column had a weight for, "unusual" by a result that is not finite.
+        layout = Layout(self.fused.inputs, self.fused.nodes, {**sizes, "empty": 0, "unusual": 0})
         parts = self.sweep, self.fused.elements, layout, target
         writer = written_by(schedule, parts, lambda load, axis: units[load.attribute, axis], integer)
         layout.collect(writer.expressions())

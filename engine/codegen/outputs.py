@@ -1,6 +1,7 @@
 """What a sweep returns: expressions of rows and accumulators, transposed back and stored."""
 
 import functools
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..ir import UnfusableError
@@ -76,6 +77,16 @@ class Outputs:
             for vector in range(self.writer.schedule.vectors):
                 self._write_scalars(output, vector, (pointer, row_stride, small_stride), rows, one, done, length)
 
+    def _look(self, values: Sequence[Value]) -> None:
+        """Set the flag of results that are not finite, if one of these is not."""
+        f = self.writer.f
+        nothing = f.mul(values[0], 0.0)  # NaN times anything, and infinity times 0, are NaN
+        for value in values[1:]:
+            nothing = f.fma(value, f.constant(0.0, value.type), nothing)
+        wrong = f.is_nan(nothing)
+        flag = f.offset(f["descriptor"], self.writer.layout.place("unusual"))
+        f.when(f.any_lane(wrong) if nothing.lanes > 1 else wrong, lambda: f.store(f.constant(1, "i64"), flag))
+
     def _write_transposed(
         self, output: Output, vector: int, pointer: Value, row_stride: Value, rows: Value, stop: int
     ) -> None:
@@ -83,6 +94,7 @@ class Outputs:
 
         def columns(start: Value, _: list[Value]) -> None:
             values = [self._row(output.value, vector, f.add(start, number), {}) for number in range(lanes)]
+            self._look(values)
             for lane, value in enumerate(transpose(f, values)):
                 row = f.constant(vector * lanes + lane, "i64")
                 target = f.offset(f.offset(pointer, f.mul(row, row_stride)), f.shl(start, 2))
@@ -106,6 +118,7 @@ class Outputs:
 
         def element(small: Value, _: list[Value]) -> None:
             value = self._row(output.value, vector, small if output.small is not None else None, {})
+            self._look([value])
             f.store(value if value.lanes > 1 else f.splat(value, lanes), one, aligned=True)
             base = f.offset(pointer, f.mul(small, small_stride))
 
