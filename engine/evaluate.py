@@ -8,6 +8,7 @@ import numpy as np
 from .allocation import no_memory
 from .config import Settings, config
 from .errors import ArgumentError, LimitError
+from .forms import form_of
 from .interpreter import interpret
 from .ir import Node, Values, walk
 from .leaves import Data
@@ -52,10 +53,11 @@ class Prepared:
 
     def __init__(self, roots: Sequence[Node], settings: Settings, repeated: bool) -> None:
         self.roots = tuple(roots)
-        self.data = tuple(node for node in walk(roots) if isinstance(node, Data))
         self._is_native, self._repeated = not settings.target.startswith("reference"), repeated
         self._planned: dict[str, Program] = {}
-        self._bound: Bound | None = plans.bound(self.roots, repeated=repeated) if self._is_native else None
+        form = form_of(self.roots)
+        self.data = tuple(leaf for leaf in form.leaves if isinstance(leaf, Data))
+        self._bound: Bound | None = plans.bound(form, self.roots, repeated=repeated) if self._is_native else None
 
     @property
     def program(self) -> Program | None:

@@ -84,6 +84,7 @@ class _NodeClass(type):
 
     fields: tuple[str, ...]
     operand_fields: frozenset[str]
+    setters: tuple[tuple[Callable[[Any, Any], None], bool], ...]
 
     def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> "_NodeClass":
         own = {
@@ -99,6 +100,8 @@ class _NodeClass(type):
         cls.fields = (inherited.fields if inherited else ()) + tuple(own)
         operands = {field for field, hint in own.items() if _is_operand(hint)}
         cls.operand_fields = (inherited.operand_fields if inherited else frozenset()) | operands
+        # How a new node's fields are set, for a frozen one has no other way: found once, for it is done often.
+        cls.setters = tuple((getattr(cls, field).__set__, field in cls.operand_fields) for field in cls.fields)
         return cls
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
@@ -148,9 +151,9 @@ def _intern(cls: _NodeClass, key: tuple[Any, ...], args: tuple[Any, ...]) -> "No
 def _build(cls: _NodeClass, args: tuple[Any, ...]) -> "Node":
     node: Node = object.__new__(cls)  # type: ignore[arg-type]
     operands: list[Node] = []
-    for field, value in zip(cls.fields, args, strict=True):
-        object.__setattr__(node, field, value)
-        if field in cls.operand_fields:
+    for (set_field, is_operand), value in zip(cls.setters, args, strict=True):
+        set_field(node, value)
+        if is_operand:
             operands.extend(value if isinstance(value, tuple) else (value,))
     object.__setattr__(node, "operands", tuple(operands))
     object.__setattr__(node, "lines", ())

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from . import program as programs
 from .config import Settings
-from .forms import GraphForm, form_of, with_free_lengths
+from .forms import GraphForm, with_free_lengths
 from .interpreter import Bindings, evaluate_node
 from .ir import Node, Values
 from .leaves import Placeholder
@@ -115,9 +115,8 @@ class Plans:
         self._templates: OrderedDict[object, list[Template]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def bound(self, roots: Sequence[Node], *, repeated: bool = False) -> Bound | None:
+    def bound(self, form: GraphForm, roots: Sequence[Node], *, repeated: bool = False) -> Bound | None:
         """The program of a graph whose form has come before, at its lengths; None for a new form."""
-        form = form_of(roots)
         key = (form.key, repeated, programs.LEAST_WORK, programs.LEAST_ELEMENTS)
         with self._lock:
             templates = self._templates.get(key)

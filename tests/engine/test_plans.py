@@ -11,6 +11,7 @@ from sweeps import VARIANTS
 import attngraph as ag
 from attngraph.engine import program
 from attngraph.engine.config import config
+from attngraph.engine.forms import form_of
 from attngraph.engine.ir import walk
 from attngraph.engine.leaves import Data
 from attngraph.engine.pipeline import optimize
@@ -30,8 +31,13 @@ def arrays(rows, columns, batch=2):
     return [rng.standard_normal((batch, 3, n, 8)).astype("float32") for n in (rows, columns, columns)]
 
 
+def bound_in(plans, *roots):
+    nodes = [root.node for root in roots]
+    return plans.bound(form_of(nodes), nodes)
+
+
 def found(plans, *roots):
-    bound = plans.bound([root.node for root in roots])
+    bound = bound_in(plans, *roots)
     return None if bound is None else bound.run({}, config.settings(), check_finite=False)
 
 
@@ -60,16 +66,16 @@ def attention(rows, columns, batch=2):
 def test_the_first_is_planned_alone_the_second_for_all():
     plans = Plans()
     assert found(plans, attention(40, 70)) is None
-    second = plans.bound([attention(41, 71).node])
-    third = plans.bound([attention(42, 72).node])
+    second = bound_in(plans, attention(41, 71))
+    third = bound_in(plans, attention(42, 72))
     assert second.program is third.program
-    assert plans.bound([attention(3, 72).node]) is None  # few rows: a form of its own
+    assert bound_in(plans, attention(3, 72)) is None  # few rows: a form of its own
 
 
 def test_batches_share_a_plan_too():
     plans = Plans()
-    plans.bound([attention(40, 70, 20).node])
-    programs = {id(plans.bound([attention(40, 70, batch).node]).program) for batch in (21, 25, 30)}
+    bound_in(plans, attention(40, 70, 20))
+    programs = {id(bound_in(plans, attention(40, 70, batch)).program) for batch in (21, 25, 30)}
     assert len(programs) == 1
     np.testing.assert_array_equal(found(plans, attention(45, 71, 23))[0], own(attention(45, 71, 23))[0])
 
@@ -102,8 +108,8 @@ def test_means_know_their_length():
 def test_plans_hold_no_arrays():
     plans = Plans()
     for n in (40, 41):
-        plans.bound([attention(n, n).node])
-    bound = plans.bound([attention(42, 42).node])
+        bound_in(plans, attention(n, n))
+    bound = bound_in(plans, attention(42, 42))
     assert not any(isinstance(node, Data) for node in walk(bound.program.roots))
 
 
