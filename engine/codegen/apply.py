@@ -95,6 +95,7 @@ _FROM_MATH = [
     "log2",
     "log10",
     "tanh",
+    "tanh_in_log2",
     "sigmoid",
     "erf",
     "sin",

@@ -19,6 +19,7 @@ from .math_exponential import (
     sigmoid,
     sinh,
     tanh,
+    tanh_in_log2,
     tanh_quick,
 )
 from .math_floats import strict
@@ -60,6 +61,7 @@ __all__ = [
     "sqrt",
     "tan",
     "tanh",
+    "tanh_in_log2",
     "tanh_quick",
     "trunc",
 ]

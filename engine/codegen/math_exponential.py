@@ -142,6 +142,14 @@ def tanh(f: Function, x: Value) -> Value:
 
 
 @strict
+def tanh_in_log2(f: Function, x: Value) -> Value:
+    """``tanh(x ln(2) / 2)``: for an argument whose maker can multiply by 2 log2(e) for nothing. -0 may become 0."""
+    if f.target.has_avx512 and format_of(x) == FLOAT:
+        return _tanh_of_power(f, x)
+    return tanh(f, f.mul(x, 0.5 / _LOG2_E))
+
+
+@strict
 def tanh_quick(f: Function, x: Value) -> Value:
     """The hyperbolic tangent in three quarters of the time, in float to 5 units in the last place: for long sums."""
     if format_of(x) != FLOAT:
@@ -200,13 +208,17 @@ def _fraction(f: Function, x: Value) -> Value:
 
 
 def _tanh_reduced(f: Function, x: Value) -> Value:
-    """``(e**2x - 1) / (e**2x + 1)`` in AVX-512 for float, without a branch."""
-    power = f.min(30.0, f.mul(x, 2 * _LOG2_E))
+    """``tanh x`` in AVX-512 for float, without a branch."""
+    return f.copysign(_tanh_of_power(f, f.mul(x, 2 * _LOG2_E)), x)
+
+
+def _tanh_of_power(f: Function, power: Value) -> Value:
+    """``(2**power - 1) / (2**power + 1)``; of a zero without its sign."""
+    power = f.min(30.0, power)
     fraction = _fraction(f, power)
-    scale = in_avx512(f, "scalef", f.constant(1.0, x.type), f.sub(power, fraction))
+    scale = in_avx512(f, "scalef", f.constant(1.0, power.type), f.sub(power, fraction))
     above = f.fma(polynomial(f, fraction, _EXP2[FLOAT]), f.mul(fraction, scale), f.sub(scale, 1.0))
-    below = f.add(above, 2.0)
-    return f.copysign(f.div(above, below), x)
+    return f.div(above, f.add(above, 2.0))
 
 
 def _exp2_fraction(f: Function, x: Value) -> Value:

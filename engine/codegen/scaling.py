@@ -1,5 +1,7 @@
 """Numbers that multiply a tile value, pushed to where they are free: into the rows of a contraction."""
 
+import math
+
 from ..kernel import Elements
 from ..scalar import Scalar, below
 from ..sweep import Sweep
@@ -39,7 +41,7 @@ def fold_scales(elements: Elements, sweep: Sweep, roots: list[Scalar]) -> list[S
 
     A block of rows is packed once and contracted with every column: the product is free there.
     """
-    roots = _without_quotients(elements, sweep, roots)
+    roots = _without_quotients(elements, sweep, _with_powers(elements, sweep, roots))
     users: dict[Scalar, set[Scalar]] = {}
     for scalar in below(roots):
         for each in scalar.args:
@@ -55,6 +57,18 @@ def fold_scales(elements: Elements, sweep: Sweep, roots: list[Scalar]) -> list[S
                 kind, axis = contraction.attribute
                 mapping[user] = elements.make("reduce", (scaled_body,), contraction.dtype, (kind, axis))
     return elements.substitute(roots, mapping)
+
+
+def _with_powers(elements: Elements, sweep: Sweep, roots: list[Scalar]) -> list[Scalar]:
+    """``tanh`` of tile values from their powers of two: it would multiply by 2 log2(e) for each of them."""
+    memo: dict[Scalar, Scalar] = {}
+    for scalar in below(roots):
+        args = tuple(memo[each] for each in scalar.args)
+        memo[scalar] = scalar if args == scalar.args else elements.rebuild(scalar, args)
+        if scalar.op == "tanh" and sweep.columns in scalar.axes:
+            power = scaled(elements, args[0], 2 * math.log2(math.e))
+            memo[scalar] = elements.apply("tanh_in_log2", scalar.dtype, power)
+    return [memo[root] for root in roots]
 
 
 def _without_quotients(elements: Elements, sweep: Sweep, roots: list[Scalar]) -> list[Scalar]:
