@@ -10,7 +10,7 @@ from .types import is_integer
 def interval(scalar: Scalar) -> Interval | None:
     """The least and the largest value that an integer expression can have, or None if nothing is known."""
     if isinstance(scalar.interval, bool):
-        scalar.interval = _interval(scalar, interval, lambda length: length)
+        scalar.interval = bounded(scalar, interval, lambda length: length)
     return scalar.interval
 
 
@@ -25,12 +25,19 @@ def bounds_inside(index: Scalar, length: int) -> Interval | None:
 
 def widest_interval(scalar: Scalar) -> Interval | None:
     """The same for every value that its free lengths may have; none of them is pinned."""
-    return _interval(scalar, widest_interval, longest)
+    return bounded(scalar, widest_interval, longest)
 
 
-def _interval(
+def bounded(
     scalar: Scalar, of: Callable[[Scalar], Interval | None], length_of: Callable[[int], int]
 ) -> Interval | None:
+    """The bounds of an integer from those of its arguments.
+
+    Args:
+        scalar: The integer.
+        of: The bounds of an argument.
+        length_of: What the length of an axis counts as.
+    """
     if scalar.op == "constant":
         return int(scalar.attribute), int(scalar.attribute)
     if scalar.op == "axis":

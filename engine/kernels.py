@@ -4,48 +4,39 @@ import ctypes
 import functools
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from . import workers
+from .careful_sweep import Problem, doubted_rows, settle
 from .codegen.few_rows import FewRows, FewRowsWriter, few_rows_for
-from .codegen.layout import Layout
+from .codegen.layout import DOUBT, DOUBTS, Layout, address_of
 from .codegen.legal import check_writable as check_writable
 from .codegen.schedule import Schedule
 from .codegen.signature import signature
 from .codegen.sweep import SweepWriter, schedule_for
 from .codegen.target import Target, named_target
-from .codegen.writer import Writer
+from .codegen.writer import Parts, Writer
 from .config import Settings
 from .intervals import widest_interval
 from .ir import Node, Values
 from .jit import NativeModule, compile_text
-from .kernel import Elements
 from .lengths import estimate
 from .magnitudes import Magnitudes
 from .passes.fuse import Fused
 from .passes.rows import FEW_ROWS
+from .passes.skip import Skip
 from .scalar import Scalar, below
+from .summaries import Summaries, hold
 from .sweep import Sweep
+from .threads import limited
 from .types import is_integer
 
 if TYPE_CHECKING:
     from .plans import Bound
-
-# Four factors below this, summed over the widest contraction, stay below the largest float32.
-_SMALL = 1e8
-# Functions that make nothing large out of something small.
-# fmt: off
-_TAME = frozenset({
-    "abs", "add", "astype", "axis", "bitwise_and", "bitwise_invert", "bitwise_or", "bitwise_xor", "constant",
-    "equal", "floor_divide", "greater", "greater_equal", "less", "less_equal", "load", "logical_and", "logical_not",
-    "logical_or", "logical_xor", "maximum", "minimum", "multiply", "negative", "not_equal", "reduce", "remainder",
-    "sigmoid", "square", "subtract", "tanh", "where",
-})
-# fmt: on
 
 MOST_FEW_ROWS = FEW_ROWS
 
@@ -60,6 +51,8 @@ class Compiled(NamedTuple):
 
     module: NativeModule
     layout: Layout
+    skip: Skip
+    summaries: Summaries
     scratch_bytes: int
     sizes: dict[str, int]
     block_rows: int
@@ -84,20 +77,28 @@ class SweepKernel:
         self.fused, self.sweep = fused, fused.sweep
         self._flops_of_position = self.sweep.flops_of_position
         self.magnitudes = Magnitudes(self.sweep)
-        self._variants: dict[tuple[Target, Flags], Compiled] = {}
+        self._variants: dict[tuple[Target, Flags, bool], Compiled] = {}
 
     def __call__(
-        self, arrays: Mapping[Node, Values], settings: Settings, bound: "Bound | None" = None
+        self,
+        arrays: Mapping[Node, Values],
+        settings: Settings,
+        bound: "Bound | None" = None,
+        *,
+        accused: Collection[Node] = (),
+        final: Collection[Node] = (),
     ) -> list[Values] | None:
-        """The sweep's results, or None if they cannot be trusted.
+        """The sweep's results, or None if the interpreter has to decide.
 
-        A result that is not finite, and a row whose exponents are all -inf, may come from overflow on
-        the way; -inf is trusted where inputs are too small for that.
+        A result that is not finite may come from overflow on the way: the kernel says of which tasks the results
+        are in doubt, and their rows are computed again with care.
 
         Args:
             arrays: The arrays that it loads, in the machine's byte order.
             settings: Threads, target and cache directory.
             bound: What the sweep's lengths are in this call, if they are free.
+            accused: Inputs that hold something that is not finite, which is an error where it counts.
+            final: Nodes from which nothing else is computed.
 
         Raises:
             UnfusableError: If the code generator cannot write it.
@@ -107,28 +108,42 @@ class SweepKernel:
         of = _unchanged if bound is None else bound.of
         held = {node: _aligned(arrays[node]) for node in self.fused.inputs}
         assert all(array.shape == of(node.shape) for node, array in held.items())
-        if self.magnitudes.may_overflow(held):
-            return None
         results = [np.empty(of(node.shape), node.dtype) for node in self.fused.nodes]
-        compiled = self.compiled([held[node] for node in self.fused.inputs], settings)
+        block_rows, doubts = self._run(held, results, settings, bound)
+        if accused or self.magnitudes.may_overflow(held):
+            doubts[:] = 1
+        if not doubts.any():
+            return results
+        problem = Problem(self.sweep, held, of, accused, final)
+        with limited(settings.threads):
+            is_settled = settle(problem, results, doubted_rows(self.sweep, of, block_rows, np.flatnonzero(doubts)))
+        return results if is_settled else None
+
+    def _run(
+        self, held: Mapping[Node, Values], results: Sequence[Values], settings: Settings, bound: "Bound | None"
+    ) -> tuple[int, Values]:
+        """Run the code; the rows of a task, and of which tasks the results are in doubt."""
+        of = _unchanged if bound is None else bound.of
+        given = [held[node] for node in self.fused.inputs]
+        compiled = self.compiled(given, settings)
+        if not hold(compiled.skip, held):
+            compiled = self.compiled(given, settings, reads=False)
         sizes = compiled.sizes
         if bound is not None:
             bound.check()
             sizes = sizes_of(self.sweep, compiled.block_rows, of)
-        descriptor = compiled.layout.bind(held, results, sizes)
+        loaded = {**held, **compiled.summaries.of(held, of)}
+        doubts = np.zeros(sizes["tasks"], np.uint8)
+        descriptor = compiled.layout.bind(loaded, results, {**sizes, DOUBTS: address_of(doubts)})
         workers.run(
             compiled.module.address("sweep"),
             descriptor.ctypes.data,
             sizes["tasks"],
             compiled.scratch_bytes,
             settings.threads if self._is_shared(sizes) else 1,
-            keep=(descriptor, held, results, compiled.module),
+            keep=(descriptor, loaded, results, doubts, compiled.module),
         )
-        empty, unusual = (bool(descriptor[compiled.layout.place(name) // 8]) for name in ("empty", "unusual"))
-        # Of few rows the kernel does not say whether they are finite.
-        if not empty and not unusual and (not has_few_rows(self.sweep) or all(map(is_finite, results))):
-            return results
-        return results if empty and self._are_masked(held.values(), results) else None
+        return compiled.block_rows, doubts
 
     @property
     def kind(self) -> str:
@@ -140,24 +155,15 @@ class SweepKernel:
         positions = sizes["rows"] * sizes["columns"] * (sizes["tasks"] // max(sizes["blocks"], 1))
         return positions * self._flops_of_position >= LEAST_SHARED
 
-    def _are_masked(self, inputs: Iterable[Values], results: Sequence[Values]) -> bool:
-        """Whether rows without weights are hidden ones: no exponent can have overflowed."""
-        if any(np.isnan(result).any() or np.isposinf(result).any() for result in results):
-            return False
-        if any(each.op not in _TAME for each in below(self.sweep.groups)):
-            return False
-        floats = [array for array in inputs if array.dtype.kind == "f"]
-        return all(float(np.abs(array).max(initial=0.0)) < _SMALL for array in floats)
-
-    def compiled(self, arrays: Sequence[Values], settings: Settings) -> Compiled:
-        """The code for arrays with these strides."""
+    def compiled(self, arrays: Sequence[Values], settings: Settings, *, reads: bool = True) -> Compiled:
+        """The code for arrays with these strides; ``reads``: whether tables may decide which tiles are left out."""
         flags = tuple(tuple(stride == array.itemsize for stride in array.strides) for array in arrays)
-        return self._of(named_target(settings.target), flags, settings)
+        return self._of(named_target(settings.target), flags, settings, reads)
 
-    def _of(self, target: Target, flags: Flags, settings: Settings) -> Compiled:
-        found = self._variants.get((target, flags))
+    def _of(self, target: Target, flags: Flags, settings: Settings, reads: bool = True) -> Compiled:
+        found = self._variants.get((target, flags, reads))
         if found is None:
-            found = self._variants[target, flags] = self._compile(target, flags, settings.cache_dir)
+            found = self._variants[target, flags, reads] = self._compile(target, flags, settings.cache_dir, reads)
         return found
 
     def for_plain_arrays(self, settings: Settings) -> Compiled:
@@ -168,27 +174,36 @@ class SweepKernel:
             plain.append(tuple(elements == 1 for elements in inner))
         return self._of(named_target(settings.target), tuple(plain), settings)
 
-    def _compile(self, target: Target, flags: Flags, cache_dir: str) -> Compiled:
+    def _compile(self, target: Target, flags: Flags, cache_dir: str, reads: bool) -> Compiled:
+        skip = Skip(self.sweep, self.fused.elements, reads=reads)
         schedule = chosen_schedule(self.sweep, target)
         units = {
             (node, axis): unit
             for node, row in zip(self.fused.inputs, flags, strict=True)
             for axis, unit in enumerate(row)
         }
-        integer = integer_type(self.sweep.expressions())
+        summarized = [node for each in skip.summaries for node in (each.low, each.high)]
+        units |= {(node, len(node.shape) - 1): True for node in summarized}
+        integer = integer_type([*self.sweep.expressions(), *skip.expressions()])
         block_rows = schedule.rows if isinstance(schedule, FewRows) else schedule.vectors * target.lanes("float32")
         sizes = sizes_of(self.sweep, block_rows, estimate)
-        # "empty" is set by a row that no column had a weight for, "unusual" by a result that is not finite.
-        layout = Layout(self.fused.inputs, self.fused.nodes, {**sizes, "empty": 0, "unusual": 0})
-        parts = self.sweep, self.fused.elements, layout, target
-        writer = written_by(schedule, parts, lambda load, axis: units[load.attribute, axis], integer)
+        lengths = {**sizes, DOUBT: 0, DOUBTS: 0}
+        layout = Layout([*self.fused.inputs, *summarized], self.fused.nodes, lengths)
+        summaries = Summaries(skip, block_rows, columns_of_stretches(schedule))
+
+        def is_unit(load: Scalar, axis: int) -> bool:
+            return units.get((load.attribute, axis), False)
+
+        writer = written_by(
+            schedule, Parts(self.sweep, self.fused.elements, skip, layout, target, is_unit, integer)
+        )
         layout.collect(writer.expressions())
-        shape = signature(self.sweep, writer.expressions(), layout, writer.is_unit)
+        shape = signature(self.sweep, skip, writer.expressions(), layout, writer.is_unit)
         key = "\n".join([generator_hash(), repr((target, schedule, integer)), shape])
         text = functools.cache(writer.write)
         module = compile_text(text, ["sweep", "scratch_bytes"], target, key=key, cache_dir=cache_dir)
         scratch = int(module.function("scratch_bytes", ctypes.c_int64)())
-        return Compiled(module, layout, scratch, sizes, block_rows, key, text)
+        return Compiled(module, layout, skip, summaries, scratch, sizes, block_rows, key, text)
 
 
 def sizes_of(sweep: Sweep, block_rows: int, of: Callable[[Any], Any]) -> dict[str, int]:
@@ -213,26 +228,14 @@ def has_few_rows(sweep: Sweep) -> bool:
     return bool(sweep.rows.length <= MOST_FEW_ROWS)
 
 
-def written_by(
-    schedule: Schedule | FewRows,
-    parts: tuple[Sweep, Elements, Layout, Target],
-    is_unit: Callable[[Scalar, int], bool],
-    integer: str,
-) -> Writer:
+def columns_of_stretches(schedule: Schedule | FewRows) -> tuple[int, int]:
+    """Columns that are tested together: first a few, and then many."""
+    return (schedule.block if isinstance(schedule, FewRows) else schedule.strip), schedule.block
+
+
+def written_by(schedule: Schedule | FewRows, parts: Parts) -> Writer:
     """What writes the kernel of a schedule."""
-    if isinstance(schedule, FewRows):
-        return FewRowsWriter(*parts, schedule, is_unit, integer)
-    return SweepWriter(*parts, schedule, is_unit, integer)
-
-
-def is_finite(array: Values) -> bool:
-    """Whether all of it is finite. The sum of squares says so at the memory's speed, unless it overflows itself."""
-    if array.dtype.kind == "f" and array.flags.c_contiguous:
-        flat = array.reshape(-1)
-        with np.errstate(all="ignore"):
-            if np.isfinite(np.dot(flat, flat)):
-                return True
-    return bool(np.isfinite(array).all())
+    return FewRowsWriter(parts, schedule) if isinstance(schedule, FewRows) else SweepWriter(parts, schedule)
 
 
 def _aligned(array: Values) -> Values:

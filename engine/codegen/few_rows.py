@@ -16,7 +16,6 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..kernel import Elements
 from ..scalar import Scalar, below
 from ..sweep import Sweep
 from .few_rows_contract import Contraction
@@ -24,12 +23,10 @@ from .few_rows_lanes import Lanes
 from .few_rows_outputs import write_output
 from .few_rows_state import RowState
 from .few_rows_sums import RowSums
-from .layout import Layout
 from .llvm import Value
-from .masks import Masks, Tile
+from .masks import Masks
 from .operands import Place
-from .target import Target
-from .writer import Writer
+from .writer import Parts, Writer
 
 
 @dataclass(frozen=True)
@@ -72,17 +69,8 @@ def few_rows_for(sweep: Sweep) -> FewRows:
 class FewRowsWriter(Writer):
     """Writes the kernel of one sweep, for few rows."""
 
-    def __init__(
-        self,
-        sweep: Sweep,
-        elements: Elements,
-        layout: Layout,
-        target: Target,
-        sizes: FewRows,
-        is_unit: Callable[[Scalar, int], bool],
-        integer: str,
-    ) -> None:
-        super().__init__(sweep, elements, layout, target, 1, sizes.rows, is_unit, integer)
+    def __init__(self, parts: Parts, sizes: FewRows) -> None:
+        super().__init__(parts, 1, sizes.rows)
         self.sizes = sizes
         self.packs: dict[Scalar, Value] = {}
         self._holding: dict[Scalar, bool] = {}
@@ -194,18 +182,17 @@ class FewRowsWriter(Writer):
         f = self.f
         self.state = RowState(self)
         self.sums = RowSums(self)
-        masks = Masks(f, self.sweep, self.operands.wide)
-        last = f.sub(stop, 1)
-        low, high = masks.column_bounds(first, last, self.columns)
+        masks = Masks(self.operands, self.skip, self.sizes.rows, self.sizes.block, self.sizes.block)
+        low, high = masks.column_bounds(self.columns)
 
         def block(start: Value, _: list[Value]) -> None:
             size = f.min(f.sub(high, start), self.sizes.block)
-            tile = Tile(first, last, start, f.sub(f.add(start, size), 1))
-            full = masks.all_true(tile)
-            if masks.skipping:
-                f.when(f.not_(masks.all_false(tile)), lambda: self._block(start, size, masks, full))
+            last = f.sub(f.add(start, size), 1)
+            if masks.tests:
+                live = f.not_(masks.is_empty(start, last))
+                f.when(live, lambda: self._block(start, size, masks, masks.is_full(start, last)))
             else:
-                self._block(start, size, masks, full)
+                self._block(start, size, masks, masks.is_full(start, last))
 
         f.loop(low, high, self.sizes.block, [], block)
 

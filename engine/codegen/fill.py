@@ -61,6 +61,22 @@ class Fill:
                 stack += each.args
         return list(rows), list(columns)
 
+    def group(self, column: Value, start: Value, running: list[Value], masks: Masks) -> list[Value]:
+        """The values of a group of columns, without masks where they are known to hide nothing of it."""
+        writer, f = self.writer, self.writer.f
+        count = writer.schedule.columns
+        # The last group begins earlier, rather than reach beyond the last column.
+        limit = f.sub(writer.columns, count)
+        at = f.min(column, limit)
+        if not masks.roots:
+            return self.tile(at, start, running, masks, True)
+        full = f.and_(masks.is_full(column, f.add(column, count - 1)), f.compare("<=", column, limit))
+        return f.if_else(
+            full,
+            lambda: self.tile(at, start, running, masks, True),
+            lambda: self.tile(at, start, running, masks, False),
+        )
+
     def tile(self, column: Value, start: Value, running: list[Value], masks: Masks, full: bool) -> list[Value]:
         """The values of a group of columns; the running maxima with them."""
         writer, f = self.writer, self.writer.f

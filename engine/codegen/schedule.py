@@ -31,7 +31,15 @@ class Schedule:
     together: int = 4
     summed: int = 4
 
+    @property
+    def strip(self) -> int:
+        """Columns that are tested for being empty together: a whole number of groups, and a part of a block."""
+        strip = self.columns * -(-_LEAST_STRIP // self.columns)
+        return strip if self.block % strip == 0 else self.block
 
+
+# Columns of a strip at least: fewer are hardly worth a test.
+_LEAST_STRIP = 16
 # Rows and tasks from which on a block of several vectors of rows pays: it reads columns a fourth as often, and
 # there must be enough blocks left for every thread. Shorter ones end with less of a block unused.
 _MANY_ROWS, _MANY_TASKS = 1024, 64

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..lengths import pin
+from ..passes.skip import Skip
 from ..scalar import Axis, Scalar, below
 from ..sweep import Sweep
 from ..types import is_integer
@@ -15,18 +16,24 @@ from .layout import Layout, number_name
 
 
 def signature(
-    sweep: Sweep, expressions: Sequence[Scalar], layout: Layout, is_unit: Callable[[Scalar, int], bool]
+    sweep: Sweep,
+    skip: Skip,
+    expressions: Sequence[Scalar],
+    layout: Layout,
+    is_unit: Callable[[Scalar, int], bool],
 ) -> str:
     """A text that two sweeps share exactly if their code is the same.
 
     Args:
         sweep: The sweep.
+        skip: What is known of its tiles.
         expressions: All scalars that are written, numbers collected in ``layout``.
         layout: Where its operands are.
         is_unit: Whether an array's axis has a stride of one element.
     """
     axes: dict[Axis, Any] = {sweep.rows: "rows", sweep.columns: "columns"}
     axes |= {axis: f"batch{number}" for number, axis in enumerate(sweep.batch)}
+    axes |= {axis: axis.name for axis in skip.corners}
     inputs = {node: number for number, node in enumerate(layout.inputs)}
     baked = {
         argument
@@ -68,6 +75,7 @@ def signature(
         (each.group is not None and sweep.groups.index(each.group), each.small is not None and axis_name(each.small))
         for each in sweep.accumulators
     ]
+    rows.append(("tiles", [numbers[each] for each in skip.roots], len(skip.least), len(skip.most), skip.is_bounded))
     for output in sweep.outputs:
         small = None if output.small is None else axis_name(output.small)
         rows.append(("output", output.node.dtype.name, [axis_name(axis) for axis in output.axes], small))

@@ -16,23 +16,21 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 
-from ..kernel import Elements
 from ..scalar import Scalar
-from ..sweep import Accumulator, Sweep
+from ..sweep import Accumulator
 from .accumulate import Accumulate
 from .dense import Dense
 from .fill import Fill
-from .layout import Layout
 from .llvm import Value
-from .masks import Masks, Tile
+from .masks import Masks
 from .math import exp2_nonpositive
 from .outputs import Outputs
+from .runs import Runs
 from .schedule import Schedule, schedule_for
-from .target import Target
 from .values import vector_of
 from .weights import Weights, is_plain_weight
 from .wide import split
-from .writer import Writer
+from .writer import Parts, Writer
 
 __all__ = ["Schedule", "SweepWriter", "schedule_for"]
 
@@ -42,18 +40,8 @@ LN2 = math.log(2)
 class SweepWriter(Writer):
     """Writes the kernel of one sweep in tiles: vectors run over rows."""
 
-    def __init__(
-        self,
-        sweep: Sweep,
-        elements: Elements,
-        layout: Layout,
-        target: Target,
-        schedule: Schedule,
-        is_unit: Callable[[Scalar, int], bool],
-        integer: str,
-    ) -> None:
-        block_rows = schedule.vectors * target.lanes("float32")
-        super().__init__(sweep, elements, layout, target, schedule.vectors, block_rows, is_unit, integer)
+    def __init__(self, parts: Parts, schedule: Schedule) -> None:
+        super().__init__(parts, schedule.vectors, schedule.vectors * parts.target.lanes("float32"))
         self.schedule = schedule
         self.block_vector = vector_of("float", self.block_rows)
 
@@ -75,30 +63,17 @@ class SweepWriter(Writer):
         self._allocate(wide)
         zero, least = f.constant(0.0, self.block_vector), f.constant(-math.inf, self.block_vector)
         state = [least] * len(self.groups) + [zero] * len(sums)
-        masks = Masks(f, self.sweep, ops.wide)
-        last = f.sub(stop, 1)
-        low, high = masks.column_bounds(first, last, self.columns)
+        masks = Masks(ops, self.skip, self.block_rows, schedule.strip, schedule.block)
+        low, high = masks.column_bounds(self.columns)
 
-        def block(start: Value, carried: list[Value]) -> list[Value]:
-            size = f.min(f.sub(high, start), schedule.block)
+        def block(start: Value, stop: Value, carried: list[Value]) -> list[Value]:
+            return self._block(start, f.sub(stop, start), carried, sums, wide, masks)
 
-            def masked() -> list[Value]:
-                return self._block(start, size, carried, sums, wide, masks, False)
-
-            def unmasked() -> list[Value]:
-                return self._block(start, size, carried, sums, wide, masks, True)
-
-            if not masks.roots:
-                return unmasked()
-            tile = Tile(first, last, start, f.sub(f.add(start, size), 1))
-            # The last columns of a short block may lie beyond it, and be hidden.
-            full = f.and_(masks.all_true(tile), f.compare("==", size, schedule.block))
-            if not masks.skipping:
-                return f.if_else(full, unmasked, masked)
-            empty = masks.all_false(tile)
-            return f.if_else(empty, lambda: list(carried), lambda: f.if_else(full, unmasked, masked))
-
-        state = f.loop(low, high, schedule.block, state, block)
+        if masks.tests:
+            state = Runs(f, masks).each(low, high, state, block)
+        else:
+            step = schedule.block
+            state = f.loop(low, high, step, state, lambda at, old: block(at, f.min(f.add(at, step), high), old))
         self._keep(state, sums)
 
     def _allocate(self, wide: list[Accumulator]) -> None:
@@ -132,19 +107,15 @@ class SweepWriter(Writer):
         sums: list[Accumulator],
         wide: list[Accumulator],
         masks: Masks,
-        full: bool,
     ) -> list[Value]:
         f = self.f
         before, totals = list(carried[: len(self.groups)]), list(carried[len(self.groups) :])
-        limit = f.sub(self.columns, self.schedule.columns)
         self.dense.fill(start, size)
-        maxima = f.loop(
-            start,
-            f.add(start, size),
-            self.schedule.columns,
-            before,
-            lambda column, running: self.fill.tile(f.min(column, limit), start, running, masks, full),
-        )
+
+        def group(column: Value, running: list[Value]) -> list[Value]:
+            return self.fill.group(column, start, running, masks)
+
+        maxima = f.loop(start, f.add(start, size), self.schedule.columns, before, group)
         safe = [f.select(f.compare("==", m, -math.inf), f.constant(0.0, m.type), m) for m in maxima]
         rescale = [exp2_nonpositive(f, f.sub(old, new)) for old, new in zip(before, safe, strict=True)]
         scales = dict(zip(self.groups, rescale, strict=True))

@@ -3,8 +3,10 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import NamedTuple
 
 from ..kernel import Elements
+from ..passes.skip import Skip
 from ..scalar import Axis, Scalar, below
 from ..sweep import Sweep
 from .layout import Layout
@@ -18,34 +20,40 @@ from .values import vector_of
 LOG2E = math.log2(math.e)
 
 
-class Writer(ABC):
-    """Writes the kernel of one sweep. Exponents are kept to base 2.
+class Parts(NamedTuple):
+    """What a kernel is written from.
 
-    Args:
+    Attributes:
         sweep: The sweep.
         elements: What its scalars were made with.
+        skip: What is known of its tiles.
         layout: Where its arrays and numbers are.
         target: The processor it is for.
-        vectors: Vectors of rows in a block.
-        block_rows: Rows of a task at most.
         is_unit: Whether an array's axis has a stride of one element.
         integer: Type of integers inside tiles, ``i32`` or ``i64``.
     """
 
-    def __init__(
-        self,
-        sweep: Sweep,
-        elements: Elements,
-        layout: Layout,
-        target: Target,
-        vectors: int,
-        block_rows: int,
-        is_unit: Callable[[Scalar, int], bool],
-        integer: str,
-    ) -> None:
-        self.sweep, self.elements, self.layout = sweep, elements, layout
+    sweep: Sweep
+    elements: Elements
+    skip: Skip
+    layout: Layout
+    target: Target
+    is_unit: Callable[[Scalar, int], bool]
+    integer: str
+
+
+class Writer(ABC):
+    """Writes the kernel of one sweep. Exponents are kept to base 2.
+
+    Args:
+        parts: What it is written from.
+        vectors: Vectors of rows in a block.
+        block_rows: Rows of a task at most.
+    """
+
+    def __init__(self, parts: Parts, vectors: int, block_rows: int) -> None:
+        self.sweep, self.elements, self.skip, self.layout, target, self.is_unit, self.integer = parts
         self.module = Module(target)
-        self.is_unit, self.integer = is_unit, integer
         self.lanes = target.lanes("float32")
         self.vectors, self.block_rows = vectors, block_rows
         self.vector = vector_of("float", self.lanes)
@@ -64,7 +72,7 @@ class Writer(ABC):
         found = [*self.groups.values(), *(output.value for output in self.sweep.outputs)]
         for each in self.sweep.accumulators:
             found += [self.factors[each.weight], each.column]
-        return found
+        return found + self.skip.expressions()
 
     def write(self) -> str:
         """The module's text: the kernel, ``sweep``, and ``scratch_bytes``, which returns what each thread needs."""

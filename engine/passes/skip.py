@@ -1,0 +1,232 @@
+"""Which tiles of a sweep are full, empty or mixed: interval arithmetic over its masks' predicates.
+
+A *condition* of a ``where`` is evaluated not for a position but for a rectangle of them, a tile: between what
+bounds each integer in it lies, and from these whether the condition holds everywhere (then the tile needs no mask)
+or nowhere (then, if everything the sweep sums is 0 there, it needs not be computed). The results are expressions of
+the kernel language themselves, over the tile's corners, so that they are written as code, or evaluated by NumPy, as
+any others. Comparisons that are linear in the column become bounds of the columns.
+
+What a table says of single rows or columns, document ids for instance, enters by *summaries*: the least and the
+largest value in each stretch of rows or columns, computed once a call. Sound, never exact: a tile that is called
+mixed may be full or empty; one that is called full or empty is.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from ..ir import Node
+from ..kernel import Elements
+from ..scalar import Scalar, below
+from ..sweep import Sweep
+from ..types import BOOL, is_float, is_integer
+from .predicate import Bounds, Corners, Summary
+
+_LESS = {"less": (1, 1, 0), "less_equal": (0, 1, 0), "greater": (1, 0, 1), "greater_equal": (0, 0, 1)}
+
+
+class Atom(NamedTuple):
+    """``sum of times * term - strict >= 0``, of integers."""
+
+    terms: dict[Scalar, int]
+    strict: int
+
+
+class Skip:
+    """The classification of a sweep's tiles.
+
+    Attributes:
+        corners: The axes of a tile's corners, which the expressions vary over.
+        roots: Conditions that can be decided for whole tiles: all of them hold in a full one.
+        full: Whether all roots hold everywhere in the tile.
+        empty: Whether the tile adds nothing to any accumulator.
+        least: Columns that no row of the tile's sees a column before.
+        most: Columns that no row of the tile's sees a column behind.
+        is_bounded: Whether `least` and `most` say all there is to say about empty tiles.
+        summaries: What has to be computed of tables, once a call.
+        guarded: Tables that the classification holds for if their integers are not too large.
+
+    Args:
+        sweep: The sweep.
+        elements: What its scalars were made with.
+        reads: Whether tables may be looked at; without, what depends on one is undecided.
+    """
+
+    def __init__(self, sweep: Sweep, elements: Elements, *, reads: bool = True) -> None:
+        self.sweep, self.elements = sweep, elements
+        self.corners = Corners.of(sweep.rows, sweep.columns)
+        self._bounds = Bounds(elements, self.corners, sweep.rows, sweep.columns, sweep.batch, reads=reads)
+        conditions = _conditions(sweep)
+        parts = list(dict.fromkeys(part for each in conditions for part in _conjuncts(each)))
+        decided = [part for part in parts if not _is_false(self._bounds.truth(part).all)]
+        whole = [each for each in conditions if set(_conjuncts(each)) <= set(decided)]
+        self.roots = tuple(dict.fromkeys([*whole, *decided]))
+        skipping = [part for part in parts if empties(sweep, part)]
+        self.full = self._bounds.every([self._bounds.truth(part).all for part in decided])
+        self.empty = self._bounds.some([self._bounds.truth(part).none for part in skipping])
+        self.least: list[Scalar] = []
+        self.most: list[Scalar] = []
+        exact = [self._bounded_by(part) for part in skipping]
+        self.is_bounded = all(exact)
+
+    @property
+    def summaries(self) -> Sequence[Summary]:
+        """What has to be computed of tables, once a call."""
+        return self._bounds.summaries
+
+    @property
+    def guarded(self) -> Sequence[Node]:
+        """Tables whose integers must not be too large."""
+        return self._bounds.guarded
+
+    @property
+    def skips(self) -> bool:
+        """Whether any tile may be left out."""
+        return bool(self.least or self.most) or not _is_false(self.empty)
+
+    @property
+    def decides(self) -> bool:
+        """Whether any tile may be found full."""
+        return bool(self.roots)
+
+    def expressions(self) -> list[Scalar]:
+        """All of its expressions."""
+        return [self.full, self.empty, *self.least, *self.most]
+
+    def _bounded_by(self, part: Scalar) -> bool:
+        """Take bounds of the columns from a condition; whether they say all that it says."""
+        atoms = list(_Atoms(self._bounds).of(part))
+        return bool(atoms) and all([self._add_bound(atom) for atom in atoms])
+
+    def _add_bound(self, atom: Atom) -> bool:
+        """From ``rest + b * column - strict >= 0`` with b = ±1: the last or the first column."""
+        sweep, make = self.sweep, self.elements
+        rest, columns, is_plain = make.constant(-atom.strict), 0, True
+        for term, times in atom.terms.items():
+            if term.op == "axis" and term.attribute is sweep.columns:
+                columns = times
+                continue
+            if sweep.columns in term.axes:
+                return False
+            if sweep.rows in term.axes:
+                is_plain = is_plain and term.op == "axis" and abs(times) == 1
+            rest = make.add(rest, make.multiply(term, make.constant(times)))
+        if columns not in (1, -1):
+            return False
+        interval = self._bounds.interval(rest)
+        if interval is None:
+            return False
+        for term in atom.terms:
+            self._bounds.guard(term)
+        if columns == -1:
+            self.most.append(interval.high)
+        else:
+            self.least.append(make.subtract(make.constant(0), interval.high))
+        return is_plain
+
+
+def _conditions(sweep: Sweep) -> list[Scalar]:
+    """Conditions that select between tile values, whatever they are made of."""
+    tile = below([*sweep.groups, *(each.weight for each in sweep.accumulators)])
+    pair = {sweep.rows, sweep.columns}
+    return list(dict.fromkeys(each.args[0] for each in tile if each.op == "where" and pair & each.args[0].axes))
+
+
+def _is_false(scalar: Scalar) -> bool:
+    return scalar.is_constant and not scalar.attribute
+
+
+def empties(sweep: Sweep, condition: Scalar) -> bool:
+    """Whether a tile in which the condition is false everywhere adds nothing to any accumulator."""
+    if any(_if_false(group, condition) != float("-inf") for group in sweep.groups):
+        return False
+    plain = [each.weight for each in sweep.accumulators if each.group is None]
+    return all(_if_false(weight, condition) == 0.0 for weight in plain)
+
+
+def _if_false(scalar: Scalar, condition: Scalar) -> float | None:
+    """What a tile value is where the condition is false: a number, or None if that depends."""
+    if scalar.is_constant:
+        return float(scalar.attribute)
+    if scalar.op == "where":
+        if condition in _conjuncts(scalar.args[0]):
+            return _if_false(scalar.args[2], condition)
+        sides = [_if_false(each, condition) for each in scalar.args[1:]]
+        return sides[0] if sides[0] == sides[1] else None
+    values = [_if_false(each, condition) for each in scalar.args]
+    if scalar.op == "multiply" and 0.0 in values:
+        return 0.0
+    if scalar.op in ("multiply", "divide") and values[0] == float("-inf"):
+        other = scalar.args[1]
+        return float("-inf") if other.is_constant and float(other.attribute) > 0 else None
+    if scalar.op == "add" and float("-inf") in values:
+        return float("-inf")
+    if scalar.op == "subtract" and values[0] == float("-inf"):
+        return float("-inf")
+    if scalar.op in ("exp", "exp2", "sigmoid") and values[0] == float("-inf"):
+        return 0.0
+    return None
+
+
+def _conjuncts(condition: Scalar) -> list[Scalar]:
+    """Conditions that must all hold: any of them being false makes this one false."""
+    if condition.dtype == BOOL and condition.op in ("logical_and", "bitwise_and", "multiply", "minimum"):
+        return list(dict.fromkeys(part for side in condition.args for part in _conjuncts(side)))
+    return [condition]
+
+
+class _Atoms:
+    """Comparisons as sums, taken apart as far as no integer of them can have wrapped around."""
+
+    def __init__(self, bounds: Bounds) -> None:
+        self._bounds = bounds
+
+    def of(self, condition: Scalar) -> Iterable[Atom]:
+        """Sums that are to be at least 0, all of them; nothing for what is no comparison of integers."""
+        if any(each.dtype == BOOL or is_float(each.dtype) for each in condition.args):
+            if condition.op == "logical_not" and condition.args[0].op in _LESS:
+                yield from self._opposite(condition.args[0])
+        elif condition.op in _LESS:
+            strict, left, right = _LESS[condition.op]
+            yield from self._at_least(condition.args[left], condition.args[right], strict)
+        elif condition.op == "equal":
+            yield from self._at_least(*condition.args, 0)
+            yield from self._at_least(*reversed(condition.args), 0)
+
+    def _opposite(self, condition: Scalar) -> Iterable[Atom]:
+        if not any(is_float(each.dtype) for each in condition.args):  # a NaN is neither less nor not less
+            strict, left, right = _LESS[condition.op]
+            yield from self._at_least(condition.args[right], condition.args[left], 1 - strict)
+
+    def _at_least(self, large: Scalar, small: Scalar, strict: int) -> Iterable[Atom]:
+        """``large - small - strict >= 0``; the magnitude of something is small where it is so both ways."""
+        if small.op == "abs" and self._bounds.is_tame(small):
+            for sign in (1, -1):
+                yield Atom(self._difference(large, small.args[0], sign), strict)
+        else:
+            yield Atom(self._difference(large, small, 1), strict)
+
+    def _difference(self, large: Scalar, small: Scalar, sign: int) -> dict[Scalar, int]:
+        terms: dict[Scalar, int] = {}
+        self._add(large, 1, terms)
+        self._add(small, -sign, terms)
+        return {term: times for term, times in terms.items() if times}
+
+    def _add(self, scalar: Scalar, times: int, into: dict[Scalar, int]) -> None:
+        """Add ``times * scalar`` as a sum of whole multiples."""
+        stack = [(scalar, times)]
+        while stack:
+            each, times = stack.pop()
+            parts = each.args if self._bounds.is_tame(each) else ()
+            if parts and each.op in ("add", "subtract"):
+                stack += [(parts[0], times), (parts[1], times if each.op == "add" else -times)]
+            elif parts and each.op == "negative":
+                stack.append((parts[0], -times))
+            elif parts and each.op == "astype" and is_integer(parts[0].dtype):
+                stack.append((parts[0], times))
+            elif parts and each.op == "multiply" and parts[1].is_constant:
+                stack.append((parts[0], times * int(parts[1].attribute)))
+            else:
+                into[each] = into.get(each, 0) + times
+
+
+__all__ = ["Atom", "Skip", "Summary", "empties"]
