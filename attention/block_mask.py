@@ -7,6 +7,7 @@ import numpy as np
 
 from ..engine.errors import ArgumentError, DTypeError, ShapeError
 from ..engine.evaluate import evaluate_now
+from ..engine.tiles import EMPTY, FULL, PARTIAL, States, block_states
 from ..engine.tracing import tracing
 from ..engine.types import BOOL, broadcast
 from ..ops.array import Array, lift
@@ -94,11 +95,19 @@ class BlockMask:
         visible = broadcast_to(visible, self.shape)
         return visible if len(scores) == 4 else visible.reshape(self.shape[4 - len(scores) :])
 
-    def _counts(self) -> tuple[Any, Any]:
-        """Visible positions and all positions of every block: (batch, heads, block rows, block columns)."""
+    def _states(self) -> States:
+        """Whether each block is empty, partial or full: (batch, heads, block rows, block columns)."""
         batch, heads, rows, columns = self.shape
         # A block longer than the axis is cut at its end: NumPy would not count in steps beyond 64 bits.
-        height, width = min(self.block_size[0], max(rows, 1)), min(self.block_size[1], max(columns, 1))
+        block = min(self.block_size[0], max(rows, 1)), min(self.block_size[1], max(columns, 1))
+        mask = evaluate_mask(self.mask_mod, index_arrays(batch, heads, range(rows), range(columns)))
+        states = block_states(broadcast_to(mask, self.shape).node, block)
+        return self._counted(block) if states is None else states
+
+    def _counted(self, block: tuple[int, int]) -> States:
+        """The same from every position, a strip of blocks at a time: for what is no arithmetic of positions."""
+        batch, heads, rows, columns = self.shape
+        height, width = block
         edges = np.arange(0, columns, width)
         visible = []
         for start in range(0, rows, height):  # a strip of blocks at a time: never a whole mask
@@ -111,25 +120,22 @@ class BlockMask:
         count = np.stack(visible, axis=2) if visible else np.zeros((batch, heads, 0, len(edges)))
         row_sizes = np.minimum(height, rows - np.arange(0, rows, height))
         column_sizes = np.minimum(width, columns - edges)
-        return count, row_sizes[:, None] * column_sizes[None, :]
+        return np.where(count == 0, EMPTY, np.where(count == row_sizes[:, None] * column_sizes, FULL, PARTIAL))
 
     def sparsity(self) -> float:
         """Per cent of the blocks in which nothing is visible; 0 for no blocks at all."""
-        count, _ = self._counts()
-        return float(100.0 * (count == 0).mean()) if count.size else 0.0
+        return _share_of_empty(self._states())
 
     def to_dense(self) -> np.ndarray[Any, np.dtype[np.int32]]:
         """1 for every block in which something is visible: int32 (batch, heads, block rows, block columns)."""
-        count, _ = self._counts()
-        return np.asarray(count > 0, np.int32)
+        return np.asarray(self._states() != EMPTY, np.int32)
 
     def __str__(self) -> str:
-        count, size = self._counts()
-        sparsity = float(100.0 * (count == 0).mean()) if count.size else 0.0
-        pictures = [f"{self._title()}, sparsity={sparsity:.2f}%)"]
-        for place in list(np.ndindex(*count.shape[:2]))[:4]:
+        states = self._states()
+        pictures = [f"{self._title()}, sparsity={_share_of_empty(states):.2f}%)"]
+        for place in list(np.ndindex(*states.shape[:2]))[:4]:
             pictures.append(f"\n{place}")
-            pictures += ["".join(row) for row in _drawn(count[place], size)]
+            pictures += ["".join(row) for row in _drawn(states[place])]
         return "\n".join(pictures)
 
     def _title(self) -> str:
@@ -139,18 +145,24 @@ class BlockMask:
         return f"{self._title()}, mask_mod={_name(self.mask_mod)})"
 
 
-def _drawn(count: Any, size: Any) -> list[list[str]]:
+def _share_of_empty(states: States) -> float:
+    """In per cent; 0 of no blocks at all."""
+    return float(100.0 * (states == EMPTY).mean()) if states.size else 0.0
+
+
+def _drawn(states: States) -> list[list[str]]:
     """Blocks as characters: full, partial, empty; several blocks as one where there are too many."""
-    step = [max(1, -(-length // _MOST_SHOWN)) for length in count.shape]
-    if 0 in count.shape:
+    step = [max(1, -(-length // _MOST_SHOWN)) for length in states.shape]
+    if 0 in states.shape:
         return []
-    starts = [np.arange(0, length, by) for length, by in zip(count.shape, step, strict=True)]
-    visible, full_size = (
-        np.add.reduceat(np.add.reduceat(each, starts[0], axis=0), starts[1], axis=1) for each in (count, size)
+    starts = [np.arange(0, length, by) for length, by in zip(states.shape, step, strict=True)]
+    least, most = (
+        function.reduceat(function.reduceat(states, starts[0], axis=0), starts[1], axis=1)
+        for function in (np.minimum, np.maximum)
     )
     return [
-        [_EMPTY if not seen else _FULL if seen == whole else _PARTIAL for seen, whole in zip(*row, strict=True)]
-        for row in zip(visible, full_size, strict=True)
+        [_EMPTY if high == EMPTY else _FULL if low == FULL else _PARTIAL for low, high in zip(*row, strict=True)]
+        for row in zip(least, most, strict=True)
     ]
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any
 
-from .intervals import bounds_inside
+from .intervals import bounds_inside, widest_interval
 from .ir import Node, UnfusableError
 from .leaves import Constant
 from .lengths import Length
@@ -235,6 +235,8 @@ def _simplified(elements: Elements, op: str, dtype: DType, args: tuple[Scalar, .
     """Index arithmetic and neutral elements; None where nothing is plain."""
     if op in ("add", "subtract", "multiply", "floor_divide", "remainder") and is_integer(dtype):
         return _simplified_index(elements, op, args)
+    if op in ("equal", "not_equal"):
+        return _congruent(elements, op, args)
     if op == "where" and args[1] is args[2]:
         return args[1]
     if op == "where" and args[0].is_constant:
@@ -253,6 +255,20 @@ def _simplified(elements: Elements, op: str, dtype: DType, args: tuple[Scalar, .
     if op == "add" and left.is_constant and left.attribute == 0:
         return right
     return None
+
+
+def _congruent(elements: Elements, op: str, args: tuple[Scalar, ...]) -> Scalar | None:
+    """``(a - b) % n == 0`` is ``a % n == b % n``, where each side is a number of rows or of columns alone."""
+    left, right = args
+    if left.op != "remainder" or left.args[0].op != "subtract" or not right.is_constant or right.attribute != 0:
+        return None
+    difference, divisor = left.args
+    one, other = difference.args
+    bounds = widest_interval(difference)
+    if bounds is None or max(map(abs, bounds)) >> 62 or not one.axes or not other.axes or one.axes & other.axes:
+        return None
+    sides = [elements.apply("remainder", left.dtype, each, divisor) for each in (one, other)]
+    return elements.apply(op, BOOL, *sides)
 
 
 def _simplified_index(elements: Elements, op: str, args: tuple[Scalar, ...]) -> Scalar | None:

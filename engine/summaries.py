@@ -12,7 +12,7 @@ import numpy as np
 
 from .codegen.interpreter import FUNCTIONS
 from .ir import Node, Values
-from .passes.predicate import Summary, guard_of
+from .passes.predicate import Summary, is_small
 from .passes.skip import Skip
 from .scalar import Axis, Scalar, below
 
@@ -48,12 +48,7 @@ def _one(scalar: Scalar, args: list[Values], arrays: Mapping[Node, Values], axes
 
 def hold(skip: Skip, arrays: Mapping[Node, Values]) -> bool:
     """Whether the integers of its tables are so small that what it knows of tiles holds."""
-    return all(_is_small(arrays[node]) for node in skip.guarded)
-
-
-def _is_small(array: Values) -> bool:
-    most = guard_of(array.dtype)
-    return array.size == 0 or (int(array.min()) >= -most and int(array.max()) <= most)
+    return all(is_small(arrays[node]) for node in skip.guarded)
 
 
 def summarize(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from ..intervals import bounded
-from ..ir import Node
+from ..ir import Node, Values
 from ..kernel import Elements
 from ..leaves import Placeholder
 from ..lengths import longest
@@ -79,6 +79,12 @@ class Summary(NamedTuple):
 def guard_of(dtype: DType) -> int:
     """The largest magnitude that integers read from a table may have, for bounds made of them to hold."""
     return 1 << min(40, 8 * dtype.itemsize - 4)
+
+
+def is_small(array: Values) -> bool:
+    """Whether the integers of a table are within their guard."""
+    most = guard_of(array.dtype)
+    return array.size == 0 or (int(array.min()) >= -most and int(array.max()) <= most)
 
 
 class Bounds:

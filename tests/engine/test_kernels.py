@@ -157,12 +157,12 @@ def test_hidden_rows_are_zero_and_need_no_interpreter():
     assert np.isfinite(np.delete(results[1], 5, axis=2)).all()
 
 
-def test_overflow_is_left_to_the_interpreter():
+def test_what_overflows_is_computed_again():
     most = np.full((1, 1, 20, 8), np.finfo(np.float32).max / 2, np.float32)
     v = np.asarray(inputs(rows=20, columns=20)[2])[:1, :1]
     for q in (most, -most):
         expression = ag.attention(q, most, v)
-        assert natively(expression) is None
+        np.testing.assert_allclose(natively(expression)[0], truth(expression)[0], rtol=1e-6)
         np.testing.assert_allclose(expression.compute(), truth(expression)[0], rtol=1e-6)
 
 
@@ -286,7 +286,7 @@ def test_every_way_to_tile(monkeypatch, name):
     expression = build(*inputs(rows=70, columns=150))
     # Blocks of several vectors, which long sweeps have; the same kernel of one lane.
     with monkeypatch.context() as patched:
-        patched.setattr(kernels, "schedule_for", lambda target, sweep: Schedule(4, 4, 4, together=1))
+        patched.setattr(kernels, "schedule_for", lambda *_, **__: Schedule(4, 4, 4, together=1))
         check(expression, sweeps=sweeps)
     with monkeypatch.context() as patched:
         patched.setattr(kernels, "named_target", lambda name: scalar_target())
@@ -313,4 +313,6 @@ def test_near_the_edge_of_the_ball(radius):
 
 def test_a_logarithm_of_what_is_negative_is_nan():
     q, k, v = inputs()
-    assert natively(ag.softmax(-ag.log(scores(q, k)), axis=-1) @ v) is None
+    expression = ag.softmax(-ag.log(scores(q, k)), axis=-1) @ v
+    assert np.isnan(expression.compute()).any()
+    np.testing.assert_allclose(natively(expression)[0], truth(expression)[0], rtol=1e-5)
