@@ -4,7 +4,7 @@ Blocks are told empty or full by the bounds of `passes.predicate`, the ones that
 block that these leave open are positions looked at.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -125,7 +125,7 @@ def _in_parts(places: Values, block: tuple[int, int]) -> Iterator[Values]:
     return (places[start : start + step] for start in range(0, len(places), step))
 
 
-def _looked_at(predicate: _Predicate, places: Values, block: tuple[int, int]) -> Sequence[int]:
+def _looked_at(predicate: _Predicate, places: Values, block: tuple[int, int]) -> States:
     """The states of some blocks, from every position in them."""
     at: dict[Axis, Values] = {}
     for number, axis in enumerate(predicate.axes[:2]):

@@ -9,13 +9,14 @@ from ..kernel import Elements
 from ..passes.skip import Skip
 from ..scalar import Axis, Scalar, below
 from ..sweep import Sweep
-from .layout import Layout
+from .layout import DOUBT, DOUBTS, Layout
 from .llvm import Function, Module, Value
 from .operands import Operands
 from .outputs import needs_result
 from .scaling import fold_scales, scaled
 from .target import Target
 from .values import vector_of
+from .watch import Watch
 
 LOG2E = math.log2(math.e)
 
@@ -66,13 +67,14 @@ class Writer(ABC):
         final = fold_scales(self.elements, self.sweep, [*binary, *factors])
         self.groups = dict(zip(self.sweep.groups, final, strict=False))
         self.factors = dict(zip(factors, final[len(binary) :], strict=True))
+        self.watch = Watch(self.sweep, self.elements, self.groups, self.factors)
 
     def expressions(self) -> list[Scalar]:
         """All scalars of the kernel."""
         found = [*self.groups.values(), *(output.value for output in self.sweep.outputs)]
         for each in self.sweep.accumulators:
             found += [self.factors[each.weight], each.column]
-        return found + self.skip.expressions()
+        return found + self.skip.expressions() + self.watch.expressions()
 
     def write(self) -> str:
         """The module's text: the kernel, ``sweep``, and ``scratch_bytes``, which returns what each thread needs."""
@@ -94,9 +96,13 @@ class Writer(ABC):
 
     def _task(self, task: Value, blocks: Value) -> None:
         f, ops = self.f, self.operands
-        flat = f.unsigned_divide(task, blocks)
-        # The last rows of a causal sweep see most columns: longest first leaves no straggler.
-        block = f.sub(f.sub(blocks, 1), f.unsigned_modulo(task, blocks))
+        flat = outer = f.unsigned_divide(task, blocks)
+        block = f.unsigned_modulo(task, blocks)
+        if self.skip.most and not self.skip.least:
+            # The last rows of a causal sweep see most columns: longest first leaves no straggler.
+            block = f.sub(f.sub(blocks, 1), block)
+        # Doubts lie in the order of rows, whatever the order of tasks.
+        self._number = outer, blocks, block
         batch: dict[Axis, Value] = {}
         for number, axis in reversed(list(enumerate(self.sweep.batch))):
             length = ops.slot(f"batch{number}")
@@ -110,6 +116,18 @@ class Writer(ABC):
         ops.start_task(batch, first, stop, self.expressions())
         self._block_of_rows(first, stop)
 
+    def doubt(self, condition: Value) -> None:
+        """Where it holds, say that the results of this task cannot be trusted."""
+        f, ops = self.f, self.operands
+
+        def say() -> None:
+            outer, blocks, block = self._number
+            number = f.add(f.mul(outer, blocks), block)
+            f.store(f.constant(1, "i8"), f.offset(ops.slot(DOUBTS), number))
+            f.store(f.constant(1, "i64"), f.offset(f["descriptor"], self.layout.place(DOUBT)))
+
+        f.when(condition, say)
+
     @abstractmethod
     def _block_of_rows(self, first: Value, stop: Value) -> None:
         """Write what a task does; its place along the batch axes is known."""
@@ -119,7 +137,9 @@ class Writer(ABC):
         ops = self.operands
         found: dict[Scalar, None] = {}
         for scalar in below(everything):
-            if scalar.op == "load" or (ops.varies_over_rows_only(scalar) and not needs_result(scalar)):
+            if ops.varies_over_rows_only(scalar) and not needs_result(scalar):
+                continue
+            if scalar.op == "load" and not self.sweep.pair <= scalar.axes:
                 continue
             found |= dict.fromkeys(scalar.args)
         found |= dict.fromkeys(everything)

@@ -189,8 +189,9 @@ class _Atoms:
             strict, left, right = _LESS[condition.op]
             yield from self._at_least(condition.args[left], condition.args[right], strict)
         elif condition.op == "equal":
-            yield from self._at_least(*condition.args, 0)
-            yield from self._at_least(*reversed(condition.args), 0)
+            left_side, right_side = condition.args
+            yield from self._at_least(left_side, right_side, 0)
+            yield from self._at_least(right_side, left_side, 0)
 
     def _opposite(self, condition: Scalar) -> Iterable[Atom]:
         if not any(is_float(each.dtype) for each in condition.args):  # a NaN is neither less nor not less
