@@ -1,55 +1,128 @@
-"""How much a process grows beyond inputs and output while a long attention runs. Linux only.
+"""How much a process grows beyond inputs and output while a long attention runs, its mask's making included.
 
-Run as a script with a score's name and a length, it measures that one, in a process of its own.
+Each in a process of its own. Linux only. What compiling takes is not counted: attngraph runs once at a short length
+before, other libraries, which compile for a length, once at the same.
 """
 
-import json
-import subprocess
-import sys
+import ctypes
+import functools
+import gc
 from pathlib import Path
+from typing import Any
 
 import scores
+from beside import said
+from cases import MASKS, Case, square
+from peers import BY_NAME, OURS, PEERS
+from processes import ProcessError, run_alone
 
 import attngraph as ag
 
-LENGTH = 16384
-NAMES = ("plain", "causal", "ALiBi", "gated", "differential", "Poincaré, direct")
+LENGTH, SHORT = 16384, 2048
+SHAPE = (1, 8, LENGTH, 64)
+SCORES = ("plain", "causal", "ALiBi", "gated", "differential", "Poincaré, direct")
+BESIDE = ("full", "causal", "documents")
+MASK_LIMIT = 32.0
+# What stores all scores is measured where they take no more than this.
+_MOST_SCORES = 2**31
 
 
-def growth(length: int = LENGTH) -> list[dict[str, object]]:
-    """A row for each score, each in a fresh process."""
+def of_scores(length: int = LENGTH) -> list[dict[str, Any]]:
+    """A row for each score of `scores.py`."""
     rows = []
-    for name in NAMES:
-        command = [sys.executable, __file__, name, str(length)]
-        rows.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+    for name in SCORES:
+        row = {"score": name, "length": length}
+        rows.append(row | _alone("of_score", {"name": name, "length": length}))
     return rows
 
 
-def causal(q: object, k: object, v: object) -> object:
-    return ag.attention(q, k, v, is_causal=True)
+def of_masks(quick: bool) -> list[dict[str, Any]]:
+    """A row for each mask, with whether it keeps to the limit."""
+    rows = []
+    for name in MASKS[:2] if quick else MASKS:
+        row = {"mask": name, "shape": square(name, SHAPE).shape}
+        row |= _alone("of_case", {"name": OURS.name, "case": square(name, SHAPE)})
+        rows.append({**row, "meets": row["mebibytes"] <= MASK_LIMIT} if "mebibytes" in row else {**row, "defect": True})
+    return rows
 
 
-def measure(name: str, length: int) -> dict[str, object]:
-    """Run it once at a short length, so that code is compiled and loaded; then watch the long one."""
+def of_peers(quick: bool) -> list[dict[str, Any]]:
+    """A row for each library and case; where storing all scores is too much, at a quarter of the length."""
+    rows = []
+    for name in BESIDE[1:2] if quick else BESIDE:
+        for peer in (OURS, *PEERS):
+            case = square(name, SHAPE if not quick else (1, 8, LENGTH // 4, 64))
+            if peer.stores_scores and case.scores_bytes > _MOST_SCORES:
+                case = square(name, (1, 8, LENGTH // 4, 64))
+            row = {"case": name, "library": peer.name, "shape": case.shape}
+            rows.append(row | _alone("of_case", {"name": peer.name, "case": case}))
+    return rows
+
+
+def _alone(function: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return dict(run_alone("growth", function, arguments, ag.config.threads))
+    except ProcessError as error:
+        return {"note": str(error)}
+
+
+def of_score(name: str, length: int) -> dict[str, Any]:
+    """A score of `scores.py`, once at a short length, so that code is compiled and loaded; then the long one."""
 
     def score_of(length: int) -> scores.Score:
         qkv = ((1, 8, length, 64),) * 3
+        causal = functools.partial(ag.attention, is_causal=True)
         ours = (scores.Score("plain", scores.plain, qkv), scores.Score("causal", causal, qkv))
         return next(score for score in (*ours, *scores.scores_of(length)) if score.name == name)
 
     compiled = ag.compile(score_of(length).graph)
     compiled(*scores.arrays_for(score_of(1024)))
     arrays = scores.arrays_for(score_of(length))
-    Path("/proc/self/clear_refs").write_text("5")  # the peak is the present from here on
-    before = _peak()
+    before = _reset()
     output = compiled(*arrays)
-    return {"score": name, "length": length, "mebibytes": (_peak() - before - output.nbytes) / 2**20}
+    return {"mebibytes": (_status("VmHWM") - before - output.nbytes) / 2**20}
 
 
-def _peak() -> int:
+def of_case(name: str, case: list[Any]) -> dict[str, Any]:
+    """A case through a library: the larger growth, of making the mask, and of a call with the mask kept."""
+    peer, this = BY_NAME[name], Case(*case)
+    if peer.version() is None:
+        return {"note": f"{peer.package} is not installed"}
+    try:
+        return _of_case(name, this)
+    except Exception as error:  # whatever a library does, the table goes on
+        return {"note": said(error)}
+
+
+def _of_case(name: str, case: Case) -> dict[str, Any]:
+    prepare = functools.partial(BY_NAME[name].prepare, threads=ag.config.threads)
+    short = case._replace(queries=SHORT, keys=SHORT)
+    prepared = prepare(short)  # loads what making a mask and running it take
+    prepared.run(*prepared.load(*short.arrays(0)))
+    del prepared
+    before = _reset()
+    prepared = prepare(case)
+    made = _status("VmHWM") - before
+    kept = _reset() - before
+    arrays = case.arrays(0)
+    loaded = prepared.load(*arrays)
+    if name != OURS.name:
+        prepared.run(*loaded)
+    before = _reset()
+    result = prepared.run(*loaded)
+    called = _status("VmHWM") - before - arrays[0].nbytes
+    del result
+    return {"mebibytes": max(made, kept + called, 0) / 2**20, "making_the_mask_mebibytes": made / 2**20}
+
+
+def _reset() -> int:
+    """Make the peak the present, with what is free given back to the system; returns it."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")
+    return _status("VmRSS")
+
+
+def _status(name: str) -> int:
     status = Path("/proc/self/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) * 1024
-
-
-if __name__ == "__main__":
-    print(json.dumps(measure(sys.argv[1], int(sys.argv[2]))))
+    return int(status.split(f"{name}:")[1].split()[0]) * 1024

@@ -1,25 +1,35 @@
 """What the README's figures come from: ``make bench`` prints the tables and writes build/bench/.
 
-Every ratio compares two ways in one process, in turn (`measure.paired`); errors are against float64.
+Every ratio compares two ways in one process, in turn (`measure.paired`), on inputs that change from call to call;
+results are held against float64 before they are timed. Peers run in a process each; one that is not there has a row
+that says so. ``--readme`` prints the README's tables from what the last whole run wrote.
 """
 
 import argparse
+import datetime
 import json
 import platform
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import accuracy
+import beside
 import calls
+import chart
+import compiling
 import growth
-import numpy as np
-import peers
+import masks
 import scores
 import variants
+from cases import square
 from measure import paired
+from peers import PEERS
+from processes import ProcessError, run_alone
+from report import machine_line, readme, table
 from threadpoolctl import threadpool_limits
 
 import attngraph as ag
@@ -28,41 +38,96 @@ from attngraph.engine.roofline import roofline
 
 Rows = list[dict[str, Any]]
 
+_TRIES = 5
+
+
+class Run(NamedTuple):
+    """How sections are to run: rounds at most, threads, this number of threads' limits, and whether in a hurry."""
+
+    rounds: int
+    threads: int
+    limits: dict[str, float]
+    quick: bool
+
 
 class Section(NamedTuple):
-    """A part of the report: what it says, and how its rows are made, from rounds and threads."""
+    """A part of the report: what it says, and how its rows are made."""
 
     name: str
     title: str
-    rows: Callable[[int, int], Rows]
+    rows: Callable[[Run], Rows]
     every_thread_count: bool = False
 
 
+def _peers(run: Run) -> Rows:
+    chosen = (*beside.CASES[:2], beside.CASES[-1]) if run.quick else beside.CASES
+    return beside.rows(chosen, run.rounds, run.threads, run.limits, 0.5 if run.quick else 4.0)
+
+
+def _flex(run: Run) -> Rows:
+    chosen = [square(case.name, (1, 8, 1024, 64)) if run.quick else case for case in beside.FLEX_CASES]
+    rows = beside.rows(tuple(chosen), run.rounds, run.threads, run.limits, 0.5 if run.quick else 4.0)
+    return [beside.held_to_target(row) for row in rows]
+
+
+def _masks(run: Run) -> Rows:
+    arguments = masks.every_mask(run.rounds, run.threads, run.limits, run.quick)
+    try:
+        return list(run_alone("masks", "rows", arguments, run.threads))
+    except ProcessError as error:
+        return [{"mask": "all", "threads": run.threads, "note": str(error), "defect": True}]
+
+
 SECTIONS = (
-    Section("variants", f"{variants.SHAPE}, one thread, against the same in NumPy", lambda r, _: variants.all_rows(r)),
-    Section("torch", "against torch's scaled_dot_product_attention", peers.against_torch, every_thread_count=True),
-    Section("onnxruntime", "against MultiHeadAttention", peers.against_onnxruntime, every_thread_count=True),
-    Section("scores", f"{scores.SHAPE}, time over that of a plain score", scores.beside_plain, every_thread_count=True),
-    Section("lanes", "one thread: time of the same kernel of one lane", lambda r, _: scores.beside_scalar(r)),
-    Section("accuracy", "largest error against float64, beside torch's float32", lambda *_: accuracy.beside_torch()),
-    Section("calls", "small problems, whole calls, against NumPy", lambda r, _: calls.against_numpy(r)),
-    Section("growth", "MiB beyond inputs and output", lambda *_: growth.growth()),
+    Section(
+        "variants",
+        f"{variants.SHAPE}, one thread, against the same in NumPy",
+        lambda run: variants.all_rows(run.rounds),
+    ),
+    Section("peers", "time of other libraries over ours", _peers, every_thread_count=True),
+    Section("flex", "FlexAttention programs, time of other libraries over ours", _flex, every_thread_count=True),
+    Section("masks", f"{masks.SHAPE}, beside the dense attention", _masks, every_thread_count=True),
+    Section(
+        "scores",
+        f"{scores.SHAPE}, time over that of a plain score",
+        lambda run: scores.beside_plain(run.rounds, run.threads),
+        every_thread_count=True,
+    ),
+    Section("lanes", "one thread: time of the same kernel of one lane", lambda run: scores.beside_scalar(run.rounds)),
+    Section("accuracy", "largest error against float64, beside torch's float32", lambda _: accuracy.beside_torch()),
+    Section("calls", "small problems, whole calls, against NumPy", lambda run: calls.against_numpy(run.rounds)),
+    Section("compile", "seconds to the first result beyond a call's own", lambda run: compiling.rows(run.quick)),
+    Section("growth", f"MiB beyond inputs and output at {growth.LENGTH}", lambda _: growth.of_scores()),
+    Section(
+        "mask_growth",
+        f"MiB beyond inputs and output, the mask included; limit {growth.MASK_LIMIT:.0f}",
+        lambda run: growth.of_masks(run.quick),
+    ),
+    Section("peak_memory", "MiB beyond inputs and output, the mask included", lambda run: growth.of_peers(run.quick)),
 )
 
 
-def machine() -> str:
-    """The processor's own name, where the system tells it, and what it can do."""
+def limits_of(threads: int) -> dict[str, float]:
+    """What the machine can do. A process of its own measures it: `measured_limits` takes the best of several."""
+    with ag.config.set(threads=threads):
+        found = roofline(config.settings())
+    return {"flops": found.flops, "bytes": found.bytes}
+
+
+def measured_limits(threads: int) -> dict[str, float]:
+    """The best of several processes: one figure for the whole report, which no noise can make smaller."""
+    tries = [run_alone("run", "limits_of", {"threads": threads}, threads) for _ in range(_TRIES)]
+    return {name: max(each[name] for each in tries) for name in ("flops", "bytes")}
+
+
+def machine() -> dict[str, Any]:
+    """The processor's own name, where the system tells it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         name = platform.processor()
-    with ag.config.set(threads=1):
-        limits = roofline(config.settings())
-    return (
-        f"{name}, {ag.config.threads} threads, Python {platform.python_version()}, NumPy {np.__version__}; "
-        f"one thread: {limits.flops / 1e9:.0f} Gflop/s of multiply-adds, {limits.bytes / 1e9:.0f} GB/s read"
-    )
+    return {"processor": name, "processors": ag.config.threads, "system": f"{platform.system()} {platform.machine()}"}
 
 
 def import_milliseconds(rounds: int) -> float:
@@ -75,52 +140,78 @@ def import_milliseconds(rounds: int) -> float:
     return (times.ours - times.other) * 1e3
 
 
-def table(rows: Rows) -> str:
-    """Rows as a table in Markdown, a column for each name."""
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    lines = [_line([name.replace("_", " ") for name in names]), _line(["---"] * len(names))]
-    lines += [_line([_cell(row.get(name, "")) for name in names]) for row in rows]
-    return "\n".join(lines)
+def new_report(rounds: int, counts: list[int], quick: bool) -> dict[str, Any]:
+    """The report without its sections."""
+    packages = {peer.package: peer.version() for peer in PEERS}
+    return {
+        "machine": machine(),
+        "versions": {"Python": platform.python_version(), "attngraph": ag.__version__, **packages},
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "rounds": rounds,
+        "quick": quick,
+        "limits": {str(threads): measured_limits(threads) for threads in counts},
+        "import_milliseconds": import_milliseconds(rounds),
+        "sections": {},
+    }
 
 
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+def measured(section: Section, run: Run) -> Rows:
+    """A section's rows, NumPy's products on as many threads as ours."""
+    with threadpool_limits(run.threads), ag.config.set(threads=run.threads):
+        try:
+            return section.rows(run)
+        except ImportError as error:  # a peer that the section is about
+            return [{"note": f"not run: {error}"}]
 
 
-def _cell(value: Any) -> str:
-    if not isinstance(value, float):
-        return str(value)
-    return f"{value:.1e}" if value < 1e-3 else f"{value:.2f}" if value < 100 else f"{value:.0f}"
+def fill(report: dict[str, Any], chosen: list[Section], counts: list[int]) -> str:
+    """Run the sections into the report, printing each; the text of all."""
+    texts = [f"{machine_line(report)}\nimport attngraph: {report['import_milliseconds']:.0f} ms beyond an interpreter"]
+    print(texts[0], flush=True)
+    for section in chosen:
+        start, rows = time.perf_counter(), []
+        for threads in counts if section.every_thread_count else [1]:
+            rows += measured(section, Run(report["rounds"], threads, report["limits"][str(threads)], report["quick"]))
+        took = time.perf_counter() - start
+        report["sections"][section.name] = {"title": section.title, "seconds": took, "rows": rows}
+        texts.append(f"\n{section.name}: {section.title} ({took:.0f} s)\n\n{table(rows)}")
+        print(texts[-1], flush=True)
+    return "\n".join(texts) + "\n"
+
+
+def arguments_of() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer rounds and cases: to see that it runs")
+    parser.add_argument("--only", choices=[section.name for section in SECTIONS], help="one section alone")
+    parser.add_argument(
+        "--readme", action="store_true", help="measure nothing: print the last run's tables for the README"
+    )
+    parser.add_argument("--output", type=Path, default=Path("build/bench"))
+    return parser.parse_args()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer rounds: to see that it runs")
-    parser.add_argument("--only", choices=[section.name for section in SECTIONS], help="one section alone")
-    parser.add_argument("--output", type=Path, default=Path("build/bench"))
-    arguments = parser.parse_args()
-    rounds = 3 if arguments.quick else 15
-    report: dict[str, Any] = {"machine": machine(), "import_milliseconds": import_milliseconds(rounds)}
-    text = (
-        f"{report['machine']}\nimport attngraph: {report['import_milliseconds']:.0f} ms beyond an empty interpreter\n"
-    )
-    print(text, flush=True)
-    for section in SECTIONS:
-        if arguments.only in (None, section.name):
-            counts = sorted({1, ag.config.threads}) if section.every_thread_count else [1]
-            report[section.name] = [row for threads in counts for row in measured(section, rounds, threads)]
-            part = f"\n{section.name}: {section.title}\n\n{table(report[section.name])}\n"
-            print(part, flush=True)
-            text += part
+    arguments = arguments_of()
+    # What is not the whole has another name: it never stands for the whole.
+    stem = "-".join(["results", *(["quick"] if arguments.quick else []), *([arguments.only] if arguments.only else [])])
+    path = arguments.output / f"{stem}.json"
+    if arguments.readme:
+        print(readme(json.loads(path.read_text())))
+        return
     arguments.output.mkdir(parents=True, exist_ok=True)
-    (arguments.output / "results.json").write_text(json.dumps(report, indent=2) + "\n")
-    (arguments.output / "results.txt").write_text(text)
-
-
-def measured(section: Section, rounds: int, threads: int) -> Rows:
-    """A section's rows, NumPy's products on as many threads as ours."""
-    with threadpool_limits(threads), ag.config.set(threads=threads):
-        return section.rows(rounds, threads)
+    counts = sorted({1, ag.config.threads})
+    report = new_report(3 if arguments.quick else 15, counts, arguments.quick)
+    text = fill(report, [each for each in SECTIONS if arguments.only in (None, each.name)], counts)
+    path.write_text(json.dumps(report, indent=2) + "\n")
+    path.with_suffix(".txt").write_text(text)
+    rows = [row for name in ("peers", "flex") for row in report["sections"].get(name, {"rows": []})["rows"]]
+    if rows:
+        picture = path.with_suffix(".png")
+        caption = f"{report['machine']['processor']}, {report['date']}, at most {report['rounds']} rounds"
+        print(chart.draw(rows, caption, picture) or picture)
+    wrong = [row for section in report["sections"].values() for row in section["rows"] if row.get("defect")]
+    if wrong:
+        sys.exit("attngraph itself failed, or was wrong:\n" + "\n".join(map(str, wrong)))
 
 
 if __name__ == "__main__":

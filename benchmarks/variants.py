@@ -127,7 +127,7 @@ def _row(variant: Variant, rounds: int) -> dict[str, Any]:
     return {
         "expression": variant.name,
         "error": _error(compiled(*arrays), truth),
-        "NumPy's_error": _error(variant.numpy(*arrays), truth),
+        "NumPy_error": _error(variant.numpy(*arrays), truth),
         "milliseconds": times.ours * 1e3,
         "speed_against_NumPy": times.ratio,
     }
