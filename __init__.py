@@ -102,6 +102,7 @@ from .ops.logic import (
 from .ops.norm import l2_normalize, layer_norm, rms_norm
 from .ops.reduction import all, any, argmax, argmin, max, min, prod, sum
 from .ops.rounding import ceil, floor, round, trunc
+from .ops.scalar_function import ScalarFunction, scalar_function
 from .ops.segment import segment_max, segment_mean, segment_softmax, segment_sum
 from .ops.selection import where
 from .ops.shape import (
@@ -143,6 +144,7 @@ __all__ = [
     "LimitError",
     "Node",
     "NonFiniteError",
+    "ScalarFunction",
     "ShapeError",
     "StoreError",
     "TraceError",
@@ -260,6 +262,7 @@ __all__ = [
     "roll",
     "round",
     "rsqrt",
+    "scalar_function",
     "scaled_dot_product_attention",
     "segment_max",
     "segment_mean",

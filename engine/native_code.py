@@ -25,7 +25,7 @@ _LINES_OF_MESSAGE = 6
 # A linker keeps 9 KB of a module that has long been unloaded; so each serves for so many modules only.
 _MODULES_OF_LINKER = 100
 # What LLVM may call of its own accord and every process has, and names that mean nothing.
-_ALWAYS_THERE = frozenset({"memcpy", "memmove", "memset", "memcmp", "_GLOBAL_OFFSET_TABLE_", ""})
+_ALWAYS_THERE = frozenset({"memcpy", "memmove", "memset", "memcmp", "_GLOBAL_OFFSET_TABLE_", ".TOC.", ""})
 
 # What an object depends on, besides its text and target: versions, and how this file compiles.
 COMPILER = (llvmlite.__version__, binding.llvm_version_info, "speed 3, large code model, no passes", 1)

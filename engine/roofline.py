@@ -42,17 +42,39 @@ class Roofline(NamedTuple):
         return max(flops / self.flops, bytes / self.bytes)
 
 
+class MultiplyAdds:
+    """A call that does nothing but multiply and add in registers: what a kernel is run beside.
+
+    Args:
+        target: The processor, which must be able to run here.
+        threads: How many threads share the work.
+        cache_dir: The directory of compiled objects.
+        times: How many times the usual work, of some milliseconds, a call does.
+
+    Attributes:
+        operations: What a call does, two for each multiply-add.
+    """
+
+    def __init__(self, target: Target, threads: int, cache_dir: str, *, times: int = 1) -> None:
+        self._tasks, self._threads = 4 * threads * times, threads
+        self._module = compile_text(
+            lambda: _multiply_adds(target), ["run"], target, key=_key("fma"), cache_dir=cache_dir
+        )
+        self.operations = self._tasks * _STEPS * _SUMS * target.lanes("float32") * 2
+
+    def __call__(self) -> None:
+        _run(self._module, 0, self._tasks, self._threads)
+
+
 @functools.lru_cache(maxsize=16)
 def _measured(target: Target, threads: int, cache_dir: str) -> Roofline:
-    tasks = 4 * threads
-    adding = compile_text(lambda: _multiply_adds(target), ["run"], target, key=_key("fma"), cache_dir=cache_dir)
-    operations = tasks * _STEPS * _SUMS * target.lanes("float32") * 2
+    adding = MultiplyAdds(target, threads, cache_dir)
     memory = np.ones(_READ_BYTES // 8)  # written to, or there would be nothing to read
     blocks = _READ_BYTES // _READ_BLOCK
     reading = compile_text(lambda: _reads(target), ["run"], target, key=_key("read"), cache_dir=cache_dir)
     start = memory.ctypes.data
-    flops = operations / _fastest(adding, 0, tasks, threads)
-    return Roofline(flops, _READ_BYTES / _fastest(reading, start, blocks, threads))
+    flops = adding.operations / _fastest(adding)
+    return Roofline(flops, _READ_BYTES / _fastest(lambda: _run(reading, start, blocks, threads)))
 
 
 def roofline(settings: Settings) -> Roofline:
@@ -64,14 +86,18 @@ def roofline(settings: Settings) -> Roofline:
     return _measured(named_target(settings.target), settings.threads, settings.cache_dir)
 
 
-def _fastest(module: NativeModule, first: int, tasks: int, threads: int) -> float:
-    descriptor = np.array([tasks, first], np.int64)
+def _fastest(call: Callable[[], None]) -> float:
     times = []
     for _ in range(_ROUNDS):
         start = time.perf_counter()
-        workers.run(module.address("run"), descriptor.ctypes.data, tasks, 64, threads, keep=descriptor)
+        call()
         times.append(time.perf_counter() - start)
     return min(times)
+
+
+def _run(module: NativeModule, first: int, tasks: int, threads: int) -> None:
+    descriptor = np.array([tasks, first], np.int64)
+    workers.run(module.address("run"), descriptor.ctypes.data, tasks, 64, threads, keep=descriptor)
 
 
 def _key(name: str) -> str:

@@ -1,13 +1,16 @@
 """The element-wise functions of the kernel language as instructions: the closed set, in one table."""
 
 from collections.abc import Callable
-from typing import Any
+
+import numpy as np
 
 from ..ir import UnfusableError
 from ..scalar import Scalar
-from ..types import BOOL, is_float
+from ..types import BOOL, UINT64, is_float, is_integer
 from . import math
+from .external import apply_foreign
 from .llvm import Function, Value
+from .values import bits_of
 
 Rule = Callable[..., Value]
 
@@ -38,16 +41,43 @@ def _safe_divide(f: Function, left: Value, right: Value) -> Value:
 
 
 def _sign(f: Function, x: Value) -> Value:
+    if not x.is_float:
+        return f.select(
+            f.compare(">", x, 0), f.constant(1, x.type), f.select(f.compare("<", x, 0), f.constant(-1, x.type), 0)
+        )
     one = f.constant(1.0, x.type)
     signed = f.copysign(one, x)
     return f.select(f.compare("==", x, 0.0), x, f.select(f.is_nan(x), x, signed))
 
 
+def _hypot(f: Function, left: Value, right: Value) -> Value:
+    """Scaled by the larger, so that no square overflows."""
+    left, right = f.abs(left), f.abs(right)
+    large, small = f.max(left, right), f.min(left, right)
+    ratio = _safe_divide(f, small, large)
+    length = f.mul(large, f.sqrt(f.fma(ratio, ratio, 1.0)))
+    infinite = f.compare("==", large, float("inf"))
+    return f.select(infinite, large, f.select(f.is_nan(left), left, f.select(f.is_nan(right), right, length)))
+
+
 def _relation(symbol: str) -> Rule:
-    return lambda f, left, right: f.compare(symbol, left, right)
+    # A bit that is set is no -1.
+    return lambda f, left, right: f.compare(symbol, left, right, unsigned=left.element == "i1")
+
+
+def _inside(f: Function, index: Value, length: Value) -> Value:
+    """An index inside its axis, negative ones counted from the end; of a wrong one the nearest."""
+    wrapped = f.select(f.compare("<", index, 0), f.add(index, length), index)
+    return f.max(f.min(wrapped, f.sub(length, 1)), 0)
+
+
+def _outside(f: Function, index: Value, length: Value) -> Value:
+    return f.or_(f.compare("<", index, f.sub(0, length)), f.compare(">=", index, length))
 
 
 RULES: dict[str, Rule] = {
+    "inside": _inside,
+    "outside": _outside,
     "add": lambda f, a, b: f.or_(a, b) if a.element == "i1" else f.add(a, b),
     "subtract": lambda f, a, b: f.sub(a, b),
     "multiply": lambda f, a, b: f.and_(a, b) if a.element == "i1" else f.mul(a, b),
@@ -78,6 +108,9 @@ RULES: dict[str, Rule] = {
     "bitwise_invert": lambda f, a: f.not_(a),
     "floor_divide": lambda f, a, b: f.floor_divide(a, b),
     "remainder": lambda f, a, b: f.modulo(a, b),
+    "bitwise_left_shift": lambda f, a, b: f.shifted_left(a, b),
+    "bitwise_right_shift": lambda f, a, b: f.shifted_right(a, b),
+    "hypot": _hypot,
     "isnan": lambda f, a: f.is_nan(a),
     "sqrt": lambda f, a: f.sqrt(a),
     "floor": lambda f, a: f.round(a, "floor"),
@@ -114,6 +147,15 @@ _FROM_MATH = [
     "rsqrt",
     "logaddexp",
 ]
+_RELATIONS = {"less": "<", "less_equal": "<=", "greater": ">", "greater_equal": ">="}
+# What may lie outside of a narrow type, though its arguments lie inside.
+_WRAPPING = frozenset(
+    {"add", "subtract", "multiply", "square", "negative", "abs", "floor_divide", "bitwise_invert", "bitwise_left_shift"}
+)
+# Instructions for signed integers: of what does not fit in those they would be other functions.
+_SIGNED = frozenset(
+    {"maximum", "minimum", "abs", "sign", "floor_divide", "remainder", "bitwise_right_shift", "inside", "outside", "astype"}
+)
 # In floats these would be other functions; graphs hardly use them there.
 _INTEGERS_ONLY = ("floor_divide", "remainder")
 
@@ -126,17 +168,32 @@ def apply(f: Function, scalar: Scalar, args: list[Value]) -> Value:
     """
     if scalar.op in _INTEGERS_ONLY and args[0].is_float:
         raise UnfusableError(f"{scalar.op} of floats has no kernel")
+    if scalar.op == "call":
+        return apply_foreign(f, scalar.attribute.foreign, scalar, args)
+    if scalar.op in _RELATIONS and scalar.args[0].dtype == UINT64:
+        return f.compare(_RELATIONS[scalar.op], *args, unsigned=True)
     rule = RULES.get(scalar.op) or _math(scalar.op)
     if rule is None:
         raise UnfusableError(f"{scalar.op} has no kernel")
-    return rule(f, *args)
+    result = rule(f, *args)
+    return _wrapped(f, result, scalar) if scalar.op in _WRAPPING else result
+
+
+def _wrapped(f: Function, value: Value, scalar: Scalar) -> Value:
+    """An integer as its own type holds it, in the kernel's one width."""
+    bits = 8 * scalar.dtype.itemsize
+    if not is_integer(scalar.dtype) or value.is_float or bits >= bits_of(value.element):
+        return value
+    return f.convert(f.convert(value, f"i{bits}"), value.element, unsigned=scalar.dtype.kind == "u")
 
 
 def can_apply(scalar: Scalar) -> bool:
     """Whether there is an instruction for it."""
     if scalar.op in _INTEGERS_ONLY and is_float(scalar.dtype):
         return False
-    return scalar.op in RULES or scalar.op == "astype" or _math(scalar.op) is not None
+    if any(each.dtype == UINT64 for each in (scalar, *scalar.args)) and scalar.op in _SIGNED:
+        return False
+    return scalar.op in RULES or scalar.op in ("astype", "call") or _math(scalar.op) is not None
 
 
 def _math(name: str) -> Rule | None:
@@ -147,7 +204,12 @@ def convert(f: Function, value: Value, scalar: Scalar, integer: str) -> Value:
     """A cast between floats, integers (of the kernel's one width) and booleans."""
     if scalar.dtype == BOOL:
         return value if value.element == "i1" else f.compare("!=", value, 0)
-    wanted: Any = "float" if is_float(scalar.dtype) else integer
-    if value.is_float and wanted != "float":
-        raise UnfusableError("a float becomes an integer inside a tile")
-    return f.convert(value, wanted)
+    if is_float(scalar.dtype):
+        return f.convert(value, "float")
+    if value.is_float:
+        # What saturates is the graph's type; the kernel's one width may be another.
+        unsigned, bits = scalar.dtype.kind == "u", min(8 * scalar.dtype.itemsize, bits_of(integer))
+        return f.convert(f.saturated(value, f"i{bits}", unsigned=unsigned), integer, unsigned=unsigned)
+    converted = f.convert(value, integer)
+    before = scalar.args[0].dtype
+    return converted if np.can_cast(before, scalar.dtype, "safe") else _wrapped(f, converted, scalar)

@@ -124,6 +124,19 @@ class Arithmetic(Builder):
         """Shifted to the right, zeros filling up."""
         return self._shift("lshr", value, count)
 
+    def shifted_left(self, value: Value, count: Operand) -> Value:
+        """Shifted to the left; 0 where the count is negative, or no less than the width."""
+        value, count = self.pair(value, count)
+        width = bits_of(value.element)
+        inside = self.compare("<", count, width, unsigned=True)
+        return self.select(inside, self.shl(value, self.select(inside, count, 0)), 0)
+
+    def shifted_right(self, value: Value, count: Operand) -> Value:
+        """Shifted to the right; by a negative count, or one no less than the width, only the sign is left."""
+        value, count = self.pair(value, count)
+        most = bits_of(value.element) - 1
+        return self.ashr(value, self.select(self.compare("<", count, most, unsigned=True), count, most))
+
     # --- comparisons and choices -----------------------------------------------------------------------
 
     def compare(self, relation: str, left: Operand, right: Operand, *, unsigned: bool = False) -> Value:

@@ -5,7 +5,7 @@ instruction for that, of AVX-512 BF16, makes denormal numbers 0). Those are done
 """
 
 from .arithmetic import Arithmetic
-from .values import FLOATS, Value, bits_of, constant, integer_of, with_element
+from .values import FLOATS, Value, bits_of, constant, integer_of, mangled, with_element
 
 _FOLDED = ("sext", "trunc", "sitofp", "fpext", "fptrunc")
 
@@ -29,8 +29,8 @@ class Conversion(Arithmetic):
     def convert(self, value: Value, element: str, *, unsigned: bool = False) -> Value:
         """The same number in another type, floats rounded to the nearest.
 
-        Floats become integers towards zero, and any integer where they do not fit. Of ``i1`` true is 1, and
-        what is not 0 is true.
+        Floats become integers towards zero, and any integer where they do not fit (but see `saturated`). Of ``i1``
+        true is 1, and what is not 0 is true.
         """
         before = value.element
         if before == element:
@@ -51,6 +51,12 @@ class Conversion(Arithmetic):
         else:
             operation = "zext" if unsigned else "sext"
         return self.cast(operation, value, element)
+
+    def saturated(self, value: Value, element: str, *, unsigned: bool = False) -> Value:
+        """Floats as integers, towards zero: the nearest that fits, NaN as 0. Nothing is left undefined."""
+        type_ = with_element(value.type, element)
+        name = "fptoui" if unsigned else "fptosi"
+        return self.intrinsic(f"llvm.{name}.sat.{mangled(type_)}.{mangled(value.type)}", type_, [value])
 
     def bits(self, value: Value) -> Value:
         """The bits of floats, as integers of their width."""

@@ -43,7 +43,7 @@ class RowSum:
         self.chunks = -(-self.small.length // lanes)
         self.width = self.chunks * lanes
         self.total = writer.operands.allocate(self.width * writer.block_rows)
-        self.registers = 16 if writer.module.target.has_avx512 else 8
+        self.registers = writer.module.target.registers // 2
         f, zero = writer.f, writer.f.constant(0.0, writer.vector)
         stop = f.mul(writer.rows, 4 * self.width)
         f.loop(0, stop, 4 * lanes, [], lambda at, _: f.store(zero, f.offset(self.total, at), aligned=True))

@@ -33,6 +33,25 @@ def _remainder(left: Values, right: Values) -> Values:
     return np.where(right == 0, 0, np.remainder(left, np.where(right == 0, 1, right)))
 
 
+def _left_shift(left: Values, right: Values) -> Values:
+    inside = (right >= 0) & (right < left.dtype.itemsize * 8)
+    return np.where(inside, np.left_shift(left, np.where(inside, right, 0)), 0)
+
+
+def _right_shift(left: Values, right: Values) -> Values:
+    most = left.dtype.itemsize * 8 - 1
+    return np.right_shift(left, np.where((right >= 0) & (right < most), right, most))
+
+
+def _inside(index: Values, length: Values) -> Values:
+    wrapped = np.where(index < 0, index.astype(np.int64) + length, index)
+    return np.asarray(np.maximum(np.minimum(wrapped, length - 1), 0))
+
+
+def _outside(index: Values, length: Values) -> Values:
+    return np.asarray((index < -length) | (index >= length))
+
+
 # The closed set of element-wise functions whose names are not NumPy's own.
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "abs": np.abs,
@@ -42,6 +61,8 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "rsqrt": lambda x: 1 / np.sqrt(x),
     "floor_divide": _floor_divide,
     "remainder": _remainder,
+    "bitwise_left_shift": _left_shift,
+    "bitwise_right_shift": _right_shift,
     "asin": np.arcsin,
     "acos": np.arccos,
     "atan": np.arctan,
@@ -51,6 +72,8 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "atan2": np.arctan2,
     "bitwise_invert": np.invert,
     "round": np.rint,
+    "inside": _inside,
+    "outside": _outside,
     "any": np.any,
 }
 
@@ -88,6 +111,8 @@ class _Evaluation:
             shape = [1] * len(self.places)
             shape[self.place(scalar.attribute)] = scalar.attribute.length
             return np.arange(scalar.attribute.length).reshape(shape)
+        if scalar.op == "length":
+            return np.asarray(scalar.attribute[0])
         if scalar.op == "load":
             array = self.arrays[scalar.attribute]
             array = array.astype(_carrier(scalar))
@@ -97,7 +122,9 @@ class _Evaluation:
         if scalar.op in ("accumulator", "maximum_of"):
             return self.streamed(scalar)
         if scalar.op == "astype":
-            return args[0].astype(_carrier(scalar))
+            return cast(args[0], scalar)
+        if scalar.op == "call":
+            return np.asarray(scalar.attribute.evaluate(*args))
         function = FUNCTIONS.get(scalar.op) or getattr(np, scalar.op)
         return np.asarray(function(*args))
 
@@ -127,6 +154,17 @@ class _Evaluation:
 
 def _carrier(scalar: Scalar) -> Any:
     return np.float64 if scalar.dtype.kind == "f" else scalar.dtype
+
+
+def cast(value: Values, scalar: Scalar) -> Values:
+    """Floats become integers by truncation, saturating, NaN as 0."""
+    if scalar.dtype.kind not in "iu" or value.dtype.kind != "f":
+        return value.astype(_carrier(scalar))
+    limits = np.iinfo(scalar.dtype)
+    # The largest of 64 bits is no float64: what is as large or larger becomes it afterwards.
+    inside = np.where((value > float(limits.min)) & (value < float(limits.max)), value, 0.0).astype(scalar.dtype)
+    above = np.where(value >= float(limits.max), limits.max, inside)
+    return np.where(value <= float(limits.min), limits.min, above).astype(scalar.dtype)
 
 
 def interpret_sweep(sweep: Sweep, arrays: Mapping[Node, Values]) -> list[Values]:

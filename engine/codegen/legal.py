@@ -3,11 +3,11 @@
 from ..ir import UnfusableError
 from ..scalar import Scalar, below
 from ..sweep import Sweep
-from ..types import is_float, is_integer
+from ..types import is_float
 from .apply import can_apply
 from .layout import LARGEST_FLOAT
 
-_OWN = frozenset({"constant", "axis", "load", "accumulator", "maximum_of"})
+_OWN = frozenset({"constant", "axis", "length", "load", "accumulator", "maximum_of"})
 
 
 def check_writable(sweep: Sweep) -> None:
@@ -28,8 +28,6 @@ def _check_scalar(scalar: Scalar) -> None:
         raise UnfusableError(f"{scalar.attribute} is no float32")
     if scalar.op not in _OWN and scalar.op != "reduce" and not can_apply(scalar):
         raise UnfusableError(f"{scalar.op} of {scalar.args[0].dtype} has no kernel")
-    if scalar.op == "astype" and is_integer(scalar.dtype) and is_float(scalar.args[0].dtype):
-        raise UnfusableError("a float becomes an integer inside a tile")
 
 
 def _check_contraction(sweep: Sweep, scalar: Scalar) -> None:

@@ -7,14 +7,15 @@ from ..types import BOOL, DType, is_float
 from .apply import can_apply
 from .layout import LARGEST_FLOAT
 
-_OWN = frozenset({"constant", "axis", "load", "reduce", "astype"})
+_OWN = frozenset({"constant", "axis", "load", "reduce", "astype", "call"})
 _ANY = frozenset({"where", "equal", "not_equal"})
 _BITS = frozenset({"bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_invert"})
 _LOGIC = frozenset({"logical_and", "logical_or", "logical_xor", "logical_not"})
 # Without a sign only what has the same bits with one.
 _UNSIGNED = _ANY | _BITS | {"add", "subtract", "multiply", "square", "positive"}
 _ORDER = frozenset({"less", "less_equal", "greater", "greater_equal", "maximum", "minimum"})
-_SIGNED = _UNSIGNED | _ORDER | {"negative", "abs", "floor_divide", "remainder"}
+_SHIFTS = frozenset({"bitwise_left_shift", "bitwise_right_shift"})
+_SIGNED = _UNSIGNED | _ORDER | _SHIFTS | {"negative", "abs", "sign", "floor_divide", "remainder"}
 _BOOLEAN = _ANY | _BITS | _LOGIC | {"add", "multiply", "maximum", "minimum"}
 
 
@@ -32,6 +33,8 @@ def check_loop_scalar(scalar: Scalar) -> None:
         return
     if scalar.op == "reduce" and not is_float(scalar.dtype):
         raise UnfusableError(f"a reduction of {scalar.dtype} has no kernel")
+    if scalar.op == "call" and scalar.attribute.foreign.has_varying_loops:
+        raise UnfusableError("a loop whose end depends on what a scalar function is given")
     if scalar.op in _OWN:
         return
     dtype = scalar.args[-1].dtype
@@ -41,7 +44,7 @@ def check_loop_scalar(scalar: Scalar) -> None:
 
 def _exists(scalar: Scalar, dtype: DType) -> bool:
     if is_float(dtype):
-        return can_apply(scalar) and scalar.op not in _BITS | _LOGIC
+        return can_apply(scalar) and scalar.op not in _BITS | _LOGIC | _SHIFTS
     if dtype == BOOL:
         return scalar.op in _BOOLEAN
     return scalar.op in (_UNSIGNED if dtype.kind == "u" else _SIGNED)

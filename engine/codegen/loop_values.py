@@ -7,7 +7,7 @@ from .apply import apply
 from .layout import number_name
 from .llvm import Function, Value
 from .loop_layout import Form
-from .values import bits_of, bytes_of, mangled, vector_of, with_element
+from .values import bits_of, bytes_of, vector_of
 
 _HALVES = {"float16": "half", "bfloat16": "bfloat"}
 
@@ -34,9 +34,7 @@ def computed(f: Function, scalar: Scalar, args: list[Value]) -> Value:
 def _cast(f: Function, value: Value, source: DType, target: DType) -> Value:
     element = held(target)
     if is_float(source) and is_integer(target):
-        name = "fptosi" if target.kind == "i" else "fptoui"
-        type_ = with_element(value.type, element)
-        return f.intrinsic(f"llvm.{name}.sat.{mangled(type_)}.{mangled(value.type)}", type_, [value])
+        return f.saturated(value, element, unsigned=target.kind == "u")
     converted = f.convert(value, element, unsigned=source.kind == "u")
     if target in FLOATS and target.name in _HALVES and target != source:
         return f.convert(f.convert(converted, _HALVES[target.name]), element)

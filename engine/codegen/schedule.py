@@ -45,19 +45,21 @@ _LEAST_STRIP = 16
 _MANY_ROWS, _MANY_TASKS = 1024, 64
 
 
-def schedule_for(target: Target, sweep: Sweep, *, has_holes: bool = False) -> Schedule:
+def schedule_for(target: Target, sweep: Sweep, *, is_narrow: bool = False) -> Schedule:
     """Tiles that fill the target's registers, for a long or a short sweep.
 
     Args:
         target: The processor.
         sweep: The sweep.
-        has_holes: Whether some tiles are empty: then small blocks of rows see fewer that are not.
+        is_narrow: Whether rows may see few columns: then small blocks of rows leave out more.
     """
+    if not target.has_fma:  # a product takes a register of its own before it is added
+        return Schedule(4, 2, 2, together=1)
     if target.registers < 32:  # a block of which 6 columns, a strip and each loop's rounds are whole parts
-        return Schedule(2, 6, 6, block=144, together=2)
+        return Schedule(2, 6, 6, block=144)
     if not target.has_avx512:
         return Schedule(4, 4, 4, together=1)
-    if has_holes or not _is_long(sweep, 4 * target.lanes("float32")):
+    if is_narrow or not _is_long(sweep, 4 * target.lanes("float32")):
         return Schedule(1, 16, 16, block=256)
     return Schedule(4, 4, 4, together=1)
 

@@ -8,7 +8,7 @@ import pytest
 
 import attngraph as ag
 from attngraph.engine.codegen import target as targets
-from attngraph.engine.codegen.target import NAMES, host_target, named_target, scalar_target
+from attngraph.engine.codegen.target import NAMES, foreign_target, host_target, named_target, scalar_target
 from attngraph.engine.config import TARGETS
 
 X86 = llvm.get_process_triple().startswith("x86_64")
@@ -84,6 +84,50 @@ def test_the_host_uses_what_it_has(machine):
     assert (host_target().vector_bytes, host_target().has_avx512, host_target().has_fma) == (32, False, True)
     machine(targets._LEVELS["x86-64-v2"] | {"avx"})
     assert (host_target().vector_bytes, host_target().has_fma) == (16, False)
+
+
+def test_parts_of_an_instruction_set(machine):
+    """Wide vectors without FMA, and FMA without wide vectors."""
+    v2, v3 = targets._LEVELS["x86-64-v2"], targets._LEVELS["x86-64-v3"]
+    for features, wanted in (
+        (v3 - {"fma"}, (32, 16, False, True)),
+        (v2 | {"avx", "fma", "f16c"}, (16, 16, True, True)),
+        (v2 | {"avx", "fma4"}, (16, 16, True, False)),
+        (v3 | {"avx512f", "avx512cd", "avx512er"}, (32, 16, True, True)),
+    ):
+        machine(features)
+        host = host_target()
+        assert (host.vector_bytes, host.registers, host.has_fma, host.has_f16c) == wanted
+        assert not host.has_avx512
+
+
+@pytest.mark.parametrize(
+    ("triple", "features", "wanted"),
+    [
+        ("aarch64-unknown-linux-gnu", "", (16, 32, True, True)),
+        ("arm64-apple-macosx", "", (16, 32, True, True)),
+        ("riscv64-unknown-linux-gnu", "+d,+v", (16, 32, True, False)),
+        ("riscv64-unknown-linux-gnu", "+d", (4, 32, True, False)),
+        ("powerpc64le-unknown-linux-gnu", "+vsx", (16, 64, True, False)),
+        ("wasm32-unknown-unknown", "+simd128", (16, 16, False, False)),
+        ("wasm32-unknown-unknown", "", (4, 16, False, False)),
+        ("loongarch64-unknown-linux-gnu", "", (16, 16, False, False)),
+    ],
+)
+def test_other_architectures(triple, features, wanted):
+    target = foreign_target(triple, "generic", features)
+    assert (target.vector_bytes, target.registers, target.has_fma, target.has_f16c) == wanted
+    assert (target.triple, target.cpu, target.features, target.has_avx512) == (triple, "generic", features, False)
+
+
+def test_a_level_and_what_is_listed():
+    triple = "x86_64-unknown-linux-gnu"
+    assert foreign_target(triple, "x86-64-v4").has_avx512
+    assert not foreign_target(triple, "x86-64-v3", "-fma").has_fma
+    assert foreign_target(triple, "x86-64-v3", "+avx512bf16").has_bf16
+    assert foreign_target("aarch64-unknown-linux-gnu").name == "aarch64"
+    with pytest.raises(ag.CompileError, match=r"lacks cx16"):
+        foreign_target(triple, "x86-64")
 
 
 def test_a_machine_below_the_lowest_level_has_no_kernels(machine):
