@@ -10,9 +10,9 @@ from ..ops.array import Array, ArrayLike, lift
 from ..ops.creation import arange
 from ..ops.registry import public
 from ..ops.selection import where
-from ..ops.softmax import logsumexp, softmax
+from ..ops.softmax import softmax
 from .block_mask import BlockMask
-from .inputs import Inputs, checked_flag, checked_inputs, checked_scale, scores_of, weighted_values
+from .inputs import Inputs, checked_flag, checked_inputs, checked_scale, log_sums, scores_of, weighted_values
 
 
 @public()
@@ -106,7 +106,7 @@ def attention(
     out = _attend(inputs, scores)
     if not wants_lse:
         return out
-    return out, logsumexp(scores, -1).astype(inputs.query.dtype)
+    return out, log_sums(inputs, scores).astype(inputs.query.dtype)
 
 
 def _is_zero(value: Any) -> bool:

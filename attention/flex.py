@@ -7,13 +7,14 @@ from typing import Any
 from ..engine.errors import ArgumentError, DTypeError, ShapeError
 from ..engine.tracing import tracing
 from ..engine.types import broadcast, is_float
+from ..ops import torch_vectors as torch_vectors  # what indexing makes while a function of scalars is traced
 from ..ops.array import Array, ArrayLike, lift
 from ..ops.registry import public
 from ..ops.selection import where
 from ..ops.shape import broadcast_to
-from ..ops.softmax import logsumexp, softmax
+from ..ops.softmax import softmax
 from .block_mask import BlockMask, index_arrays
-from .inputs import check_signature, checked_flag, checked_inputs, checked_scale, scores_of, weighted_values
+from .inputs import check_signature, checked_flag, checked_inputs, checked_scale, log_sums, scores_of, weighted_values
 
 _log = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ def flex_attention(
     if block_mask is not None:
         scores = where(block_mask.predicate(function, scores.shape), scores, -float("inf"))
     out = weighted_values(inputs, softmax(scores, -1))
-    return (out, logsumexp(scores, -1)) if wants_lse else out
+    return (out, log_sums(inputs, scores)) if wants_lse else out
 
 
 def _kind(value: Any) -> str:
@@ -87,7 +88,8 @@ def _modified(scores: Array, score_mod: ScoreFunction) -> Array:
     check_signature("flex_attention", "score_mod", score_mod, "score, b, h, q_idx, kv_idx")
     name = getattr(score_mod, "__name__", str(score_mod))
     batch, heads, rows, columns = scores.shape
-    with tracing(f"the score function {name}", scalars=True):
+    # A float64 table does not make the attention float64, nor does a half one make it less.
+    with tracing(f"the score function {name}", scalars=True, floats=scores.dtype):
         changed = score_mod(scores, *index_arrays(batch, heads, range(rows), range(columns)))
         if changed is None:
             raise DTypeError(f"flex_attention: {name} returned None, not scores")
@@ -100,5 +102,4 @@ def _modified(scores: Array, score_mod: ScoreFunction) -> Array:
         fits = False
     if not fits:
         raise ShapeError(f"flex_attention: {name} returned {node.type} for scores of shape {scores.shape}")
-    # A float64 table does not make the attention float64.
     return broadcast_to(Array(node), scores.shape).astype(scores.dtype)

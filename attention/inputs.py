@@ -13,6 +13,7 @@ from ..engine.types import FLOAT32, broadcast, is_float
 from ..ops.array import Array, ArrayLike, lift
 from ..ops.guard import Guard
 from ..ops.shape import broadcast_to
+from ..ops.softmax import logsumexp
 
 
 class Inputs(NamedTuple):
@@ -165,3 +166,12 @@ def weighted_values(inputs: Inputs, weights: Array) -> Array:
     result = grouped @ inputs.value[..., :, None, :, :]
     shape = (*result.shape[:-4], heads * inputs.groups, *result.shape[-2:])
     return result.reshape(shape).astype(inputs.dtype)
+
+
+def log_sums(inputs: Inputs, scores: Array) -> Array:
+    """``logsumexp(scores)``, its heads in the groups of `weighted_values`: one sweep then makes both."""
+    if inputs.groups == 1:
+        return logsumexp(scores, -1)
+    heads = scores.shape[-3] // inputs.groups
+    grouped = scores.reshape((*scores.shape[:-3], heads, inputs.groups, *scores.shape[-2:]))
+    return logsumexp(grouped, -1).reshape(scores.shape[:-1])

@@ -13,11 +13,12 @@ from ..engine.errors import DTypeError, IndexOutOfRangeError, ShapeError, TraceE
 from ..engine.ir import Node, Values
 from ..engine.leaves import Data
 from ..engine.sources import library, read
+from ..engine.tracing import scalars_are_traced
 from ..engine.types import TensorType, broadcast, is_integer
 from .array import Array, ArrayLike, lift
 from .creation import arange
 from .kinds import Rearrangement, normalize_axis
-from .registry import public
+from .registry import FUNCTIONS, public
 from .shape import PermuteDims, Reshape, Slice
 
 
@@ -132,11 +133,18 @@ def getitem(x: ArrayLike, key: Any, /) -> Array:
         DTypeError: For lazy boolean masks (the result's shape would depend on them), and for floats.
         ShapeError: For more indices than axes.
     """
-    return indexed(Gather, x, key)
+    return FUNCTIONS["gathered_per_position"](x, key) if scalars_are_traced() else indexed(Gather, x, key)
 
 
-def indexed(kind: type[Gather], x: ArrayLike, key: Any) -> Array:
-    """``x[key]``, for the function whose gathers are of this kind."""
+def indexed(kind: type[Gather], x: ArrayLike, key: Any, *, first: bool = False) -> Array:
+    """``x[key]``, for the function whose gathers are of this kind.
+
+    Args:
+        kind: The operator.
+        x: The array.
+        key: Its index.
+        first: Whether the axes of index arrays come first in the result, wherever the arrays stand.
+    """
     operation = kind.called
     node = lift(x, operation)
     items = _expand_ellipsis(operation, _as_tuple(operation, key), node)
@@ -169,7 +177,7 @@ def indexed(kind: type[Gather], x: ArrayLike, key: Any) -> Array:
     reshaped = sliced if sliced.shape == tuple(shape) and not sliced.type.weak else Reshape(sliced, tuple(shape))
     if not arrays:
         return Array(reshaped)
-    together = advanced == list(range(advanced[0], advanced[0] + len(advanced)))
+    together = not first and advanced == list(range(advanced[0], advanced[0] + len(advanced)))
     return Array(_gather(kind, reshaped, arrays, together))
 
 

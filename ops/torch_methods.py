@@ -19,6 +19,16 @@ def _torch(name: str, doc: str) -> Callable[..., Any]:
     return method
 
 
+# Element-wise functions that torch's tensors have as methods, too, under all their names.
+_ALSO = """
+    absolute acos acosh addcdiv addcmul arccos arccosh arcsin arcsinh arctan arctan2 arctanh asin asinh atan atan2
+    atanh bitwise_and bitwise_left_shift bitwise_not bitwise_or bitwise_right_shift bitwise_xor copysign cosh
+    deg2rad dist divide erfc fix float_power fmod frac greater greater_equal heaviside hypot isclose isneginf
+    isposinf lerp less less_equal log10 logaddexp logit multiply nan_to_num negative not_equal positive rad2deg
+    signbit sinc sinh subtract tan true_divide xlogy
+"""
+
+
 class TorchMethods:
     """What torch's tensors have and NumPy's arrays have not, or have not so."""
 
@@ -88,6 +98,33 @@ class TorchMethods:
 
     reshape_as = view_as
 
+    def type(self, dtype: Any, **ignored: Any) -> Array:
+        """In another data type; torch's name for `astype`."""
+        result: Array = FUNCTIONS["torch_call"]("to", (self, dtype), {})
+        return result
+
+    def bfloat16(self) -> Array:
+        """As bfloat16."""
+        return self.type("bfloat16")
+
+    def short(self) -> Array:
+        """As int16."""
+        return self.type("int16")
+
+    def byte(self) -> Array:
+        """As uint8."""
+        return self.type("uint8")
+
+    def new_tensor(self, data: Any, dtype: Any = None, **ignored: Any) -> Array:
+        """An array of this data type (or another) with these numbers."""
+        wanted = self.dtype if dtype is None else dtype  # type: ignore[attr-defined]
+        result: Array = FUNCTIONS["asarray"](data).astype(wanted)
+        return result
+
     def dim(self) -> int:
         """Torch's name for `ndim`."""
         return int(self.ndim)  # type: ignore[attr-defined]
+
+
+for _name in _ALSO.split():
+    setattr(TorchMethods, _name, _torch(_name, "Element-wise"))

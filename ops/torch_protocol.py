@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..engine.errors import ArgumentError
+from ..engine.tracing import scalars_are_traced
 from .answers import answered, no_lazy_form
 from .arithmetic import maximum, minimum, multiply
 from .array import Array, lift
@@ -38,6 +39,7 @@ from .torch_functions import (
     torch_unbind,
     torch_unflatten,
 )
+from .torch_pointwise import LISTED, POINTWISE
 
 _OTHER_REDUCTIONS = ("prod", "any", "all", "argmax", "argmin", "logsumexp")
 
@@ -55,7 +57,9 @@ TORCH: dict[str, Callable[..., Any]] = {
     "unsqueeze": lambda x, axis: expand_dims(x, axis=axis),
     "cat": lambda arrays, axis=0: FUNCTIONS["concat"](arrays, axis=axis),
     "concat": lambda arrays, axis=0: FUNCTIONS["concat"](arrays, axis=axis),
-    "stack": lambda arrays, axis=0: FUNCTIONS["stack"](arrays, axis=axis),
+    "stack": lambda arrays, axis=0: FUNCTIONS["stacked_per_position" if scalars_are_traced() else "stack"](
+        arrays, axis=axis
+    ),
     "flip": lambda x, *axes, axis=None: FUNCTIONS["flip"](x, axis=one_or_many(axes) if axis is None else axis),
     "roll": lambda x, shifts, axis=None: FUNCTIONS["roll"](x, shifts, axis=axis or None if is_sequence(axis) else axis),
     "cumsum": torch_cumsum,
@@ -102,9 +106,10 @@ TORCH: dict[str, Callable[..., Any]] = {
     ),
     "masked_fill": lambda x, mask, value: FUNCTIONS["where"](mask, value, x),
     "type_as": lambda x, other: FUNCTIONS["astype"](x, other.dtype),
-    "logsigmoid": lambda x: -FUNCTIONS["softplus"](-x),
+    **{name: lambda x: -FUNCTIONS["softplus"](-x) for name in ("logsigmoid", "log_sigmoid")},
     "to": lambda x, *args, **kwargs: Array(lift(x)).to(*args, **kwargs),
 }
+TORCH |= POINTWISE | LISTED
 _WORDS = {"dim": "axis", "dims": "axis", "keepdim": "keepdims", "other": "x2", "unbiased": "correction"}
 
 
@@ -112,7 +117,7 @@ _WORDS = {"dim": "axis", "dims": "axis", "keepdim": "keepdims", "other": "x2", "
 def torch_protocol(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """Torch's protocol: its functions given a lazy array, or a tensor and a lazy array."""
     name = getattr(function, "__name__", str(function))
-    plain = name.strip("_").removesuffix("_") if name.startswith("__") else name
+    plain = name.strip("_").removesuffix("_") if name.startswith("__") else name.removeprefix("_")  # _threshold
     reflected = name.startswith("__r") and plain[1:] in FUNCTIONS and not (plain in FUNCTIONS or plain in TORCH)
     if plain == "equal":  # torch.equal is one boolean
         raise no_lazy_form(f"torch.{name}")

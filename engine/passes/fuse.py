@@ -16,6 +16,7 @@ from ..loop import Loop
 from ..scalar import Axis, Scalar, below
 from ..sweep import Output, Sweep
 from ..types import is_float
+from .gathers import unseen_gathers
 from .pack import to_pack
 from .reach import Reach
 from .rows import FEW_ROWS, axis_of_rows, columns_reductions, single_row
@@ -165,7 +166,7 @@ def _culprit(reason: UnfusableError, node: Node, inside: set[Node]) -> set[Node]
 
 
 def _lowered(node: Node, inside: set[Node]) -> Fused:
-    elements = Elements(lambda each: each not in inside)
+    elements = Elements(lambda each: each not in inside, clamps=True)
     axes = [elements.new_axis("o", length) for length in node.shape]
     element = elements.element(node, [elements.index(axis) for axis in axes])
     columns_length, places, rows = _rows_and_columns(element, axes)
@@ -275,10 +276,10 @@ def _to_store(node: Node, fused: Fused) -> set[Node]:
     """Nodes whose values vary over rows or columns alone, and are reductions or not float32."""
     sweep, elements = fused.sweep, fused.elements
     everything = below(sweep.expressions())
-    flagged = columns_reductions(sweep)
+    flagged = columns_reductions(sweep) | unseen_gathers(sweep)
     for each in everything:
         if any(map(_is_wide, (each, *each.args))):
-            if sweep.rows.length > 1 and sweep.pair <= each.axes:
+            if sweep.rows.length > 1 and sweep.pair <= each.axes and not _is_read(each):
                 raise UnfusableError(f"{node.name}: tiles are float32, not {each.dtype}")
             flagged.add(each)
         elif each.op == "reduce" and not sweep.pair <= each.axes:
@@ -288,6 +289,11 @@ def _to_store(node: Node, fused: Fused) -> set[Node]:
     if None in store or node in store:
         raise UnfusableError(f"{node.name}: a part of it has no node that could be stored")
     return {each for each in store if each is not None}
+
+
+def _is_read(scalar: Scalar) -> bool:
+    """An element of a table of other floats, or that as float32: the table is stored as float32 as a whole."""
+    return (scalar.args[0] if scalar.op == "astype" else scalar).op == "load"
 
 
 def _is_wide(scalar: Scalar) -> bool:
