@@ -30,6 +30,7 @@ from .loop import Loop
 from .magnitudes import Magnitudes
 from .memory import plan_memory
 from .passes.fuse import Fused
+from .passes.gathers import deciding_gathers
 from .single import SingleStep, single_step
 
 # Work, in operations, up to which a kernel may run where Ctrl-C does not reach it: some milliseconds.
@@ -139,7 +140,8 @@ def _only_step(prepared: Prepared, check_finite: bool) -> SingleStep | None:
     if single is None or isinstance(single.step, Loop):
         return single
     # Inputs whose sizes, or whose NaN, are to be looked at first, go the ordinary way.
-    is_watched = Magnitudes(single.step.sweep).are_watched or (check_finite and single.step.guarded())
+    sweep = single.step.sweep
+    is_watched = Magnitudes(sweep).are_watched or deciding_gathers(sweep) or (check_finite and single.step.guarded())
     return None if is_watched else single
 
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .codegen.layout import DOUBT, DOUBTS, address_of
 from .config import Settings
 from .entry_layout import ANY, EQUAL, UNEQUAL
 from .ir import Node, Values
@@ -41,6 +42,7 @@ class Binding(NamedTuple):
         must_be_finite: Whether results that are not finite cannot be trusted either.
         inputs: What it loads.
         outputs: Slots of the results' addresses.
+        doubts: What its descriptor points to beside inputs and results, which must be held.
     """
 
     module: NativeModule
@@ -51,6 +53,7 @@ class Binding(NamedTuple):
     must_be_finite: bool
     inputs: Mapping[Node, InputSlots]
     outputs: tuple[int, ...]
+    doubts: Values | None = None
 
 
 def bind_sweep(kernel: SweepKernel, arrays: Mapping[Node, Values], settings: Settings) -> Binding:
@@ -58,6 +61,7 @@ def bind_sweep(kernel: SweepKernel, arrays: Mapping[Node, Values], settings: Set
     compiled = kernel.compiled(list(arrays.values()), settings)
     layout = compiled.layout
     results = [np.empty(node.shape, node.dtype) for node in kernel.fused.nodes]
+    doubts = np.zeros(compiled.tasks, np.uint8)
 
     def slots(node: Node, array: Values) -> InputSlots:
         axes = tuple(
@@ -71,12 +75,13 @@ def bind_sweep(kernel: SweepKernel, arrays: Mapping[Node, Values], settings: Set
     return Binding(
         compiled.module,
         compiled.module.address("sweep"),
-        layout.bind(arrays, results),
+        layout.bind(arrays, results, {DOUBTS: address_of(doubts)}),
         compiled.scratch_bytes,
-        layout.place("empty"),
-        True,
+        layout.place(DOUBT),
+        False,
         {node: slots(node, array) for node, array in arrays.items()},
         tuple(layout.place(("out", node, "pointer")) for node in kernel.fused.nodes),
+        doubts,
     )
 
 

@@ -41,7 +41,11 @@ def _bind(program: Program, step: Fused | Loop, arrays: dict[Node, Values], sett
     except ValueError:  # another thread has found that it must be planned anew
         raise NoEntryError from None
     if isinstance(step, Fused):
-        return bind_sweep(program.kernels[number], arrays, settings)
+        kernel = program.kernels[number]
+        skip = kernel.compiled(list(arrays.values()), settings).skip
+        if skip.summaries or skip.guarded:  # what is looked at once a call, before the kernel begins
+            raise NoEntryError
+        return bind_sweep(kernel, arrays, settings)
     return bind_loop(program.loops[number], arrays, settings)
 
 
@@ -95,7 +99,7 @@ class TableMaker:
             "scratch": binding.scratch_bytes,
             "releases": work(self.step) > MOST_LOCKED,
         }
-        return _record(TABLE, words), (np.empty, binding.module, *self.kept)
+        return _record(TABLE, words), (np.empty, binding.module, binding.doubts, *self.kept)
 
     def _keep(self, array: Values) -> int:
         self.kept.append(array)

@@ -1,5 +1,6 @@
 """One run of a program: its steps in order, natively or by NumPy, values released after their last use."""
 
+import functools
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -56,10 +57,11 @@ class Execution:
         self._steps, self._bindings, self._settings = steps, bindings, settings
         self._check_finite, self._bound, self._seconds = check_finite, bound, seconds
         self._values: dict[Node, Values] = {}
+        self._final: frozenset[Node] = frozenset()
 
     def results(self, roots: Sequence[Node]) -> list[Values] | None:
         """The values of the roots, or None if the interpreter has to decide."""
-        values = self._values
+        values, self._final = self._values, frozenset(roots)
         try:
             for number, step in enumerate(self._steps.steps):
                 start = time.perf_counter() if self._seconds is not None else 0.0
@@ -85,9 +87,11 @@ class Execution:
     def _sweep(self, number: int, step: Fused) -> list[Values]:
         # What was kept in Python's precision, such as a float of the call, comes as it is stored.
         arrays = {node: self._values[node].astype(node.dtype, copy=False) for node in step.inputs}
-        if self._check_finite and not all(_is_finite(arrays[node]) for node in step.guarded()):
-            raise _DoubtError
-        results = self._natively(self._steps.sweeps[number], step, step.nodes[:1], arrays)
+        accused: list[Node] = []
+        if self._check_finite:
+            accused = [node for node in step.guarded() if not _is_finite(arrays[node])]
+        kernel = functools.partial(self._steps.sweeps[number], accused=accused, final=self._final)
+        results = self._natively(kernel, step, step.nodes[:1], arrays)
         if results is None:
             raise _DoubtError
         return results

@@ -14,7 +14,7 @@ from .ir import Node, UnfusableError
 from .leaves import Constant
 from .lengths import Length
 from .scalar import Axis, Scalar
-from .types import BOOL, INT64, DType, Shape, is_float, is_integer
+from .types import BOOL, INT64, UINT64, DType, Shape, is_float, is_integer
 
 _NO_AXES: frozenset[Axis] = frozenset()
 
@@ -25,10 +25,11 @@ class Elements:
     Args:
         stored: Whether a node's value is an array by the time the kernel runs: then its element is a
             load. Everything else is lowered through its operator.
+        clamps: Whether the kernel looks itself at indices that are not proven to lie inside.
     """
 
-    def __init__(self, stored: Callable[[Node], bool]) -> None:
-        self._stored = stored
+    def __init__(self, stored: Callable[[Node], bool], *, clamps: bool = False) -> None:
+        self._stored, self._clamps = stored, clamps
         self._table: dict[tuple[Any, ...], Scalar] = {}
         self._lowered: dict[tuple[Any, ...], Scalar] = {}
         self._counters: dict[str, int] = {}
@@ -70,6 +71,10 @@ class Elements:
     def index(self, axis: Axis) -> Scalar:
         """The index variable as a number; of an axis of length 1 it is 0."""
         return self.constant(0) if axis.length == 1 else self.make("axis", (), INT64, axis)
+
+    def length(self, length: int) -> Scalar:
+        """The length of an axis as a number, whatever it is in a call."""
+        return self.make("length", (), INT64, (length,))
 
     def apply(self, op: str, dtype: DType, *args: Scalar) -> Scalar:
         """An element-wise function, simplified where that is plain."""
@@ -122,6 +127,8 @@ class Elements:
             else:
                 found = self._own_element(node, at)
             self._lowered[key] = found
+            if self.origin.get(found) is found.attribute and any(each.op == "inside" for each in found.args):
+                self.origin[found] = node  # what picks elements of an array, rather than the array
             self.origin.setdefault(found, node)
         return found
 
@@ -143,13 +150,16 @@ class Elements:
         """An element at computed indices, negative ones counted from the end.
 
         Raises:
-            UnfusableError: If an index may lie outside its axis.
+            UnfusableError: If an index may lie outside its axis, and nothing looks at it.
         """
         inside = []
         for index, length in zip(at, node.shape, strict=True):
             bounds = bounds_inside(index, length)
             if bounds is None:
-                raise UnfusableError(f"an index into {node.type} may lie outside its axis of {length}")
+                if not self._clamps or index.dtype == UINT64:  # whose largest values no kernel holds
+                    raise UnfusableError(f"an index into {node.type} may lie outside its axis of {length}")
+                inside.append(self.apply("inside", INT64, index, self.length(length)))
+                continue
             if bounds[0] < 0:
                 wrapped = self.add(index, self.constant(length, index.dtype))
                 below_zero = self.apply("less", BOOL, index, self.constant(0, index.dtype))
@@ -160,8 +170,9 @@ class Elements:
     def reindexed(self, at: Sequence[Scalar], shape: Shape, other: Shape) -> list[Scalar]:
         """The indices into ``other`` of the element that lies at ``at`` in ``shape``, rows first."""
         zero = self.constant(0)
-        if 0 in shape:
-            return [zero] * len(other)
+        if 0 in shape:  # nothing is there; an index that is looked at stays, to be found wrong
+            looked_at = (index for index, length in zip(at, shape, strict=True) if length == 0 and index.op == "inside")
+            return [next(looked_at, zero)] * len(other)
         have = [(index, length) for index, length in zip(at, shape, strict=True) if length != 1]
         want = [length for length in other if length != 1]
         found: list[Scalar] = []

@@ -27,6 +27,7 @@ from .jit import NativeModule, compile_text
 from .lengths import estimate
 from .magnitudes import Magnitudes
 from .passes.fuse import Fused
+from .passes.gathers import any_outside, deciding_gathers
 from .passes.rows import FEW_ROWS
 from .passes.skip import Skip
 from .scalar import Scalar, below
@@ -77,6 +78,7 @@ class SweepKernel:
         self.fused, self.sweep = fused, fused.sweep
         self._flops_of_position = self.sweep.flops_of_position
         self.magnitudes = Magnitudes(self.sweep)
+        self._deciding = deciding_gathers(self.sweep)
         self._variants: dict[tuple[Target, Flags, bool], Compiled] = {}
 
     def __call__(
@@ -110,7 +112,7 @@ class SweepKernel:
         assert all(array.shape == of(node.shape) for node, array in held.items())
         results = [np.empty(of(node.shape), node.dtype) for node in self.fused.nodes]
         block_rows, doubts = self._run(held, results, settings, bound)
-        if accused or self.magnitudes.may_overflow(held):
+        if accused or self.magnitudes.may_overflow(held) or any_outside(self._deciding, held, of):
             doubts[:] = 1
         if not doubts.any():
             return results
@@ -124,17 +126,20 @@ class SweepKernel:
     ) -> tuple[int, Values]:
         """Run the code; the rows of a task, and of which tasks the results are in doubt."""
         of = _unchanged if bound is None else bound.of
-        given = [held[node] for node in self.fused.inputs]
+        # Of nothing a kernel reads what is not used: there must be something.
+        there = {node: _with_elements(array) for node, array in held.items()}
+        given = [there[node] for node in self.fused.inputs]
         compiled = self.compiled(given, settings)
-        if not hold(compiled.skip, held):
+        if not hold(compiled.skip, there):
             compiled = self.compiled(given, settings, reads=False)
         sizes = compiled.sizes
         if bound is not None:
             bound.check()
             sizes = sizes_of(self.sweep, compiled.block_rows, of)
-        loaded = {**held, **compiled.summaries.of(held, of)}
+        loaded = {**there, **compiled.summaries.of(there, of)}
         doubts = np.zeros(sizes["tasks"], np.uint8)
-        descriptor = compiled.layout.bind(loaded, results, {**sizes, DOUBTS: address_of(doubts)})
+        sizes_here = {**sizes, **compiled.layout.lengths(of), DOUBTS: address_of(doubts)}
+        descriptor = compiled.layout.bind(loaded, results, sizes_here)
         workers.run(
             compiled.module.address("sweep"),
             descriptor.ctypes.data,
@@ -176,7 +181,7 @@ class SweepKernel:
 
     def _compile(self, target: Target, flags: Flags, cache_dir: str, reads: bool) -> Compiled:
         skip = Skip(self.sweep, self.fused.elements, reads=reads)
-        schedule = chosen_schedule(self.sweep, target)
+        schedule = chosen_schedule(skip, target)
         units = {
             (node, axis): unit
             for node, row in zip(self.fused.inputs, flags, strict=True)
@@ -187,16 +192,14 @@ class SweepKernel:
         integer = integer_type([*self.sweep.expressions(), *skip.expressions()])
         block_rows = schedule.rows if isinstance(schedule, FewRows) else schedule.vectors * target.lanes("float32")
         sizes = sizes_of(self.sweep, block_rows, estimate)
-        lengths = {**sizes, DOUBT: 0, DOUBTS: 0}
+        lengths: dict[Any, int] = {**sizes, DOUBT: 0, DOUBTS: 0}
         layout = Layout([*self.fused.inputs, *summarized], self.fused.nodes, lengths)
         summaries = Summaries(skip, block_rows, columns_of_stretches(schedule))
 
         def is_unit(load: Scalar, axis: int) -> bool:
             return units.get((load.attribute, axis), False)
 
-        writer = written_by(
-            schedule, Parts(self.sweep, self.fused.elements, skip, layout, target, is_unit, integer)
-        )
+        writer = written_by(schedule, Parts(self.sweep, self.fused.elements, skip, layout, target, is_unit, integer))
         layout.collect(writer.expressions())
         shape = signature(self.sweep, skip, writer.expressions(), layout, writer.is_unit)
         key = "\n".join([generator_hash(), repr((target, schedule, integer)), shape])
@@ -218,9 +221,11 @@ def _unchanged(value: Any) -> Any:
     return value
 
 
-def chosen_schedule(sweep: Sweep, target: Target) -> Schedule | FewRows:
-    """Which kernel a sweep gets, and its sizes: they follow from the shape alone."""
-    return few_rows_for(sweep) if has_few_rows(sweep) else schedule_for(target, sweep)
+def chosen_schedule(skip: Skip, target: Target) -> Schedule | FewRows:
+    """Which kernel a sweep gets, and its sizes: they follow from its shape and its masks alone."""
+    if has_few_rows(skip.sweep):
+        return few_rows_for(skip.sweep)
+    return schedule_for(target, skip.sweep, is_narrow=skip.is_narrow)
 
 
 def has_few_rows(sweep: Sweep) -> bool:
@@ -240,6 +245,10 @@ def written_by(schedule: Schedule | FewRows, parts: Parts) -> Writer:
 
 def _aligned(array: Values) -> Values:
     return array if array.flags.aligned else array.copy()
+
+
+def _with_elements(array: Values) -> Values:
+    return array if array.size else np.zeros([max(length, 1) for length in array.shape], array.dtype)
 
 
 def integer_type(expressions: Sequence[Scalar]) -> str:

@@ -4,6 +4,7 @@ import itertools
 import math
 import os
 import uuid
+import weakref
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -80,7 +81,19 @@ class Data(Leaf):
             now = TensorType(shape, dtype)
             line = self.lines[0] if self.lines else None
             raise ShapeError(f"asarray: the array was {self.type} when it was bound and is {now} now", line)
-        return read(self.source)
+        array = read(self.source)
+        if self.frozen:
+            _frozen[id(array)] = array
+        return array
+
+
+# Arrays that somebody has promised never to change. That one is read-only promises nothing: an older view may not be.
+_frozen: weakref.WeakValueDictionary[int, Values] = weakref.WeakValueDictionary()
+
+
+def never_changes(array: Values) -> bool:
+    """Whether `ag.constant` was told that the values of this very array never change."""
+    return not array.flags.writeable and _frozen.get(id(array)) is array
 
 
 _process = uuid.uuid4().hex[:8]

@@ -4,6 +4,9 @@ What overflows usually shows: results are infinite or NaN, and the interpreter d
 has overflowed back into range: ``1 / inf`` is 0, and ``tanh`` of a sum whose parts passed the largest number has
 perhaps the wrong sign. Where such a function stands in a sweep, the largest possible size of all that it is
 given is computed from the largest inputs, and what might be too large is not trusted.
+
+Contractions are looked at by the kernel itself (`codegen.watch`). So what is bounded of a multiple of one, as a
+softcap's ``tanh`` is, needs no look at the inputs: beyond the largest number it is at its bound anyway.
 """
 
 import math
@@ -27,6 +30,10 @@ _HIDES: dict[str, tuple[int, ...]] = {
 }
 # Arithmetic: what else there is makes nothing large out of sums, but from arguments that were so.
 _GROWS = frozenset({"add", "subtract", "multiply", "square", "reduce", "exp", "exp2", "expm1", "sinh", "cosh"})
+
+_BOUNDED = frozenset({"tanh", "sigmoid", "erf", "atan"})
+# What of a number of any size keeps its sign, or gives a bound: with constants beside it.
+_MULTIPLES = frozenset({"multiply", "divide", "negative", "minimum", "maximum"})
 
 Sizes = Mapping[Node, float]
 
@@ -58,9 +65,10 @@ class Magnitudes:
     def __init__(self, sweep: Sweep) -> None:
         risky: dict[Scalar, None] = {}
         for scalar in below(sweep.expressions()):
-            for place in _HIDES.get(scalar.op, ()):
+            # A user's function may hide anything.
+            for place in range(len(scalar.args)) if scalar.op == "call" else _HIDES.get(scalar.op, ()):
                 argument = scalar.args[place]
-                if is_float(argument.dtype) and not argument.waits:
+                if is_float(argument.dtype) and not argument.waits and not _is_bounded_at_its_end(scalar, argument):
                     risky[argument] = None
         self._risky = [each for each in risky if any(inner.op in _GROWS for inner in below([each]))]
         self._order: Sequence[Scalar] = below(self._risky)
@@ -83,6 +91,19 @@ class Magnitudes:
             if not known[scalar] <= LARGEST_FLOAT:
                 return True
         return False
+
+
+def _is_bounded_at_its_end(scalar: Scalar, argument: Scalar) -> bool:
+    """Whether the function is at its bound where a multiple of a contraction leaves the numbers."""
+    clips = scalar.op in ("minimum", "maximum") and any(each.is_constant for each in scalar.args)
+    if scalar.op not in _BOUNDED and not clips:
+        return False
+    while argument.op in _MULTIPLES:
+        varying = [each for each in argument.args if not each.is_constant]
+        if len(varying) != 1 or varying[0] is not argument.args[0]:
+            return False
+        (argument,) = varying
+    return argument.op == "reduce"
 
 
 def _size(scalar: Scalar, known: Mapping[Scalar, float], sizes: Sizes) -> float:

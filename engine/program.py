@@ -1,7 +1,7 @@
 """A graph as a program: sweeps and loops that run natively, and nodes that NumPy runs, in order.
 
-Where anything is in doubt (a value that is not finite, an index out of range), the program gives up and
-the interpreter decides: it settles overflow, hidden positions and errors by its careful path.
+Where anything is in doubt (a value that is not finite, an index out of range), a sweep computes the rows in
+question again, with care; what that does not settle, errors above all, the interpreter decides.
 """
 
 import functools

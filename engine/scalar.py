@@ -1,7 +1,8 @@
 """Scalars: expressions for one element, the terms of the kernel language.
 
 Their operators are a closed set, so what works on them never asks which operator a graph had: constants, axes (index
-variables), loads from arrays, element-wise functions, and reductions over an axis.
+variables), loads from arrays, element-wise functions, calls of functions that came compiled (``call``; the attribute is
+the `ScalarCode`), and reductions over an axis.
 """
 
 from collections.abc import Mapping, Sequence

@@ -10,24 +10,35 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .codegen.interpreter import FUNCTIONS
-from .ir import Node, Values
+from .codegen.interpreter import FUNCTIONS, cast
+from .ir import Node, UnfusableError, Values
+from .leaves import never_changes
 from .passes.predicate import Summary, is_small
 from .passes.skip import Skip
 from .scalar import Axis, Scalar, below
+from .types import is_float
 
 
-def evaluate(roots: Sequence[Scalar], arrays: Mapping[Node, Values], axes: Mapping[Axis, Values]) -> list[Values]:
+def evaluate(
+    roots: Sequence[Scalar],
+    arrays: Mapping[Node, Values],
+    axes: Mapping[Axis, Values],
+    length_of: Callable[[int], int] = int,
+) -> list[Values]:
     """Expressions at many places at once, each in its own type.
 
     Args:
         roots: What to evaluate: no reductions, nor results of a sweep.
         arrays: The arrays that they load.
         axes: The values of their axes, in shapes that broadcast.
+        length_of: The lengths of axes in this call.
     """
     known: dict[Scalar, Values] = {}
     with np.errstate(all="ignore"):
         for scalar in below(roots):
+            if scalar.op == "length":
+                known[scalar] = np.asarray(length_of(scalar.attribute[0]))
+                continue
             args = [known[each] for each in scalar.args]
             known[scalar] = np.asarray(_one(scalar, args, arrays, axes)).astype(scalar.dtype, copy=False)
     return [known[root] for root in roots]
@@ -41,8 +52,12 @@ def _one(scalar: Scalar, args: list[Values], arrays: Mapping[Node, Values], axes
     if scalar.op == "load":
         return arrays[scalar.attribute][tuple(args)]
     if scalar.op == "astype":
-        return args[0]
-    function = FUNCTIONS.get(scalar.op) or getattr(np, scalar.op)
+        return cast(args[0], scalar)
+    function = FUNCTIONS.get(scalar.op) or getattr(np, scalar.op, None)
+    if function is None:
+        raise UnfusableError(f"NumPy has no {scalar.op}")
+    if is_float(scalar.dtype):  # rounded once, as operators define themselves
+        args = [each.astype(np.float64) if is_float(each.dtype) else each for each in args]
     return function(*args)
 
 
@@ -65,7 +80,7 @@ def summarize(
     axes = (*summary.batch, summary.axis)
     lengths = tuple(length_of(axis.length) for axis in axes)
     grid = np.ogrid[tuple(slice(length) for length in lengths)]
-    (values,) = evaluate([summary.value], arrays, dict(zip(axes, grid, strict=True)))
+    (values,) = evaluate([summary.value], arrays, dict(zip(axes, grid, strict=True)), length_of)
     values = np.broadcast_to(values, lengths)
     starts = [np.arange(0, lengths[-1], size) for size in sizes]
     least, largest = (
@@ -86,7 +101,7 @@ class _Kept(NamedTuple):
 
 
 class Summaries:
-    """Computes the summaries of one classification; those of arrays that never change are kept.
+    """Computes the summaries of one classification; those of `ag.constant` arrays are kept.
 
     Args:
         skip: The classification.
@@ -115,11 +130,6 @@ class Summaries:
             return kept.result
         sizes = (self._rows,) if summary.axis is self._skip.sweep.rows else self._columns
         result = summarize(summary, arrays, sizes, length_of)
-        if all(map(_never_changes, read)):
+        if all(map(never_changes, read)):
             self._kept[summary] = _Kept(read, lengths, result)
         return result
-
-
-def _never_changes(array: Values) -> bool:
-    """Whether nobody can write to it: what is read-only and has its memory for itself."""
-    return not array.flags.writeable and array.base is None

@@ -4,6 +4,7 @@ Blocks are told empty or full by the bounds of `passes.predicate`, the ones that
 block that these leave open are positions looked at.
 """
 
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -46,14 +47,12 @@ def block_states(predicate: Node, block: tuple[int, int]) -> States | None:
     """
     try:
         found = _lowered(predicate)
+        states = _decided(found, block)
+        if 0 not in states.shape:
+            for places in _in_parts(np.argwhere(states == _OPEN), block):
+                states[tuple(places.T)] = _looked_at(found, places, block)
     except UnfusableError:
         return None
-    states = _decided(found, block)
-    if states is None:
-        return None
-    if 0 not in states.shape:
-        for places in _in_parts(np.argwhere(states == _OPEN), block):
-            states[tuple(places.T)] = _looked_at(found, places, block)
     return states
 
 
@@ -77,8 +76,8 @@ def _loaded(scalar: Scalar) -> dict[Node, Values]:
     return dict(zip(nodes, evaluate_now(list(nodes)), strict=True)) if nodes else {}
 
 
-def _decided(predicate: _Predicate, block: tuple[int, int]) -> States | None:
-    """The states that bounds tell, `_OPEN` for the others; None if what tables hold is too large for bounds."""
+def _decided(predicate: _Predicate, block: tuple[int, int]) -> States:
+    """The states that bounds tell, `_OPEN` for the others."""
     batch, rows, columns = predicate.axes[:2], predicate.axes[2], predicate.axes[3]
     corners = Corners.of(rows, columns)
     bounds = Bounds(predicate.elements, corners, rows, columns, batch, reads=True)
@@ -126,17 +125,31 @@ def _in_parts(places: Values, block: tuple[int, int]) -> Iterator[Values]:
 
 
 def _looked_at(predicate: _Predicate, places: Values, block: tuple[int, int]) -> States:
-    """The states of some blocks, from every position in them."""
+    """The states of some blocks, from every position in them: of large blocks a part at a time."""
+    some, every = np.zeros(len(places), np.bool_), np.ones(len(places), np.bool_)
+    width = min(block[1], _MOST_POSITIONS)
+    height = min(block[0], max(1, _MOST_POSITIONS // width))
+    for row, column in itertools.product(range(0, block[0], height), range(0, block[1], width)):
+        part = range(row, min(row + height, block[0])), range(column, min(column + width, block[1]))
+        visible, inside = _positions(predicate, places, block, part)
+        some |= (visible & inside).any((1, 2))
+        every &= (visible | ~inside).all((1, 2))
+    return np.where(every, FULL, np.where(some, PARTIAL, EMPTY)).astype(np.int8)
+
+
+def _positions(
+    predicate: _Predicate, places: Values, block: tuple[int, int], part: tuple[range, range]
+) -> tuple[Values, Values]:
+    """Of some rows and columns of blocks: which are visible, and which there are at all."""
     at: dict[Axis, Values] = {}
     for number, axis in enumerate(predicate.axes[:2]):
         at[axis] = places[:, number, None, None]
     inside = np.ones((len(places), 1, 1), np.bool_)
     for side, (axis, size) in enumerate(zip(predicate.axes[2:], block, strict=True)):
-        steps = np.arange(size).reshape((1, -1, 1) if side == 0 else (1, 1, -1))
+        steps = np.arange(part[side].start, part[side].stop).reshape((1, -1, 1) if side == 0 else (1, 1, -1))
         along = places[:, 2 + side, None, None] * size + steps
         inside = inside & (along < axis.length)
         at[axis] = np.minimum(along, axis.length - 1)
     (visible,) = evaluate([predicate.scalar], predicate.arrays, at)
     assert visible.dtype == BOOL
-    some, every = (visible & inside).any((1, 2)), (visible | ~inside).all((1, 2))
-    return np.where(every, FULL, np.where(some, PARTIAL, EMPTY)).astype(np.int8)
+    return visible, inside

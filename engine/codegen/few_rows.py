@@ -146,6 +146,7 @@ class FewRowsWriter(Writer):
         for contraction in self.contractions.values():
             contraction.pack(self.rows)
         self._stream(first, stop)
+        self.each_row(self.state.look)
         for output in self.sweep.outputs:
             self.each_row(functools.partial(write_output, self, output))
 

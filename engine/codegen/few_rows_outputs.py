@@ -1,5 +1,6 @@
 """What a sweep of few rows returns: vectors along an output's small axis, stored as they are."""
 
+import functools
 import math
 from typing import TYPE_CHECKING
 
@@ -7,6 +8,7 @@ from ..scalar import Scalar, below
 from ..sweep import Output
 from .few_rows_lanes import Lanes
 from .llvm import Value
+from .watch import look_at_results
 
 if TYPE_CHECKING:
     from .few_rows import FewRowsWriter
@@ -30,6 +32,7 @@ def write_output(writer: "FewRowsWriter", output: Output, row: Value) -> None:
     scalars = writer.row_scalars(row)
     if output.small is None:
         value = Lanes(writer, None, f.constant(0, "i64"), place, known=known, scalars=scalars)(output.value)
+        look_at_results(writer, [value], functools.partial(_is_empty, writer, row, 1))
         f.store(value, pointer)
         return
     small = output.small
@@ -42,7 +45,10 @@ def write_output(writer: "FewRowsWriter", output: Output, row: Value) -> None:
             if each.op == "accumulator" and each.attribute.small is not None
         }
         lanes = Lanes(writer, small, first, place, known={**wide, **totals}, scalars=dict(scalars), valid=valid)
-        _store(writer, lanes(output.value), f.offset(pointer, f.mul(first, stride)), stride, valid)
+        value = lanes(output.value)
+        seen = value if valid is None else f.select(valid, value, f.constant(0.0, value.type))
+        look_at_results(writer, [seen], functools.partial(_is_empty, writer, row, value.lanes))
+        _store(writer, value, f.offset(pointer, f.mul(first, stride)), stride, valid)
 
     writer.in_chunks(small.length, chunk)
 
@@ -58,15 +64,19 @@ def _store(writer: "FewRowsWriter", value: Value, pointer: Value, stride: Value,
         f.store_masked(value, pointer, valid)
 
 
+def _is_empty(writer: "FewRowsWriter", row: Value, lanes: int) -> Value | None:
+    """Whether the row has no weight: it is a hidden one then."""
+    f = writer.f
+    empty = [f.compare("==", each, -math.inf) for each in writer.state.largest(row).values()]
+    return f.splat(functools.reduce(f.or_, empty), lanes) if empty else None
+
+
 def _row_results(writer: "FewRowsWriter", row: Value) -> dict[Scalar, Value]:
-    """Maxima and plain sums of a row; the flag of a row without any weight is set."""
-    f, empty = writer.f, writer.layout.place("empty")
+    """Maxima and plain sums of a row."""
     results = dict(writer.state.results(row))
-    known: dict[Scalar, Value] = {}
     for group in writer.groups:
-        results[group] = largest = f.mul(results[group], _LN2)
-        none = f.compare("==", largest, -math.inf)
-        f.when(none, lambda: f.store(f.constant(1, "i64"), f.offset(f["descriptor"], empty)))
+        results[group] = writer.f.mul(results[group], _LN2)
+    known: dict[Scalar, Value] = {}
     for output in writer.sweep.outputs:
         for each in below([output.value]):
             if each.op in ("accumulator", "maximum_of") and each.attribute in results:

@@ -1,5 +1,6 @@
 """What is kept of few rows between the steps of a sweep: tile values, running maxima, plain sums."""
 
+import functools
 import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from ..sweep import Accumulator
 from .few_rows_lanes import Lanes
 from .llvm import Value
 from .math import exp2_nonpositive
+from .watch import trace
 from .weights import is_plain_weight
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ class RowState:
             self._weight_buffer(each)
         self.running = [ops.allocate(lanes * rows) for _ in self.groups]
         self.maxima = [ops.allocate(rows) for _ in self.groups]
+        self.traces = [ops.allocate(lanes * rows) for _ in range(writer.watch.is_needed)]
         self.scales = [ops.allocate(rows) for _ in self.groups]
         self.totals = [ops.allocate(lanes * rows) for _ in self.plain]
         self._clear()
@@ -63,7 +66,7 @@ class RowState:
         def clear(row: Value) -> None:
             for each in self.maxima:
                 f.store(f.constant(-math.inf, "float"), self._number(each, row))
-            for each in self.totals:
+            for each in (*self.totals, *self.traces):
                 f.store(zero, self._vector(each, row), aligned=True)
 
         self.writer.each_row(clear)
@@ -81,6 +84,12 @@ class RowState:
     def store(self, row: Value, at: Value, tile: Lanes) -> None:
         """Keep the tile values of some columns: those that do not exist weigh nothing."""
         f = self.writer.f
+        for each in self.traces:
+            place = self._vector(each, row)
+            before = f.load(place, self.writer.vector, aligned=True)
+            after = trace(self.writer, self.writer.watch, tile, before)
+            after = after if tile.valid is None else f.select(tile.valid, after, before)
+            f.store(after, place, aligned=True)
         for target, buffer in self.buffers.items():
             value = tile(target)
             is_group = target in self.groups
@@ -149,10 +158,40 @@ class RowState:
         """What the latest block has multiplied a row's accumulators by."""
         return self.writer.f.load(self._number(self.scales[self.group_number(group)], row), "float")
 
+    def largest(self, row: Value) -> dict[Scalar, Value]:
+        """The largest exponent of each group in a row, when the columns have ended."""
+        f = self.writer.f
+        places = zip(self.writer.groups, self.maxima, strict=True)
+        return {group: f.load(self._number(place, row), "float") for group, place in places}
+
+    def look(self, row: Value) -> None:
+        """Doubt a row of which something was not as it should be, or without any weight although it saw a column."""
+        writer, f = self.writer, self.writer.f
+        for each in self.traces:
+            found = f.load(self._vector(each, row), writer.vector, aligned=True)
+            writer.doubt(f.any_lane(f.is_nan(found)))
+        for group, largest in self.largest(row).items():
+            f.when(f.compare("==", largest, -math.inf), functools.partial(self._look_for_columns, group, row))
+
+    def _look_for_columns(self, group: Scalar, row: Value) -> None:
+        writer, f = self.writer, self.writer.f
+
+        def columns(first: Value, carried: list[Value]) -> list[Value]:
+            valid = f.first_lanes(f.sub(writer.columns, first), writer.lanes)
+            place, scalars = writer.row_place(row), writer.row_scalars(row)
+            tile = Lanes(writer, writer.sweep.columns, first, place, scalars=scalars, valid=valid)
+            for each in writer.watch.visible[group]:
+                valid = f.and_(valid, tile(each))
+            return [f.or_(carried[0], f.any_lane(valid))]
+
+        if writer.watch.visible[group]:
+            writer.doubt(*f.loop(0, writer.columns, writer.lanes, [f.constant(0, "i1")], columns))
+        else:
+            writer.doubt(f.constant(1, "i1"))
+
     def results(self, row: Value) -> Iterator[tuple[object, Value]]:
         """Largest exponents (to base 2) and plain sums of a row, when the columns have ended."""
         f = self.writer.f
-        for group, place in zip(self.writer.groups, self.maxima, strict=True):
-            yield group, f.load(self._number(place, row), "float")
+        yield from self.largest(row).items()
         for each, place in zip(self.plain, self.totals, strict=True):
             yield each, f.reduce(f.add, f.load(self._vector(place, row), self.writer.vector, aligned=True))

@@ -1,5 +1,6 @@
 """Step A: contract some columns with the block's rows, compute the tile values, store them, keep the maxima."""
 
+import functools
 from typing import TYPE_CHECKING
 
 from ..ir import UnfusableError
@@ -7,6 +8,7 @@ from ..scalar import Axis, Scalar, below
 from .llvm import Value
 from .masks import Masks
 from .tile import TileValues
+from .watch import trace
 from .wide import join
 
 if TYPE_CHECKING:
@@ -84,6 +86,8 @@ class Fill:
         tile = TileValues(writer, column, count, masks, full)
         for contraction in self.contractions:
             self._contract(contraction, tile)
+        if writer.watch.is_needed:
+            running = [*running[:-1], self._watched(tile, running[-1])]
         base = f.mul(f.sub(column, start), writer.block_rows * 4)
         if not self.raw:
             for number in range(count):
@@ -101,6 +105,11 @@ class Fill:
             return self._finish(one, 0, f.add(base, ahead), maxima)
 
         return f.loop(0, count, 1, running, finish)
+
+    def _watched(self, tile: TileValues, nothing: Value) -> Value:
+        for number in range(self.writer.schedule.columns):
+            nothing = trace(self.writer, self.writer.watch, functools.partial(tile.value, number=number), nothing)
+        return nothing
 
     def _finish(self, tile: TileValues, number: int, ahead: Value, running: list[Value]) -> list[Value]:
         """Compute and store the values of one column."""

@@ -5,18 +5,22 @@ runs the same code.
 """
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..ir import Node
+from ..lengths import estimate
 from ..scalar import Scalar, below
 
 Values = np.ndarray[Any, Any]
 Descriptor = np.ndarray[Any, np.dtype[np.int64]]
 
 LARGEST_FLOAT = 3.4028234e38
+# Where a kernel says that results cannot be trusted: one flag for all, and a byte for each task.
+DOUBT = "doubt"
+DOUBTS = ("doubts", "", "pointer")
 # Numbers that are worth being part of the code, for what they simplify.
 _PLAIN_FLOATS = (0.0, 1.0, -1.0, 2.0, 0.5, float("inf"), float("-inf"))
 
@@ -27,6 +31,12 @@ def number_name(scalar: Scalar) -> tuple[str, float] | None:
     if isinstance(value, float):
         return None if value in _PLAIN_FLOATS or value != value else ("float", value)
     return None if isinstance(value, bool) or -1 <= value <= 2 else ("integer", int(value))
+
+
+def address_of(array: Values) -> int:
+    """Where an array's elements lie."""
+    address: int = array.__array_interface__["data"][0]
+    return address
 
 
 def _type(name: Any) -> str:
@@ -44,7 +54,7 @@ class Layout:
         lengths: Lengths by name, written into the descriptor as they are.
     """
 
-    def __init__(self, inputs: Sequence[Node], outputs: Sequence[Node], lengths: Mapping[str, int]) -> None:
+    def __init__(self, inputs: Sequence[Node], outputs: Sequence[Node], lengths: Mapping[Any, int]) -> None:
         self.inputs, self.outputs = tuple(inputs), tuple(outputs)
         self._places: dict[Any, int] = {}
         self._known: list[int] = []
@@ -69,11 +79,18 @@ class Layout:
     def collect(self, expressions: Sequence[Scalar]) -> None:
         """Slots for the numbers of the program, in the order of the expressions."""
         for scalar in below(expressions):
+            if scalar.op == "length":
+                self._slot(("length", scalar, "extent"), int(estimate(scalar.attribute[0])))
             if scalar.is_constant:
                 name = number_name(scalar)
                 if name is not None:
                     (bits,) = struct.unpack("<q", struct.pack("<fi", name[1], 0)) if name[0] == "float" else (name[1],)
                     self._slot(name, int(bits))
+
+    def lengths(self, of: Callable[[Any], int]) -> dict[Any, int]:
+        """The lengths of axes that the program looks at, by their slots; ``of`` gives a length's value."""
+        names = [name for name in self._places if isinstance(name, tuple) and name[0] == "length"]
+        return {name: of(name[1].attribute[0]) for name in names}
 
     def slots(self) -> list[tuple[Any, int, str]]:
         """Name, byte offset and type of every slot."""
@@ -91,7 +108,7 @@ class Layout:
         return tuple(kinds)
 
     def bind(
-        self, arrays: Mapping[Node, Values], results: Sequence[Values], sizes: Mapping[str, int] | None = None
+        self, arrays: Mapping[Node, Values], results: Sequence[Values], sizes: Mapping[Any, int] | None = None
     ) -> Descriptor:
         """The descriptor of a call, with other lengths than those given at first. The arrays must outlive it."""
         slots = list(self._known)  # a list takes a number in a tenth of an array's time
@@ -102,7 +119,7 @@ class Layout:
             ("out", self.outputs, results),
         ):
             for node, array in zip(nodes, held, strict=True):
-                slots[self._places[role, node, "pointer"]] = array.__array_interface__["data"][0]
+                slots[self._places[role, node, "pointer"]] = address_of(array)
                 for axis, stride in enumerate(array.strides):
                     slots[self._places[role, node, axis]] = stride
         return np.array(slots, np.int64)

@@ -115,6 +115,8 @@ class Operands:
             return self.number(scalar)
         if scalar.op == "axis":
             return f.convert(place[scalar.attribute], self.integer)
+        if scalar.op == "length":
+            return f.convert(self.slot(("length", scalar, "extent")), self.integer)
         if scalar.op == "load":
             return self.read(scalar, self.address(scalar, place, memo))
         args = [memo.get(each) or self._fixed[each] for each in scalar.args]

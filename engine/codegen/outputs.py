@@ -1,7 +1,7 @@
 """What a sweep returns: expressions of rows and accumulators, transposed back and stored."""
 
 import functools
-from collections.abc import Sequence
+import math
 from typing import TYPE_CHECKING
 
 from ..ir import UnfusableError
@@ -10,6 +10,7 @@ from ..sweep import Output
 from .apply import apply, convert
 from .llvm import Value
 from .transpose import transpose
+from .watch import look_at_results
 
 if TYPE_CHECKING:
     from .sweep import SweepWriter
@@ -77,15 +78,12 @@ class Outputs:
             for vector in range(self.writer.schedule.vectors):
                 self._write_scalars(output, vector, (pointer, row_stride, small_stride), rows, one, done, length)
 
-    def _look(self, values: Sequence[Value]) -> None:
-        """Set the flag of results that are not finite, if one of these is not."""
-        f = self.writer.f
-        nothing = f.mul(values[0], 0.0)  # NaN times anything, and infinity times 0, are NaN
-        for value in values[1:]:
-            nothing = f.fma(value, f.constant(0.0, value.type), nothing)
-        wrong = f.is_nan(nothing)
-        flag = f.offset(f["descriptor"], self.writer.layout.place("unusual"))
-        f.when(f.any_lane(wrong) if nothing.lanes > 1 else wrong, lambda: f.store(f.constant(1, "i64"), flag))
+    def _empty(self, vector: int) -> Value | None:
+        """Rows of a vector that have no weight: those left by now are hidden ones."""
+        f, writer = self.writer.f, self.writer
+        kept = [f.load(writer.kept[group, vector], writer.vector, aligned=True) for group in writer.groups]
+        empty = [f.compare("==", each, -math.inf) for each in kept]
+        return functools.reduce(f.or_, empty) if empty else None
 
     def _write_transposed(
         self, output: Output, vector: int, pointer: Value, row_stride: Value, rows: Value, stop: int
@@ -94,7 +92,7 @@ class Outputs:
 
         def columns(start: Value, _: list[Value]) -> None:
             values = [self._row(output.value, vector, f.add(start, number), {}) for number in range(lanes)]
-            self._look(values)
+            look_at_results(self.writer, values, functools.partial(self._empty, vector))
             for lane, value in enumerate(transpose(f, values)):
                 row = f.constant(vector * lanes + lane, "i64")
                 target = f.offset(f.offset(pointer, f.mul(row, row_stride)), f.shl(start, 2))
@@ -118,8 +116,9 @@ class Outputs:
 
         def element(small: Value, _: list[Value]) -> None:
             value = self._row(output.value, vector, small if output.small is not None else None, {})
-            self._look([value])
-            f.store(value if value.lanes > 1 else f.splat(value, lanes), one, aligned=True)
+            value = value if value.lanes > 1 else f.splat(value, lanes)
+            look_at_results(self.writer, [value], functools.partial(self._empty, vector))
+            f.store(value, one, aligned=True)
             base = f.offset(pointer, f.mul(small, small_stride))
 
             def row(lane: Value, _: list[Value]) -> None:

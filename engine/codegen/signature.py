@@ -55,6 +55,8 @@ def signature(
             return scalar.attribute if name is None or scalar in baked else ("slot", layout.place(name))
         if scalar.op == "axis":
             return axis_name(scalar.attribute)
+        if scalar.op == "length":
+            return layout.place(("length", scalar, "extent"))
         if scalar.op == "load":
             return inputs[scalar.attribute], [is_unit(scalar, axis) for axis in range(len(scalar.args))]
         if scalar.op == "reduce":

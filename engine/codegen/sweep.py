@@ -27,6 +27,7 @@ from .math import exp2_nonpositive
 from .outputs import Outputs
 from .runs import Runs
 from .schedule import Schedule, schedule_for
+from .tile import TileValues
 from .values import vector_of
 from .weights import Weights, is_plain_weight
 from .wide import split
@@ -62,7 +63,7 @@ class SweepWriter(Writer):
         wide = [each for each in self.sweep.accumulators if each.small is not None]
         self._allocate(wide)
         zero, least = f.constant(0.0, self.block_vector), f.constant(-math.inf, self.block_vector)
-        state = [least] * len(self.groups) + [zero] * len(sums)
+        state = [*[least] * len(self.groups), *[zero] * self.watch.is_needed, *[zero] * len(sums)]
         masks = Masks(ops, self.skip, self.block_rows, schedule.strip, schedule.block)
         low, high = masks.column_bounds(self.columns)
 
@@ -75,6 +76,7 @@ class SweepWriter(Writer):
             step = schedule.block
             state = f.loop(low, high, step, state, lambda at, old: block(at, f.min(f.add(at, step), high), old))
         self._keep(state, sums)
+        self._look_at_rows(masks, low, high)
 
     def _allocate(self, wide: list[Accumulator]) -> None:
         """Buffers of tile values, with room in front for the overlap of ragged columns; accumulators of 0."""
@@ -109,13 +111,15 @@ class SweepWriter(Writer):
         masks: Masks,
     ) -> list[Value]:
         f = self.f
-        before, totals = list(carried[: len(self.groups)]), list(carried[len(self.groups) :])
+        count = len(self.groups) + self.watch.is_needed
+        before, totals = list(carried[:count]), list(carried[count:])
         self.dense.fill(start, size)
 
         def group(column: Value, running: list[Value]) -> list[Value]:
             return self.fill.group(column, start, running, masks)
 
-        maxima = f.loop(start, f.add(start, size), self.schedule.columns, before, group)
+        running = f.loop(start, f.add(start, size), self.schedule.columns, before, group)
+        before, maxima = before[: len(self.groups)], running[: len(self.groups)]
         safe = [f.select(f.compare("==", m, -math.inf), f.constant(0.0, m.type), m) for m in maxima]
         rescale = [exp2_nonpositive(f, f.sub(old, new)) for old, new in zip(before, safe, strict=True)]
         scales = dict(zip(self.groups, rescale, strict=True))
@@ -125,7 +129,7 @@ class SweepWriter(Writer):
             more = added[each]
             kept = totals[place]
             totals[place] = f.add(kept, more) if each.group is None else f.fma(kept, scales[each.group], more)
-        return [*maxima, *totals]
+        return [*running, *totals]
 
     def _weigh_and_accumulate(
         self,
@@ -174,16 +178,49 @@ class SweepWriter(Writer):
         """The running maxima and sums, kept in memory for the outputs."""
         f, ops = self.f, self.operands
         self.kept: dict[tuple[object, int], Value] = {}
-        empty = self.layout.place("empty")
+        maxima, totals = state[: len(self.groups)], state[len(self.groups) + self.watch.is_needed :]
+        self.maxima = dict(zip(self.groups, maxima, strict=True))
+        for value in state[len(maxima) : len(state) - len(totals)]:
+            self.doubt(f.any_lane(f.is_nan(value)))
         names: list[object] = [*self.groups, *sums]
-        for name, value in zip(names, state, strict=True):
+        for name, value in zip(names, [*maxima, *totals], strict=True):
             place = ops.allocate(self.block_rows)
-            if name in self.groups:
-                value = f.mul(value, LN2)
-            f.store(value, place)
+            f.store(f.mul(value, LN2) if name in self.groups else value, place)
             for vector in range(self.schedule.vectors):
                 self.kept[name, vector] = f.offset(place, vector * self.lanes * 4)
-            if name in self.groups:  # a row without any weight: hidden, or all its exponents overflowed
-                none = [f.any_lane(f.compare("==", part, -math.inf)) for part in split(f, value, self.schedule.vectors)]
-                hidden = functools.reduce(f.or_, none)
-                f.when(hidden, lambda: f.store(f.constant(1, "i64"), f.offset(f["descriptor"], empty)))
+
+    def _look_at_rows(self, masks: Masks, low: Value, high: Value) -> None:
+        """Doubt rows without any weight to which some column was visible."""
+        f = self.f
+        for group, largest in self.maxima.items():
+            empty = f.compare("==", largest, -math.inf)
+            f.when(f.any_lane(empty), functools.partial(self._look_at_empty, group, empty, masks, low, high))
+
+    def _look_at_empty(self, group: Scalar, empty: Value, masks: Masks, low: Value, high: Value) -> None:
+        f, conditions = self.f, self.watch.visible[group]
+
+        def run(start: Value, stop: Value, carried: list[Value]) -> list[Value]:
+            self.dense.fill(start, f.sub(stop, start))
+
+            def look(column: Value, seen: list[Value]) -> list[Value]:
+                return [self._seen(column, conditions, masks, seen[0])]
+
+            return f.loop(start, stop, 1, carried, look)
+
+        seen = f.constant(0.0, self.block_vector)
+        if not conditions:
+            seen = f.constant(1.0, self.block_vector)
+        elif masks.tests:
+            (seen,) = Runs(f, masks).each(low, high, [seen], run)
+        else:
+            step = self.schedule.block
+            (seen,) = f.loop(low, high, step, [seen], lambda at, old: run(at, f.min(f.add(at, step), high), old))
+        self.doubt(f.any_lane(f.and_(empty, f.compare(">", seen, 0.0))))
+
+    def _seen(self, column: Value, conditions: Sequence[Scalar], masks: Masks, seen: Value) -> Value:
+        """1 for rows to which this column, or one before, is visible."""
+        f, tile = self.f, TileValues(self, column, 1, masks, False)
+        shows = f.constant(1, vector_of("i1", self.block_rows))
+        for each in conditions:
+            shows = f.and_(shows, tile.value(each, 0))
+        return f.select(shows, f.constant(1.0, seen.type), seen)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from ..scalar import Axis, Scalar, below
 from .apply import apply, convert
+from .external import apply_foreign
 from .llvm import Value
 from .masks import Masks
 from .operands import memory_type
@@ -110,6 +111,8 @@ class TileValues:
         if scalar.op == "where" and self.full and scalar.args[0] in self.masks.roots:
             return self.value(scalar.args[1], number)
         args = [self.value(each, number) for each in scalar.args]
+        if scalar.op == "call":
+            return apply_foreign(f, scalar.attribute.foreign, scalar, args, self._valid())
         return convert(f, args[0], scalar, writer.integer) if scalar.op == "astype" else apply(f, scalar, args)
 
     def _loaded(self, load: Scalar, number: int) -> Value:

@@ -6,13 +6,13 @@ Every bound is an expression of the kernel language over the corners of a tile o
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from ..intervals import bounded
+from ..intervals import bounded, held, limits
 from ..ir import Node, Values
 from ..kernel import Elements
 from ..leaves import Placeholder
 from ..lengths import longest
 from ..scalar import Axis, Interval, Scalar, below
-from ..types import BOOL, INT64, DType, TensorType, is_float, is_integer
+from ..types import BOOL, INT64, UINT64, DType, TensorType, is_float, is_integer
 
 # Beyond this, arithmetic of bounds might itself wrap around.
 _MOST = 1 << 62
@@ -106,6 +106,7 @@ class Bounds:
         self._rows, self._columns, self._batch, self._reads = rows, columns, tuple(batch), reads
         self._pair = frozenset((rows, columns))
         self._static: dict[Scalar, Interval | None] = {}
+        self._is_tame: dict[Scalar, bool] = {}
         self._is_known: dict[Scalar, bool] = {}
         self._found: dict[Scalar, Pair | Truth] = {}
         self._summaries: dict[Scalar, Summary] = {}
@@ -155,12 +156,11 @@ class Bounds:
         """Whether an integer can have been wrapped around nowhere on the way, but inside tables."""
         for each in below([scalar]):
             if each not in self._static:
-                self._static[each] = self._static_bounds(each)
-        bounds = self._static[scalar]
-        if bounds is None:
-            return False
-        most = min(_MOST, 1 << (8 * scalar.dtype.itemsize - 1))
-        return bool(-most <= bounds[0] and bounds[1] < most)
+                bounds = self._static_bounds(each)
+                self._static[each] = held(each, bounds)
+                if bounds is not None and self._static[each] == bounds:
+                    self._is_tame[each] = -_MOST <= bounds[0] and bounds[1] <= _MOST and each.dtype != UINT64
+        return self._is_tame.get(scalar, False)
 
     def _static_bounds(self, scalar: Scalar) -> Interval | None:
         """The bounds at any length, with tables' integers as large as their guards allow."""
@@ -168,8 +168,10 @@ class Bounds:
             return 0, 1
         if not is_integer(scalar.dtype):
             return None
-        if scalar.op == "load":
-            return -guard_of(scalar.dtype), guard_of(scalar.dtype)
+        if scalar.op == "load":  # nobody guards a table that may not be looked at
+            least, most = limits(scalar.dtype)
+            guard = guard_of(scalar.dtype)
+            return (max(least, -guard), min(most, guard)) if self._reads else None
         if scalar.op == "axis":
             return 0, longest(scalar.attribute.length)
         return bounded(scalar, self._static.__getitem__, longest)
@@ -188,6 +190,9 @@ class Bounds:
             return not tables and not _is_computed(scalar)
         if scalar.op == "axis":
             return True
+        if scalar.op == "load":
+            is_of_both = self._reads and scalar.dtype == BOOL and self._pair <= scalar.axes
+            return is_of_both and all(self._is_known[each] for each in scalar.args)
         if scalar.op not in (_TRUTHS if scalar.dtype == BOOL else _FLOATS if is_float(scalar.dtype) else _PAIRS):
             return False
         if scalar.op in ("floor_divide", "remainder") and self._pair & scalar.args[1].axes:
@@ -233,6 +238,8 @@ class Bounds:
         if scalar.op == "axis":
             first, last, _ = self.corners[:3] if scalar.attribute is self._rows else self.corners[3:]
             return Pair(self._corner(first), self._corner(last))
+        if scalar.op == "load":
+            return self._looked_up(scalar)
         if scalar.dtype == BOOL:
             unknown = Truth(self._false, self._false)
             return _TRUTHS[scalar.op](self, *(self._found.get(each, unknown) for each in scalar.args))
@@ -240,6 +247,20 @@ class Bounds:
             self.guard(scalar)
         sides = [self._found.get(each, Truth(self._false, self._false)) for each in scalar.args]
         return _PAIRS[scalar.op](self, scalar.dtype, *sides)
+
+    def _looked_up(self, load: Scalar) -> Truth:
+        """Of a table that has one entry for the whole tile, as one of blocks has, what that entry says."""
+        sides = [self._found[each] for each in load.args]
+        places = [each for each in sides if isinstance(each, Pair)]
+        is_one = self.every([self._compared("equal", *each) for each in places if each.low is not each.high])
+        zero = self.elements.constant(0)
+        # Ends that differ are bounds, and may lie outside the table.
+        at = tuple(
+            each.low if each.low is each.high else self.elements.apply("where", INT64, is_one, each.low, zero)
+            for each in places
+        )
+        entry = self.elements.make("load", at, BOOL, load.attribute)
+        return Truth(self._and(is_one, entry), self._and(is_one, self._not(entry)))
 
     def _corner(self, axis: Axis) -> Scalar:
         return self.elements.make("axis", (), INT64, axis)
@@ -310,11 +331,23 @@ def _is_computed(scalar: Scalar) -> bool:
 
 
 def _add(b: Bounds, dtype: DType, x: Pair, y: Pair) -> Pair:
-    return Pair(b.elements.apply("add", dtype, x.low, y.low), b.elements.apply("add", dtype, x.high, y.high))
+    low, high = b.elements.apply("add", dtype, x.low, y.low), b.elements.apply("add", dtype, x.high, y.high)
+    return _of_finite(b, dtype, low, high)
 
 
 def _subtract(b: Bounds, dtype: DType, x: Pair, y: Pair) -> Pair:
-    return Pair(b.elements.apply("subtract", dtype, x.low, y.high), b.elements.apply("subtract", dtype, x.high, y.low))
+    make = b.elements
+    low, high = make.apply("subtract", dtype, x.low, y.high), make.apply("subtract", dtype, x.high, y.low)
+    return _of_finite(b, dtype, low, high)
+
+
+def _of_finite(b: Bounds, dtype: DType, low: Scalar, high: Scalar) -> Pair:
+    """NaN, of which nothing is known, where a bound is infinite: between them infinities may have met."""
+    if not is_float(dtype) or low is high:
+        return Pair(low, high)
+    spread = b.elements.apply("subtract", dtype, high, low)
+    nothing = b.elements.apply("subtract", dtype, spread, spread)
+    return Pair(*(b.elements.make("add", (each, nothing), dtype) for each in (low, high)))
 
 
 def _negative(b: Bounds, dtype: DType, x: Pair) -> Pair:
@@ -381,17 +414,27 @@ def _as_type(b: Bounds, dtype: DType, x: Pair | Truth) -> Pair:
     if isinstance(x, Truth):
         one, zero = make.constant(1, dtype), make.constant(0, dtype)
         return Pair(make.apply("where", dtype, x.all, one, zero), make.apply("where", dtype, x.none, zero, one))
-    return Pair(*(each if is_integer(each.dtype) and is_integer(dtype) else make.apply("astype", dtype, each) for each in x))
+    if x.low.is_constant and x.high.is_constant and is_integer(dtype):
+        return Pair(make.constant(x.low.attribute, dtype), make.constant(x.high.attribute, dtype))
+    return Pair(*(each if each.dtype == dtype else make.apply("astype", dtype, each) for each in x))
 
 
 # --- rules: where a condition holds
 
 
-def _less(b: Bounds, x: Pair, y: Pair) -> Truth:
+def _less(b: Bounds, x: Pair | Truth, y: Pair | Truth) -> Truth:
+    if isinstance(x, Truth) and isinstance(y, Truth):
+        return _both(b, _opposite(b, x), y)
+    assert isinstance(x, Pair)
+    assert isinstance(y, Pair)
     return Truth(b._compared("less", x.high, y.low), b._compared("greater_equal", x.low, y.high))
 
 
-def _less_equal(b: Bounds, x: Pair, y: Pair) -> Truth:
+def _less_equal(b: Bounds, x: Pair | Truth, y: Pair | Truth) -> Truth:
+    if isinstance(x, Truth) and isinstance(y, Truth):
+        return _either(b, _opposite(b, x), y)
+    assert isinstance(x, Pair)
+    assert isinstance(y, Pair)
     return Truth(b._compared("less_equal", x.high, y.low), b._compared("greater", x.low, y.high))
 
 

@@ -18,7 +18,7 @@ from ..ir import Node
 from ..kernel import Elements
 from ..scalar import Scalar, below
 from ..sweep import Sweep
-from ..types import BOOL, is_float, is_integer
+from ..types import BOOL, INT64, is_float, is_integer
 from .predicate import Bounds, Corners, Summary
 
 _LESS = {"less": (1, 1, 0), "less_equal": (0, 1, 0), "greater": (1, 0, 1), "greater_equal": (0, 0, 1)}
@@ -84,9 +84,9 @@ class Skip:
         return bool(self.least or self.most) or not _is_false(self.empty)
 
     @property
-    def decides(self) -> bool:
-        """Whether any tile may be found full."""
-        return bool(self.roots)
+    def is_narrow(self) -> bool:
+        """Whether rows may see a few columns only: from both sides, or with holes between."""
+        return self.skips and not (self.is_bounded and (not self.least or not self.most))
 
     def expressions(self) -> list[Scalar]:
         """All of its expressions."""
@@ -101,6 +101,8 @@ class Skip:
         """From ``rest + b * column - strict >= 0`` with b = ±1: the last or the first column."""
         sweep, make = self.sweep, self.elements
         rest, columns, is_plain = make.constant(-atom.strict), 0, True
+        if not all(map(self._bounds.is_tame, atom.terms)):
+            return False
         for term, times in atom.terms.items():
             if term.op == "axis" and term.attribute is sweep.columns:
                 columns = times
@@ -109,8 +111,9 @@ class Skip:
                 return False
             if sweep.rows in term.axes:
                 is_plain = is_plain and term.op == "axis" and abs(times) == 1
-            rest = make.add(rest, make.multiply(term, make.constant(times)))
-        if columns not in (1, -1):
+            wide = term if term.dtype == INT64 else make.apply("astype", INT64, term)
+            rest = make.add(rest, make.multiply(wide, make.constant(times)))
+        if columns not in (1, -1) or not self._bounds.is_tame(rest):
             return False
         interval = self._bounds.interval(rest)
         if interval is None:
@@ -143,16 +146,21 @@ def empties(sweep: Sweep, condition: Scalar) -> bool:
     return all(_if_false(weight, condition) == 0.0 for weight in plain)
 
 
-def _if_false(scalar: Scalar, condition: Scalar) -> float | None:
+def _if_false(root: Scalar, condition: Scalar) -> float | None:
     """What a tile value is where the condition is false: a number, or None if that depends."""
+    found: dict[Scalar, float | None] = {}
+    for scalar in below([root]):
+        found[scalar] = _own_if_false(scalar, condition, [found[each] for each in scalar.args])
+    return found[root]
+
+
+def _own_if_false(scalar: Scalar, condition: Scalar, values: list[float | None]) -> float | None:
     if scalar.is_constant:
         return float(scalar.attribute)
     if scalar.op == "where":
         if condition in _conjuncts(scalar.args[0]):
-            return _if_false(scalar.args[2], condition)
-        sides = [_if_false(each, condition) for each in scalar.args[1:]]
-        return sides[0] if sides[0] == sides[1] else None
-    values = [_if_false(each, condition) for each in scalar.args]
+            return values[2]
+        return values[1] if values[1] == values[2] else None
     if scalar.op == "multiply" and 0.0 in values:
         return 0.0
     if scalar.op in ("multiply", "divide") and values[0] == float("-inf"):
@@ -169,9 +177,17 @@ def _if_false(scalar: Scalar, condition: Scalar) -> float | None:
 
 def _conjuncts(condition: Scalar) -> list[Scalar]:
     """Conditions that must all hold: any of them being false makes this one false."""
-    if condition.dtype == BOOL and condition.op in ("logical_and", "bitwise_and", "multiply", "minimum"):
-        return list(dict.fromkeys(part for side in condition.args for part in _conjuncts(side)))
-    return [condition]
+    found: dict[Scalar, None] = {}
+    seen, stack = {condition}, [condition]
+    while stack:
+        each = stack.pop()
+        if each.dtype == BOOL and each.op in ("logical_and", "bitwise_and", "multiply", "minimum"):
+            new = [side for side in reversed(each.args) if side not in seen]
+            seen.update(new)
+            stack += new
+        else:
+            found[each] = None
+    return list(found)
 
 
 class _Atoms:

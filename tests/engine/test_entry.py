@@ -203,12 +203,17 @@ def test_not_finite_results_are_left_to_the_ordinary_path():
     assert made.entry.is_doubtful
 
 
-def test_rows_without_weights_are_left_to_the_ordinary_path():
+def test_rows_without_weights_that_no_mask_explains_are_left_to_the_ordinary_path():
     bias = np.zeros((4, 17), "float32")
     made = Made(lambda q, k, v, b: ag.softmax(q @ k.mT + b, axis=-1) @ v, Q, K, V, bias)
     assert made(Q, K, V, bias) is not NotImplemented
     bias[2] = -np.inf
-    assert made(Q, K, V, bias) is NotImplemented
+    assert (made(Q, K, V, bias)[..., 2, :] == 0).all()
+    bias[2] = -3.4e38
+    huge = Q.copy()
+    huge[..., 2, :] = -1e38 * np.sign(K[..., :1, :]).max()
+    keys = np.abs(K) + np.float32(1)
+    assert made(huge, keys, V, bias) is NotImplemented
 
 
 def test_captured_arrays_are_read_and_checked():

@@ -40,11 +40,17 @@ def test_steps_of_numpy_are_measured_too():
 
 
 def test_what_is_in_doubt_is_said():
-    q, k, v = arrays()
-    v[:] = np.inf
-    measurement = ag.explain(attend(*map(ag.asarray, (q, k, v)))).measure(rounds=1)
+    q, k, v = map(ag.asarray, arrays())
+    outside = k[:, :, ag.asarray(np.full(256, 256))]
+    measurement = ag.explain(attend(q, outside, v)).measure(rounds=1)
     assert not measurement.decided
     assert "in doubt" in str(measurement)
+
+
+def test_what_is_computed_again_with_care_is_decided():
+    q, k, v = arrays()
+    v[:] = np.inf
+    assert ag.explain(attend(*map(ag.asarray, (q, k, v)))).measure(rounds=1).decided
 
 
 def test_errors():
