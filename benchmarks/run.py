@@ -23,6 +23,7 @@ import chart
 import compiling
 import growth
 import masks
+import portability
 import scores
 import variants
 from cases import square
@@ -87,6 +88,11 @@ SECTIONS = (
     Section("peers", "time of other libraries over ours", _peers, every_thread_count=True),
     Section("flex", "FlexAttention programs, time of other libraries over ours", _flex, every_thread_count=True),
     Section("masks", f"{masks.SHAPE}, beside the dense attention", _masks, every_thread_count=True),
+    Section(
+        "portability",
+        "instruction sets: share of what their multiply-adds reach",
+        lambda run: portability.rows(run.rounds, run.threads),
+    ),
     Section(
         "scores",
         f"{scores.SHAPE}, time over that of a plain score",

@@ -67,6 +67,7 @@ class Fill:
         """The values of a group of columns, without masks where they are known to hide nothing of it."""
         writer, f = self.writer, self.writer.f
         count = writer.schedule.columns
+        writer.ahead.ask(column)
         # The last group begins earlier, rather than reach beyond the last column.
         limit = f.sub(writer.columns, count)
         at = f.min(column, limit)

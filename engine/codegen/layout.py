@@ -39,6 +39,15 @@ def address_of(array: Values) -> int:
     return address
 
 
+def divisors(expressions: Sequence[Scalar]) -> frozenset[Scalar]:
+    """Numbers that integers are divided by: a part of the code, for dividing by a number that is known costs little."""
+    return frozenset(
+        scalar.args[1]
+        for scalar in below(expressions)
+        if scalar.op in ("floor_divide", "remainder") and scalar.args[1].is_constant
+    )
+
+
 def _type(name: Any) -> str:
     if isinstance(name, tuple):
         return "float" if name[0] == "float" else "ptr" if name[-1] == "pointer" else "i64"

@@ -47,6 +47,7 @@ class Operands:
         self.lanes = f.target.lanes("float32")
         self.block = vectors * self.lanes
         self.scratch_bytes = 0
+        self.divisors: frozenset[Scalar] = frozenset()
         self.batch: Place = {}
         self._fixed: dict[Scalar, Value] = {}
         self._rows: dict[tuple[Scalar, int], Value] = {}
@@ -76,7 +77,7 @@ class Operands:
             return self.f.constant(int(scalar.attribute), "i1")
         type_ = "float" if is_float(scalar.dtype) else self.integer
         name = number_name(scalar)
-        if name is None:
+        if name is None or scalar in self.divisors:
             return self.f.constant(scalar.attribute, type_)
         value = self._descriptor[name]
         return value if type_ == "float" else self.f.convert(value, type_)

@@ -12,7 +12,7 @@ from ..passes.skip import Skip
 from ..scalar import Axis, Scalar, below
 from ..sweep import Sweep
 from ..types import is_integer
-from .layout import Layout, number_name
+from .layout import Layout, divisors, number_name
 
 
 def signature(
@@ -35,7 +35,7 @@ def signature(
     axes |= {axis: f"batch{number}" for number, axis in enumerate(sweep.batch)}
     axes |= {axis: axis.name for axis in skip.corners}
     inputs = {node: number for number, node in enumerate(layout.inputs)}
-    baked = {
+    baked = set(divisors(expressions)) | {
         argument
         for scalar in below(expressions)
         if scalar.op == "load" or (scalar.op == "multiply" and is_integer(scalar.dtype))

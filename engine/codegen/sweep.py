@@ -25,6 +25,7 @@ from .llvm import Value
 from .masks import Masks
 from .math import exp2_nonpositive
 from .outputs import Outputs
+from .rows_ahead import RowsAhead
 from .runs import Runs
 from .schedule import Schedule, schedule_for
 from .tile import TileValues
@@ -66,6 +67,7 @@ class SweepWriter(Writer):
         state = [*[least] * len(self.groups), *[zero] * self.watch.is_needed, *[zero] * len(sums)]
         masks = Masks(ops, self.skip, self.block_rows, schedule.strip, schedule.block)
         low, high = masks.column_bounds(self.columns)
+        self.ahead = RowsAhead(self, low, high)
 
         def block(start: Value, stop: Value, carried: list[Value]) -> list[Value]:
             return self._block(start, f.sub(stop, start), carried, sums, wide, masks)

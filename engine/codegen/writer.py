@@ -9,7 +9,7 @@ from ..kernel import Elements
 from ..passes.skip import Skip
 from ..scalar import Axis, Scalar, below
 from ..sweep import Sweep
-from .layout import DOUBT, DOUBTS, Layout
+from .layout import DOUBT, DOUBTS, Layout, divisors
 from .llvm import Function, Module, Value
 from .operands import Operands
 from .outputs import needs_result
@@ -81,6 +81,7 @@ class Writer(ABC):
         arguments = {"descriptor": "ptr noalias", "counter": "ptr", "scratch": "ptr noalias"}
         self.f = f = Function(self.module, "sweep", arguments)
         self.operands = Operands(f, self.sweep, self.layout, self.vectors, self.is_unit, self.integer)
+        self.operands.divisors = divisors(self.expressions())
         tasks, blocks = self.operands.slot("tasks"), self.operands.slot("blocks")
 
         def next_task(_: list[Value]) -> tuple[Value, list[Value]]:
@@ -94,12 +95,16 @@ class Writer(ABC):
         needed.ret(needed.constant(self.operands.scratch_bytes + 64, "i64"))
         return self.module.text()
 
+    @property
+    def is_backwards(self) -> bool:
+        """The last rows of a causal sweep see most columns: longest first leaves no straggler."""
+        return bool(self.skip.most and not self.skip.least)
+
     def _task(self, task: Value, blocks: Value) -> None:
         f, ops = self.f, self.operands
         flat = outer = f.unsigned_divide(task, blocks)
         block = f.unsigned_modulo(task, blocks)
-        if self.skip.most and not self.skip.least:
-            # The last rows of a causal sweep see most columns: longest first leaves no straggler.
+        if self.is_backwards:
             block = f.sub(f.sub(blocks, 1), block)
         # Doubts lie in the order of rows, whatever the order of tasks.
         self._number = outer, blocks, block

@@ -95,7 +95,8 @@ class Skip:
     def _bounded_by(self, part: Scalar) -> bool:
         """Take bounds of the columns from a condition; whether they say all that it says."""
         atoms = list(_Atoms(self._bounds).of(part))
-        return bool(atoms) and all([self._add_bound(atom) for atom in atoms])
+        exact = [self._add_bound(atom) for atom in atoms]  # each of them, whatever the first one says
+        return bool(atoms) and all(exact)
 
     def _add_bound(self, atom: Atom) -> bool:
         """From ``rest + b * column - strict >= 0`` with b = ±1: the last or the first column."""
