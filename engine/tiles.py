@@ -13,7 +13,8 @@ import numpy as np
 from .evaluate import evaluate_now
 from .ir import Node, UnfusableError, Values
 from .kernel import Elements
-from .passes.predicate import Bounds, Corners, Truth, is_small
+from .passes.bound_rules import Truth
+from .passes.predicate import Bounds, Corners, is_small
 from .scalar import Axis, Scalar
 from .summaries import evaluate, summarize
 from .types import BOOL

@@ -153,9 +153,12 @@ _WRAPPING = frozenset(
     {"add", "subtract", "multiply", "square", "negative", "abs", "floor_divide", "bitwise_invert", "bitwise_left_shift"}
 )
 # Instructions for signed integers: of what does not fit in those they would be other functions.
-_SIGNED = frozenset(
-    {"maximum", "minimum", "abs", "sign", "floor_divide", "remainder", "bitwise_right_shift", "inside", "outside", "astype"}
-)
+# fmt: off
+_SIGNED = frozenset({
+    "abs", "astype", "bitwise_right_shift", "floor_divide", "inside", "maximum", "minimum", "outside", "remainder",
+    "sign",
+})
+# fmt: on
 # In floats these would be other functions; graphs hardly use them there.
 _INTEGERS_ONLY = ("floor_divide", "remainder")
 

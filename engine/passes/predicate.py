@@ -3,7 +3,7 @@
 Every bound is an expression of the kernel language over the corners of a tile of rows and columns.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..intervals import bounded, held, limits
@@ -13,10 +13,11 @@ from ..leaves import Placeholder
 from ..lengths import longest
 from ..scalar import Axis, Interval, Scalar, below
 from ..types import BOOL, INT64, UINT64, DType, TensorType, is_float, is_integer
+from .bound_rules import FLOATS, PAIRS, TRUTHS, WRAPPING, Making, Pair, Truth
 
 # Beyond this, arithmetic of bounds might itself wrap around.
 _MOST = 1 << 62
-_EXACT_IN_FLOATS = frozenset({"load", "constant", "negative", "abs", "minimum", "maximum", "where"})
+_EXACT_INFLOATS = frozenset({"load", "constant", "negative", "abs", "minimum", "maximum", "where"})
 
 
 class Corners(NamedTuple):
@@ -42,20 +43,6 @@ class Corners(NamedTuple):
     def of_rows(self) -> frozenset[Axis]:
         """Those that the columns of a tile do not matter to."""
         return frozenset(self[:3])
-
-
-class Pair(NamedTuple):
-    """The least and the largest value in a tile."""
-
-    low: Scalar
-    high: Scalar
-
-
-class Truth(NamedTuple):
-    """Whether a condition holds everywhere in a tile, and whether nowhere; both are false if that is not known."""
-
-    all: Scalar
-    none: Scalar
 
 
 class Summary(NamedTuple):
@@ -111,8 +98,7 @@ class Bounds:
         self._found: dict[Scalar, Pair | Truth] = {}
         self._summaries: dict[Scalar, Summary] = {}
         self._guarded: dict[Node, None] = {}
-        self._true = elements.constant(True, BOOL)
-        self._false = elements.constant(False, BOOL)
+        self.make = Making(elements)
 
     @property
     def summaries(self) -> Sequence[Summary]:
@@ -134,20 +120,20 @@ class Bounds:
         """Where a condition holds."""
         assert condition.dtype == BOOL
         found = self._bounds(condition) if self._knows(condition) else None
-        return found if isinstance(found, Truth) else Truth(self._false, self._false)
+        return found if isinstance(found, Truth) else Truth(self.make.false, self.make.false)
 
     def every(self, conditions: Sequence[Scalar]) -> Scalar:
         """Whether all hold."""
-        result = self._true
+        result = self.make.true
         for each in conditions:
-            result = self._and(result, each)
+            result = self.make.both(result, each)
         return result
 
     def some(self, conditions: Sequence[Scalar]) -> Scalar:
         """Whether any holds."""
-        result = self._false
+        result = self.make.false
         for each in conditions:
-            result = self._or(result, each)
+            result = self.make.either(result, each)
         return result
 
     # --- what can be known
@@ -159,7 +145,7 @@ class Bounds:
                 bounds = self._static_bounds(each)
                 self._static[each] = held(each, bounds)
                 if bounds is not None and self._static[each] == bounds:
-                    self._is_tame[each] = -_MOST <= bounds[0] and bounds[1] <= _MOST and each.dtype != UINT64
+                    self._is_tame[each] = bounds[0] >= -_MOST and bounds[1] <= _MOST and each.dtype != UINT64
         return self._is_tame.get(scalar, False)
 
     def _static_bounds(self, scalar: Scalar) -> Interval | None:
@@ -193,7 +179,7 @@ class Bounds:
         if scalar.op == "load":
             is_of_both = self._reads and scalar.dtype == BOOL and self._pair <= scalar.axes
             return is_of_both and all(self._is_known[each] for each in scalar.args)
-        if scalar.op not in (_TRUTHS if scalar.dtype == BOOL else _FLOATS if is_float(scalar.dtype) else _PAIRS):
+        if scalar.op not in (TRUTHS if scalar.dtype == BOOL else FLOATS if is_float(scalar.dtype) else PAIRS):
             return False
         if scalar.op in ("floor_divide", "remainder") and self._pair & scalar.args[1].axes:
             return False
@@ -209,7 +195,7 @@ class Bounds:
         if not self._reads or len(self._pair & scalar.axes) != 1 or not scalar.axes <= {*self._pair, *self._batch}:
             return False
         inside = below([scalar])
-        if any(is_float(each.dtype) and each.op not in _EXACT_IN_FLOATS for each in inside):
+        if any(is_float(each.dtype) and each.op not in _EXACT_INFLOATS for each in inside):
             return False
         return not _is_computed(scalar)
 
@@ -232,7 +218,7 @@ class Bounds:
 
     def _own_bounds(self, scalar: Scalar) -> Pair | Truth:
         if not self._pair & scalar.axes:
-            return Truth(scalar, self._not(scalar)) if scalar.dtype == BOOL else Pair(scalar, scalar)
+            return Truth(scalar, self.make.opposite(scalar)) if scalar.dtype == BOOL else Pair(scalar, scalar)
         if not self._by_rule(scalar):
             return self._summarized(scalar)
         if scalar.op == "axis":
@@ -241,18 +227,18 @@ class Bounds:
         if scalar.op == "load":
             return self._looked_up(scalar)
         if scalar.dtype == BOOL:
-            unknown = Truth(self._false, self._false)
-            return _TRUTHS[scalar.op](self, *(self._found.get(each, unknown) for each in scalar.args))
-        if scalar.op in _WRAPPING:
+            unknown = Truth(self.make.false, self.make.false)
+            return TRUTHS[scalar.op](self.make, *(self._found.get(each, unknown) for each in scalar.args))
+        if scalar.op in WRAPPING:
             self.guard(scalar)
-        sides = [self._found.get(each, Truth(self._false, self._false)) for each in scalar.args]
-        return _PAIRS[scalar.op](self, scalar.dtype, *sides)
+        sides = [self._found.get(each, Truth(self.make.false, self.make.false)) for each in scalar.args]
+        return PAIRS[scalar.op](self.make, scalar.dtype, *sides)
 
     def _looked_up(self, load: Scalar) -> Truth:
         """Of a table that has one entry for the whole tile, as one of blocks has, what that entry says."""
         sides = [self._found[each] for each in load.args]
         places = [each for each in sides if isinstance(each, Pair)]
-        is_one = self.every([self._compared("equal", *each) for each in places if each.low is not each.high])
+        is_one = self.every([self.make.compared("equal", *each) for each in places if each.low is not each.high])
         zero = self.elements.constant(0)
         # Ends that differ are bounds, and may lie outside the table.
         at = tuple(
@@ -260,7 +246,7 @@ class Bounds:
             for each in places
         )
         entry = self.elements.make("load", at, BOOL, load.attribute)
-        return Truth(self._and(is_one, entry), self._and(is_one, self._not(entry)))
+        return Truth(self.make.both(is_one, entry), self.make.both(is_one, self.make.opposite(entry)))
 
     def _corner(self, axis: Axis) -> Scalar:
         return self.elements.make("axis", (), INT64, axis)
@@ -279,235 +265,9 @@ class Bounds:
         stretch = self.corners.row_stretch if axis is self._rows else self.corners.column_stretch
         at = tuple(self._corner(each) for each in (*batch, stretch))
         loads = [self.elements.make("load", at, scalar.dtype, node) for node in (low, high)]
-        return Truth(loads[0], self._not(loads[1])) if scalar.dtype == BOOL else Pair(*loads)
-
-    # --- making them
-
-    def _and(self, left: Scalar, right: Scalar) -> Scalar:
-        for one, other in ((left, right), (right, left)):
-            if one.is_constant:
-                return other if one.attribute else self._false
-        return left if left is right else self.elements.make("logical_and", (left, right), BOOL)
-
-    def _or(self, left: Scalar, right: Scalar) -> Scalar:
-        for one, other in ((left, right), (right, left)):
-            if one.is_constant:
-                return self._true if one.attribute else other
-        return left if left is right else self.elements.make("logical_or", (left, right), BOOL)
-
-    def _not(self, condition: Scalar) -> Scalar:
-        if condition.is_constant:
-            return self._false if condition.attribute else self._true
-        return self.elements.make("logical_not", (condition,), BOOL)
-
-    def _compared(self, op: str, left: Scalar, right: Scalar) -> Scalar:
-        return self.elements.make(op, (left, right), BOOL)
-
-    def _least(self, values: Sequence[Scalar]) -> Scalar:
-        return self._extreme("minimum", values)
-
-    def _largest(self, values: Sequence[Scalar]) -> Scalar:
-        return self._extreme("maximum", values)
-
-    def _extreme(self, op: str, values: Sequence[Scalar]) -> Scalar:
-        distinct = list(dict.fromkeys(values))
-        result = distinct[0]
-        for each in distinct[1:]:
-            result = self.elements.make(op, (result, each), each.dtype)
-        return result
-
-    def _over(self, op: str, dtype: DType, ends: Sequence[tuple[Scalar, Scalar]]) -> Pair:
-        """The least and the largest of a function at some corners."""
-        values = [self.elements.apply(op, dtype, *each) for each in dict.fromkeys(ends)]
-        return Pair(self._least(values), self._largest(values))
+        return Truth(loads[0], self.make.opposite(loads[1])) if scalar.dtype == BOOL else Pair(*loads)
 
 
 def _is_computed(scalar: Scalar) -> bool:
     """Whether there is anything in it that only the sweep itself knows."""
     return any(each.op in ("reduce", "accumulator", "maximum_of") for each in below([scalar]))
-
-
-# --- rules: bounds of a number from those of its arguments
-
-
-def _add(b: Bounds, dtype: DType, x: Pair, y: Pair) -> Pair:
-    low, high = b.elements.apply("add", dtype, x.low, y.low), b.elements.apply("add", dtype, x.high, y.high)
-    return _of_finite(b, dtype, low, high)
-
-
-def _subtract(b: Bounds, dtype: DType, x: Pair, y: Pair) -> Pair:
-    make = b.elements
-    low, high = make.apply("subtract", dtype, x.low, y.high), make.apply("subtract", dtype, x.high, y.low)
-    return _of_finite(b, dtype, low, high)
-
-
-def _of_finite(b: Bounds, dtype: DType, low: Scalar, high: Scalar) -> Pair:
-    """NaN, of which nothing is known, where a bound is infinite: between them infinities may have met."""
-    if not is_float(dtype) or low is high:
-        return Pair(low, high)
-    spread = b.elements.apply("subtract", dtype, high, low)
-    nothing = b.elements.apply("subtract", dtype, spread, spread)
-    return Pair(*(b.elements.make("add", (each, nothing), dtype) for each in (low, high)))
-
-
-def _negative(b: Bounds, dtype: DType, x: Pair) -> Pair:
-    return Pair(b.elements.apply("negative", dtype, x.high), b.elements.apply("negative", dtype, x.low))
-
-
-def _multiply(b: Bounds, dtype: DType, x: Pair, y: Pair) -> Pair:
-    if y.low is y.high and y.low.is_constant:
-        ends = [b.elements.apply("multiply", dtype, each, y.low) for each in x]
-        return Pair(*ends) if y.low.attribute >= 0 else Pair(*reversed(ends))
-    return b._over("multiply", dtype, [(left, right) for left in x for right in y])
-
-
-def _divide(b: Bounds, dtype: DType, x: Pair, y: Pair) -> Pair:
-    return b._over("floor_divide", dtype, [(x.low, y.low), (x.high, y.low)])
-
-
-def _remainder(b: Bounds, dtype: DType, x: Pair, y: Pair) -> Pair:
-    """Of a stretch without a multiple of the divisor inside, from end to end; else anything below the divisor."""
-    divisor, make = y.low, b.elements
-    one, zero = make.constant(1, dtype), make.constant(0, dtype)
-    quotients = [make.apply("floor_divide", dtype, each, divisor) for each in x]
-    is_one_stretch = b._compared("equal", *quotients)
-    ends = [make.apply("remainder", dtype, each, divisor) for each in x]
-    if divisor.is_constant:
-        least, most = min(0, int(divisor.attribute) + 1), max(0, int(divisor.attribute) - 1)
-        widest = Pair(make.constant(least, dtype), make.constant(most, dtype))
-    else:
-        widest = Pair(
-            b._least([zero, make.apply("add", dtype, divisor, one)]),
-            b._largest([zero, make.apply("subtract", dtype, divisor, one)]),
-        )
-    return Pair(*(make.apply("where", dtype, is_one_stretch, *each) for each in zip(ends, widest, strict=True)))
-
-
-def _abs(b: Bounds, dtype: DType, x: Pair) -> Pair:
-    negative = _negative(b, dtype, x)
-    zero = b.elements.constant(0, dtype)
-    return Pair(b._largest([x.low, negative.low, zero]), b._largest([x.high, negative.high]))
-
-
-def _minimum(b: Bounds, dtype: DType, x: Pair, y: Pair) -> Pair:
-    return Pair(b._least([x.low, y.low]), b._least([x.high, y.high]))
-
-
-def _maximum(b: Bounds, dtype: DType, x: Pair, y: Pair) -> Pair:
-    return Pair(b._largest([x.low, y.low]), b._largest([x.high, y.high]))
-
-
-def _where(b: Bounds, dtype: DType, condition: Truth, x: Pair, y: Pair) -> Pair:
-    def chosen(left: Scalar, right: Scalar, either: Scalar) -> Scalar:
-        if left is right:
-            return left
-        other = either if condition.none.is_constant else b.elements.apply("where", dtype, condition.none, right, either)
-        return other if condition.all.is_constant else b.elements.apply("where", dtype, condition.all, left, other)
-
-    return Pair(
-        chosen(x.low, y.low, b._least([x.low, y.low])), chosen(x.high, y.high, b._largest([x.high, y.high]))
-    )
-
-
-def _as_type(b: Bounds, dtype: DType, x: Pair | Truth) -> Pair:
-    make = b.elements
-    if isinstance(x, Truth):
-        one, zero = make.constant(1, dtype), make.constant(0, dtype)
-        return Pair(make.apply("where", dtype, x.all, one, zero), make.apply("where", dtype, x.none, zero, one))
-    if x.low.is_constant and x.high.is_constant and is_integer(dtype):
-        return Pair(make.constant(x.low.attribute, dtype), make.constant(x.high.attribute, dtype))
-    return Pair(*(each if each.dtype == dtype else make.apply("astype", dtype, each) for each in x))
-
-
-# --- rules: where a condition holds
-
-
-def _less(b: Bounds, x: Pair | Truth, y: Pair | Truth) -> Truth:
-    if isinstance(x, Truth) and isinstance(y, Truth):
-        return _both(b, _opposite(b, x), y)
-    assert isinstance(x, Pair)
-    assert isinstance(y, Pair)
-    return Truth(b._compared("less", x.high, y.low), b._compared("greater_equal", x.low, y.high))
-
-
-def _less_equal(b: Bounds, x: Pair | Truth, y: Pair | Truth) -> Truth:
-    if isinstance(x, Truth) and isinstance(y, Truth):
-        return _either(b, _opposite(b, x), y)
-    assert isinstance(x, Pair)
-    assert isinstance(y, Pair)
-    return Truth(b._compared("less_equal", x.high, y.low), b._compared("greater", x.low, y.high))
-
-
-def _equal(b: Bounds, x: Pair | Truth, y: Pair | Truth) -> Truth:
-    if isinstance(x, Truth) and isinstance(y, Truth):
-        return _opposite(b, _xor(b, x, y))
-    assert isinstance(x, Pair)
-    assert isinstance(y, Pair)
-    apart = b._or(b._compared("less", x.high, y.low), b._compared("less", y.high, x.low))
-    same = b._compared("equal", x.low, y.low)
-    for side in (x, y):
-        if side.low is not side.high:
-            same = b._and(same, b._compared("equal", side.low, side.high))
-    return Truth(same, apart)
-
-
-def _xor(b: Bounds, x: Truth, y: Truth) -> Truth:
-    apart = b._or(b._and(x.all, y.none), b._and(x.none, y.all))
-    return Truth(apart, b._or(b._and(x.all, y.all), b._and(x.none, y.none)))
-
-
-def _both(b: Bounds, x: Truth, y: Truth) -> Truth:
-    return Truth(b._and(x.all, y.all), b._or(x.none, y.none))
-
-
-def _either(b: Bounds, x: Truth, y: Truth) -> Truth:
-    return Truth(b._or(x.all, y.all), b._and(x.none, y.none))
-
-
-def _opposite(_: Bounds, x: Truth) -> Truth:
-    return Truth(x.none, x.all)
-
-
-def _choice(b: Bounds, condition: Truth, x: Truth, y: Truth) -> Truth:
-    """``(condition & x) | (~condition & y)``; and where both agree, whatever the condition says."""
-    chosen = _either(b, _both(b, condition, x), _both(b, _opposite(b, condition), y))
-    return Truth(b._or(chosen.all, b._and(x.all, y.all)), b._or(chosen.none, b._and(x.none, y.none)))
-
-
-def _is_nonzero(b: Bounds, x: Pair | Truth) -> Truth:
-    if isinstance(x, Truth):
-        return x
-    zero = b.elements.constant(0, x.low.dtype)
-    return _opposite(b, _equal(b, x, Pair(zero, zero)))
-
-
-_PAIRS: dict[str, Callable[..., Pair]] = {
-    "add": _add,
-    "subtract": _subtract,
-    "negative": _negative,
-    "positive": lambda b, dtype, x: x,
-    "multiply": _multiply,
-    "floor_divide": _divide,
-    "remainder": _remainder,
-    "abs": _abs,
-    "minimum": _minimum,
-    "maximum": _maximum,
-    "where": _where,
-    "astype": _as_type,
-}
-_FLOATS = frozenset({"add", "subtract", "negative", "positive", "abs", "minimum", "maximum", "where", "astype"})
-_WRAPPING = frozenset({"add", "subtract", "negative", "multiply", "floor_divide", "remainder", "abs", "astype"})
-_TRUTHS: dict[str, Callable[..., Truth]] = {
-    "less": _less,
-    "less_equal": _less_equal,
-    "greater": lambda b, x, y: _less(b, y, x),
-    "greater_equal": lambda b, x, y: _less_equal(b, y, x),
-    "equal": _equal,
-    "not_equal": lambda b, x, y: _opposite(b, _equal(b, x, y)),
-    **dict.fromkeys(("logical_and", "bitwise_and", "multiply", "minimum"), _both),
-    **dict.fromkeys(("logical_or", "bitwise_or", "add", "maximum"), _either),
-    **dict.fromkeys(("logical_xor", "bitwise_xor"), _xor),
-    **dict.fromkeys(("logical_not", "bitwise_invert"), _opposite),
-    "where": _choice,
-    "astype": _is_nonzero,
-}
