@@ -139,6 +139,8 @@ def _remainder(make: Making, dtype: DType, x: Pair, y: Pair) -> Pair:
 
 
 def _abs(make: Making, dtype: DType, x: Pair) -> Pair:
+    if dtype.kind == "u":
+        return x
     negative = _negative(make, dtype, x)
     zero = make.constant(0, dtype)
     return Pair(make.largest([x.low, negative.low, zero]), make.largest([x.high, negative.high]))
