@@ -329,3 +329,148 @@ def attentions(draw: st.DrawFn) -> ag.Array:
         )
     )(scores)
     return weights @ draw(st.sampled_from((v, v * v, ag.broadcast_to(v[:, :1], v.shape))))
+
+
+def steps(rng: np.random.Generator, length: int, dtype: str) -> np.ndarray:
+    """A sorted table, as ids of documents are: few values in long runs."""
+    return np.sort(rng.integers(0, 1 + int(rng.integers(1, 13)), length)).astype(dtype)
+
+
+def _integers(rng: np.random.Generator, length: int, dtype: str) -> np.ndarray:
+    """What tables of integers hold: sorted, in runs, small, or anything that the type can hold."""
+    limits = np.iinfo(dtype)
+    kind = rng.integers(4)
+    if kind == 0:
+        return steps(rng, length, dtype)
+    if kind == 1:
+        low = 0 if limits.min == 0 else -9
+        return rng.integers(low, 9, length).astype(dtype)
+    anything = rng.integers(limits.min, limits.max, length, dtype=dtype, endpoint=True)
+    return np.sort(anything) if kind == 2 else np.resize(np.repeat(anything, 1 + length // 4), length)
+
+
+def _floats(rng: np.random.Generator, length: int) -> np.ndarray:
+    """On a grid, so that sums are exact, with infinities and NaN in some."""
+    values = np.sort(rng.integers(-20, 20, length)).astype("float32") / 4
+    if rng.integers(2):
+        values[rng.integers(0, length, 1 + length // 8)] = rng.choice([np.inf, -np.inf, np.nan])
+    return values
+
+
+Places = tuple[ag.Array, ag.Array, ag.Array, ag.Array]
+TABLE_TYPES = ("int64", "int64", "int32", "int16", "int8", "uint8", "uint32", "uint64")
+
+
+class _MaskMaker:
+    """Draws functions of b, h, q_idx and kv_idx: numbers and conditions, at most ``depth`` operators deep."""
+
+    def __init__(self, draw: st.DrawFn, heads: tuple[int, int], length: int) -> None:
+        self.draw, self.heads, self.length = draw, heads, length
+        self.rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+
+    def pick(self, *choices: Any) -> Any:
+        return self.draw(st.sampled_from(choices))
+
+    def table(self, values: np.ndarray) -> ag.Array:
+        return ag.constant(values) if self.draw(st.booleans()) else ag.asarray(values)
+
+    def looked_up(self, make: Any) -> Any:
+        """An element of a table: of a row, of a column, of the next one, from behind, or of a batch or head."""
+        kind = self.pick("row", "column", "row", "column", "next", "reversed", "of heads", "of a batch")
+        if kind == "of heads":
+            table = self.table(make(self.rng, self.heads[1]))
+            return lambda b, h, i, j: table[h]
+        if kind == "of a batch":
+            rows = [make(self.rng, self.length) for _ in range(self.heads[0])]
+            table = self.table(np.stack(rows).astype(rows[0].dtype))
+            return lambda b, h, i, j: table[b, j]
+        table = self.table(make(self.rng, self.length + self.pick(1, 5)))
+        last = self.length - 1
+        return {
+            "row": lambda b, h, i, j: table[i],
+            "column": lambda b, h, i, j: table[j],
+            "next": lambda b, h, i, j: table[j + 1],
+            "reversed": lambda b, h, i, j: table[last - j],
+        }[kind]
+
+    def integer_table(self) -> Any:
+        dtype = self.pick(*TABLE_TYPES)
+        return self.looked_up(lambda rng, length: _integers(rng, length, dtype))
+
+    def number(self, depth: int) -> Any:
+        if depth == 0:
+            positions = (lambda b, h, i, j: i, lambda b, h, i, j: j, lambda b, h, i, j: h, lambda b, h, i, j: b)
+            return self.integer_table() if self.pick(0, 0, 1) else positions[self.pick(0, 1, 0, 1, 0, 1, 2, 3)]
+        return self.pick(self.changed, self.changed, self.combined, self.combined, self.chosen)(depth - 1)
+
+    def changed(self, depth: int) -> Any:
+        """A number with a constant, or alone."""
+        inner, constant = (
+            self.number(depth),
+            self.pick(0, 1, -1, 2, 3, -3, 7, 16, 40, 1 << 31, -(1 << 62), (1 << 63) - 1),
+        )
+        name = self.pick("add", "subtract", "multiply", "floor_divide", "remainder", "maximum", "minimum", "flipped")
+        alone = self.pick("abs", "negative", "int64", "int32", "int8", "uint8", None, None, None, None)
+
+        def function(*places: ag.Array) -> ag.Array:
+            x = inner(*places)
+            if alone is not None:
+                return getattr(ag, alone)(x) if hasattr(ag, alone) and "int" not in alone else x.astype(alone)
+            limits = np.iinfo(x.dtype)
+            fitting = constant if limits.min <= constant <= limits.max else 5
+            return x.dtype.type(fitting) - x if name == "flipped" else getattr(ag, name)(x, fitting)
+
+        return function
+
+    def combined(self, depth: int) -> Any:
+        left, right = self.number(depth), self.number(self.pick(0, depth))
+        name = self.pick("subtract", "subtract", "add", "multiply", "floor_divide", "remainder", "minimum", "maximum")
+        return lambda *places: getattr(ag, name)(*_of_one_type(left(*places), right(*places)))
+
+    def chosen(self, depth: int) -> Any:
+        condition, left, right = self.condition(depth), self.number(depth), self.number(0)
+        return lambda *places: ag.where(condition(*places), *_of_one_type(left(*places), right(*places)))
+
+    def condition(self, depth: int) -> Any:
+        if depth == 0:
+            return self.pick(self.compared, self.compared, self.compared_floats, self.boolean_table)(0)
+        return self.pick(self.compared, self.compared, self.joined, self.joined, self.inverted, self.either)(depth - 1)
+
+    def boolean_table(self, _: int) -> Any:
+        return self.looked_up(lambda rng, length: np.resize(rng.integers(0, 2, 1 + length // 9).astype(bool), length))
+
+    def compared(self, depth: int) -> Any:
+        left, right, name = self.number(depth), self.number(self.pick(0, depth)), self.pick(*COMPARISONS)
+        return lambda *places: getattr(ag, name)(*_of_one_type(left(*places), right(*places)))
+
+    def compared_floats(self, _: int) -> Any:
+        left, right = self.looked_up(_floats), self.looked_up(_floats)
+        name, bound = self.pick(*COMPARISONS), self.pick(0.0, 0.5, -1.25, np.inf, -np.inf)
+        measure = self.pick(lambda x, y: x - y, lambda x, y: x + y, lambda x, y: ag.abs(x - y), ag.minimum)
+        return lambda *places: getattr(ag, name)(measure(left(*places), right(*places)), bound)
+
+    def joined(self, depth: int) -> Any:
+        left, right = self.condition(depth), self.condition(self.pick(0, depth))
+        name = self.pick("bitwise_and", "bitwise_and", "bitwise_or", *LOGIC, "equal", "less", "less_equal")
+        return lambda *places: getattr(ag, name)(left(*places), right(*places))
+
+    def inverted(self, depth: int) -> Any:
+        inner = self.condition(depth)
+        return lambda *places: ~inner(*places)
+
+    def either(self, depth: int) -> Any:
+        condition, left, right = self.condition(depth), self.condition(depth), self.condition(0)
+        return lambda *places: ag.where(condition(*places), left(*places), right(*places))
+
+
+def _of_one_type(left: ag.Array, right: ag.Array) -> tuple[ag.Array, ag.Array]:
+    """Integers that promotion has a type for: what is unsigned and what is signed may have none."""
+    if "uint64" in (left.dtype.name, right.dtype.name) and left.dtype != right.dtype:
+        return left.astype("uint64"), right.astype("uint64")
+    return left, right
+
+
+@st.composite
+def mask_mods(draw: st.DrawFn, heads: tuple[int, int], length: int, depth: int = 3) -> Any:
+    """A random mask function ``(b, h, q_idx, kv_idx)`` for batches and heads, of positions below ``length``."""
+    return _MaskMaker(draw, heads, length).condition(draw(st.integers(1, depth)))
