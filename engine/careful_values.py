@@ -21,7 +21,7 @@ from .careful import (
     hidden_by_infinity,
     none_if_empty,
 )
-from .codegen.interpreter import FUNCTIONS
+from .codegen.interpreter import FUNCTIONS, cast
 from .ir import UnfusableError
 from .scalar import Scalar
 from .types import is_float
@@ -51,8 +51,8 @@ def carrier_of(scalar: Scalar) -> Any:
 
 
 def _plain(scalar: Scalar, values: Sequence[Values]) -> Values:
-    if scalar.op == "astype":
-        return values[0].astype(carrier_of(scalar))
+    if scalar.op == "astype":  # rounds as in a kernel; what float64 holds beyond that is no result
+        return cast(values[0], scalar).astype(scalar.dtype).astype(carrier_of(scalar), copy=False)
     function: Any = _FUNCTIONS.get(scalar.op) or FUNCTIONS.get(scalar.op) or getattr(np, scalar.op, None)
     if function is None:
         raise UnfusableError(f"{scalar.op} has no careful rule")
@@ -139,14 +139,16 @@ def _where(scalar: Scalar, args: Sequence[Careful]) -> Careful:
             np.broadcast_to(HIDDEN if mask else side.full_hidden(), value.shape)
             for mask, side in zip(masks, (left, right), strict=True)
         ]
-        hidden = none_if_empty(np.where(taken, sides[0], sides[1]))
+        hidden = np.where(taken, sides[0], sides[1])
+        if condition.blame is not None:  # a condition that is itself in question hides nothing
+            hidden = np.where(condition.full_blame() > 0, np.minimum(*sides), hidden)
+        hidden = none_if_empty(hidden)
     if left.blame is not None or right.blame is not None:
-        blame = clear(np.where(taken, left.full_blame(), right.full_blame()), hidden)
-    # A condition that is itself in question may hide nothing.
+        blame = np.where(taken, left.full_blame(), right.full_blame())
     questioned = blame_of_any([condition], value.shape)
     if questioned is not None:
         blame = questioned if blame is None else np.maximum(blame, questioned)
-    return Careful(value, hidden, blame)
+    return Careful(value, hidden, clear(blame, hidden))
 
 
 def _inside(scalar: Scalar, args: Sequence[Careful]) -> Careful:

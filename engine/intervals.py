@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from .lengths import longest, shortest
 from .scalar import Interval, Scalar, below
-from .types import BOOL, DType, is_integer
+from .types import BOOL, DType, is_float, is_integer
 
 
 def interval(scalar: Scalar) -> Interval | None:
@@ -61,7 +61,7 @@ def bounded(
         length_of: What the length of an axis counts as.
     """
     if scalar.op == "constant":
-        return int(scalar.attribute), int(scalar.attribute)
+        return None if is_float(scalar.dtype) else (int(scalar.attribute), int(scalar.attribute))
     if scalar.op == "axis":
         return 0, length_of(scalar.attribute.length) - 1
     if scalar.op == "length":

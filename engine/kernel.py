@@ -13,7 +13,7 @@ from .intervals import bounds_inside, widest_interval
 from .ir import Node, UnfusableError
 from .leaves import Constant
 from .lengths import Length
-from .scalar import Axis, Scalar
+from .scalar import Axis, Scalar, below
 from .types import BOOL, INT64, UINT64, DType, Shape, is_float, is_integer
 
 _NO_AXES: frozenset[Axis] = frozenset()
@@ -248,7 +248,7 @@ def _simplified(elements: Elements, op: str, dtype: DType, args: tuple[Scalar, .
         return _simplified_index(elements, op, args)
     if op in ("equal", "not_equal"):
         return _congruent(elements, op, args)
-    if op == "where" and args[1] is args[2]:
+    if op == "where" and args[1] is args[2] and not _loads(args[0]):
         return args[1]
     if op == "where" and args[0].is_constant:
         return args[1] if args[0].attribute else args[2]
@@ -299,14 +299,19 @@ def _simplified_index(elements: Elements, op: str, args: tuple[Scalar, ...]) -> 
     if value == 0 and op in ("add", "subtract"):
         return left
     if value == 0 and op == "multiply":
-        return right
+        return None if _loads(left) else right
     if value == 1 and op in ("multiply", "floor_divide"):
         return left
     if value == 1 and op == "remainder":
-        return elements.constant(0, left.dtype)
+        return None if _loads(left) else elements.constant(0, left.dtype)
     if op in ("floor_divide", "remainder"):
         return _divided(elements, op, left, value)
     return None
+
+
+def _loads(scalar: Scalar) -> bool:
+    """Whether it needs arrays: an element gathered from outside one is an error, whatever becomes of it."""
+    return any(each.op in ("load", "inside") for each in below([scalar]))
 
 
 def _divided(elements: Elements, op: str, left: Scalar, divisor: int) -> Scalar | None:

@@ -51,19 +51,20 @@ class Where(Elementwise):
                 np.broadcast_to(HIDDEN if mask else side.full_hidden(), value.shape)
                 for mask, side in zip(masks, (left, right), strict=True)
             ]
-            hidden = none_if_empty(np.where(taken, sides[0], sides[1]))
+            hidden = np.where(taken, sides[0], sides[1])
+            if condition.blame is not None:  # a condition that is itself in question hides nothing
+                hidden = np.where(condition.full_blame() > 0, np.minimum(*sides), hidden)
+            hidden = none_if_empty(hidden)
         blame = None
         if left.blame is not None or right.blame is not None:
             blame = np.where(taken, left.full_blame(), right.full_blame())
         if condition.blame is not None:
             questioned = np.broadcast_to(condition.blame, value.shape)
-            return Careful(value, hidden, questioned if blame is None else np.maximum(blame, questioned))
+            blame = questioned if blame is None else np.maximum(blame, questioned)
         return Careful(value, hidden, clear(blame, hidden))
 
     def simplify(self) -> Node | None:
-        """A condition known now chooses now; equal branches need no choice."""
-        if self.left is self.right and self.left.type == self.type:
-            return self.left
+        """A condition known now chooses now. Equal branches need it too: an index in it may be an error."""
         if isinstance(self.condition, Constant):
             chosen = self.left if self.condition.value else self.right
             return chosen if chosen.type == self.type else None

@@ -65,6 +65,8 @@ class Softmax(AlongAxis):
         """A score of -inf is a hidden weight of 0."""
         (scores,) = operands
         hidden = hidden_by_infinity(scores)
+        if scores.hidden is not None:  # 0 times infinity, where the 0 is a mask's
+            value = self.reference(scores.contribution())
         visible = Careful(scores.value, None, clear(scores.blame, hidden))
         return Careful(value, hidden, clear(line_blame(visible, self.axis, value), hidden))
 
@@ -135,5 +137,7 @@ class LogSoftmax(AlongAxis):
         """A hidden score stays hidden."""
         (scores,) = operands
         hidden = hidden_by_infinity(scores)
+        if scores.hidden is not None:  # 0 times infinity, where the 0 is a mask's
+            value = self.reference(scores.contribution())
         visible = Careful(scores.value, None, clear(scores.blame, hidden))
         return Careful(value, hidden, clear(line_blame(visible, self.axis, value), hidden))

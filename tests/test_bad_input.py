@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import attngraph as ag
+from attngraph.engine import program
 from attngraph.engine.errors import SignatureError
 
 RNG = np.random.default_rng(50)
@@ -388,6 +389,165 @@ def test_a_wrong_call_is_pythons_own_error():
         with pytest.raises(TypeError) as caught:
             call()
         assert not isinstance(caught.value, ag.AttnGraphError)
+
+
+# Hostile numbers, indices and masks, through compiled kernels: the interpreter's answer, or its error.
+
+LEAST, LARGEST = float(np.finfo("float32").min), float(np.finfo("float32").max)
+LENGTH = 40
+WIDE = [np.random.default_rng(51).standard_normal((1, 2, LENGTH, 4)).astype("float32") for _ in range(3)]
+ZEROS, ONES = ag.asarray(np.zeros(LENGTH, "int64")), ag.asarray(np.ones(LENGTH, "int64"))
+INT_MIN = ag.asarray(np.full(LENGTH, -(2**63)))
+SHORT = ag.asarray(np.arange(LENGTH - 3, dtype="float32"))
+VERDICTS = ag.asarray(np.zeros(LENGTH - 3, bool))
+ROW_TERM = np.zeros(LENGTH, "float32")
+ROW_TERM[:3] = np.inf, -np.inf, np.nan
+ROWS = ag.asarray(ROW_TERM)
+
+
+def masked(score, visible):
+    return ag.where(visible, score, -ag.inf)
+
+
+# Score functions: of what there is an answer.
+HOSTILE = {
+    "division by a lazy zero": lambda s, b, h, i, j: s + (i - j) // ZEROS[j] + (i - j) % ZEROS[i],
+    "division of floats by zero": lambda s, b, h, i, j: masked(s / (i - j), i != j),
+    "the least integer by -1": lambda s, b, h, i, j: s + (INT_MIN[i] // -ONES[j] == INT_MIN[j]) * (i - j) * 0.1,
+    "the least integer modulo -1": lambda s, b, h, i, j: s + INT_MIN[i] % -ONES[j],
+    "shifts beyond the width": lambda s, b, h, i, j: s + ((i << (j + 60)) & 1) + (INT_MIN[i] >> (j + 60)),
+    "integers that wrap": lambda s, b, h, i, j: s + ((i + 2**62) * 4 == 4 * i) * 0.5,
+    "a table too short where hidden": lambda s, b, h, i, j: masked(s + SHORT[j] * 0.1, j < LENGTH - 3),
+    "far too short where hidden": lambda s, b, h, i, j: masked(s + SHORT[j * 2**40], j == 0),
+    "a row of no scores": lambda s, b, h, i, j: s + ag.log(i * 1.0),
+    "rows that are not finite": lambda s, b, h, i, j: s + ROWS[i],
+    "minus infinity everywhere": lambda s, b, h, i, j: s - ag.inf,
+    "infinity everywhere": lambda s, b, h, i, j: s + ag.inf,
+    "NaN everywhere": lambda s, b, h, i, j: s + ag.nan,
+    "the least float as a bias": lambda s, b, h, i, j: ag.where(i >= j, s, LEAST),
+    "the least float for whole rows": lambda s, b, h, i, j: ag.where(i > 5, s, LEAST),
+    "overflow on the way": lambda s, b, h, i, j: ag.log(ag.exp(s * 20)),
+    "overflow that is hidden": lambda s, b, h, i, j: masked(ag.where(i >= j, s, ag.exp(s * 1e6)), i >= j),
+    "infinity as an integer": lambda s, b, h, i, j: s + (s / 0.0).astype("int8") * 0.01,
+}
+# As those, but with an error.
+OUTSIDE = {
+    "a table too short": lambda s, b, h, i, j: s + SHORT[j],
+    "too short at one row": lambda s, b, h, i, j: masked(s + SHORT[i - 2], j < 3),
+    "too short in a mask": lambda s, b, h, i, j: masked(s, SHORT[j] > 3),
+    "in a mask of nothing": lambda s, b, h, i, j: masked(s, VERDICTS[j]),
+    "in a mask of nothing, everywhere": lambda s, b, h, i, j: masked(s, VERDICTS[ag.asarray(-LENGTH)]),
+    "of which nothing is left": lambda s, b, h, i, j: masked(s, j >= (SHORT[j - i].astype("int64") * 0)),
+    "the least integer as an index": lambda s, b, h, i, j: s + SHORT[INT_MIN[i]],
+}
+COMPILED_TARGETS = ("native", "x86-64-v2", "x86-64-v3")
+
+
+def hostile_outcome(call, target):
+    with ag.config.set(target=target, check_finite=False):
+        try:
+            return call()
+        except ag.AttnGraphError as error:
+            return type(error)
+
+
+def check_hostile(monkeypatch, given, score_mod):
+    """Lazily and compiled, for every target, what the interpreter has."""
+    monkeypatch.setattr(program, "LEAST_WORK", 0)
+
+    def attend(q, k, v):
+        return ag.flex_attention(q, k, v, score_mod, return_lse=True)
+
+    wanted = hostile_outcome(lambda: ag.compute(*attend(*given)), "reference")
+    for target in COMPILED_TARGETS:
+        for call in (lambda: ag.compute(*attend(*given)), lambda: ag.compile(attend)(*given)):
+            found = hostile_outcome(call, target)
+            if isinstance(wanted, type) or isinstance(found, type):
+                assert found is wanted
+                continue
+            for mine, theirs in zip(found, wanted, strict=True):
+                size = np.abs(theirs[np.isfinite(theirs)]).max(initial=1e-3)
+                np.testing.assert_allclose(mine, theirs, rtol=2e-5, atol=float(size) * 2e-5)
+    return wanted
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_scores_give_the_interpreters_answer(name, monkeypatch):
+    assert not isinstance(check_hostile(monkeypatch, WIDE, HOSTILE[name]), type)
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_indices_outside_are_errors_in_kernels_too(name, monkeypatch):
+    assert check_hostile(monkeypatch, WIDE, OUTSIDE[name]) is ag.IndexOutOfRangeError
+
+
+@pytest.mark.parametrize("place", [0, 1, 2, None])
+@pytest.mark.parametrize("name", ["plain", "the least float as a bias", "a table too short where hidden"])
+def test_the_largest_inputs(name, place, monkeypatch):
+    given = [np.array(each) for each in WIDE]
+    for each in given if place is None else [given[place]]:
+        each[:, :, ::3] = LARGEST / 2
+    out, _ = check_hostile(monkeypatch, given, HOSTILE.get(name))
+    assert np.isfinite(out).all()
+
+
+def test_a_bias_of_the_least_float_is_a_number(monkeypatch):
+    score_mod = HOSTILE["the least float for whole rows"]
+    out, _ = check_hostile(monkeypatch, WIDE, score_mod)
+    wanted = np.broadcast_to(WIDE[2].mean(axis=2, keepdims=True), (1, 2, 6, 4))
+    np.testing.assert_allclose(out[:, :, :6], wanted, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("check_finite", [False, True])
+def test_hidden_positions_hold_anything(check_finite, monkeypatch):
+    monkeypatch.setattr(program, "LEAST_WORK", 0)
+    spoiled = [np.array(each) for each in WIDE]
+    for each, junk in zip(spoiled[1:], (np.nan, np.inf), strict=True):
+        each[:, :, -5:] = junk
+    mask = ag.create_block_mask(lambda b, h, i, j: j < LENGTH - 5, None, None, LENGTH, LENGTH)
+    wanted = ag.attention(WIDE[0], *(each[:, :, :-5] for each in WIDE[1:])).compute()
+    for target in ("reference", *COMPILED_TARGETS):
+        with ag.config.set(target=target, check_finite=check_finite):
+            np.testing.assert_allclose(ag.flex_attention(*spoiled, None, mask).compute(), wanted, rtol=0, atol=1e-5)
+
+
+def failing(b, h, q_idx, kv_idx):
+    raise RuntimeError("mine")
+
+
+@pytest.mark.parametrize(
+    ("mask_mod", "error"),
+    [
+        (failing, RuntimeError),
+        (lambda b, h, i, j: (i - j) * 0.5, ag.DTypeError),
+        (lambda b, h, i, j: i - j, ag.DTypeError),
+        (lambda b, h, i, j: None, ag.DTypeError),
+        (lambda b, h, i, j: i >= j if i >= 0 else j >= i, ag.TraceError),
+        (lambda b, h, i, j: ag.ones((3, 1)) > 0, ag.ShapeError),
+        (lambda b, h: True, SignatureError),
+    ],
+)
+def test_predicates_that_are_none(mask_mod, error, monkeypatch):
+    monkeypatch.setattr(program, "LEAST_WORK", 0)
+
+    def attend(q, k, v):
+        return ag.flex_attention(
+            q, k, v, None, ag.create_block_mask(mask_mod, None, None, LENGTH, LENGTH), return_lse=True
+        )
+
+    for call in (lambda: ag.compute(*attend(*WIDE)), lambda: ag.compile(attend)(*WIDE)):
+        with pytest.raises(error):
+            call()
+    # The next call is none the worse for it.
+    assert np.isfinite(ag.compile(ag.flex_attention)(*WIDE)).all()
+
+
+@pytest.mark.parametrize("lengths", [(LENGTH + 1, LENGTH), (LENGTH, LENGTH - 1), (1, LENGTH), (LENGTH, 1)])
+def test_masks_for_other_lengths(lengths):
+    mask = ag.create_block_mask(lambda b, h, i, j: i >= j, None, None, *lengths)
+    for attend in (ag.flex_attention, ag.compile(ag.flex_attention)):
+        with pytest.raises(ag.ShapeError, match="block mask of shape"):
+            ag.compute(attend(*WIDE, None, mask))
 
 
 # Junk for every argument of every public function.

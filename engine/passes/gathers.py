@@ -35,7 +35,7 @@ def unseen_gathers(sweep: Sweep) -> set[Scalar]:
 
 
 def deciding_gathers(sweep: Sweep) -> list[Scalar]:
-    """Indices of rows or columns that masks are made of."""
+    """Indices that masks are made of: of rows or columns, or the same for all of them."""
     return [each for each in _of_conditions(sweep) if each.op == "inside"]
 
 
@@ -46,12 +46,12 @@ def any_outside(gathers: Sequence[Scalar], arrays: Mapping[Node, Values], of: Ca
         lengths = [int(of(axis.length)) for axis in axes]
         grid = [np.arange(length).reshape((-1,) + (1,) * (len(axes) - 1 - n)) for n, length in enumerate(lengths)]
         index, length = evaluate(each.args, arrays, dict(zip(axes, grid, strict=True)), of)
-        if ((index < -length) | (index >= length)).any():
+        if np.any((index < -length) | (index >= length)):
             return True
     return False
 
 
 def _of_conditions(sweep: Sweep) -> dict[Scalar, None]:
     conditions = [each.args[0] for each in below(sweep.expressions()) if each.op == "where"]
-    pair = {sweep.rows, sweep.columns}
-    return dict.fromkeys(below([each for each in conditions if pair & each.axes]))
+    pair, batch = {sweep.rows, sweep.columns}, set(sweep.batch)
+    return dict.fromkeys(below([each for each in conditions if pair & each.axes or each.axes <= batch]))

@@ -34,6 +34,8 @@ class Streaming:
         self.elements, self.sweep = elements, sweep
         self.column_index = elements.index(sweep.columns)
         self.outer: frozenset[Axis] = frozenset()
+        # Terms of rows in exponents, and the sign with which they stand there: None for both.
+        self._signs: dict[Scalar, float | None] = {}
 
     def rewrite(self, roots: list[Scalar]) -> list[Scalar]:
         """The expressions over rows and accumulators.
@@ -68,11 +70,14 @@ class Streaming:
         if kind == "sum":
             return self._sum(body)
         terms: Linear = {}
-        add_linear(terms, body, 1.0)
+        add_linear(terms, body, 1.0, self.sweep.columns)
         rows = {term: times for term, times in terms.items() if not self.varies(term)}
         tile = {term: times for term, times in terms.items() if term not in rows}
         if any(term.waits for term in tile):
             raise UnfusableError(f"a {kind} over columns of what another one normalises needs a second sweep")
+        for term, times in rows.items():
+            sign = math.copysign(1.0, times)
+            self._signs[term] = sign if self._signs.get(term, sign) == sign else None
         total = self._largest(tile, body) if kind == "max" else self._log_of_sum(tile, body)
         return self.elements.add(self.linear(rows, body), total) if rows else total
 
@@ -129,7 +134,7 @@ class Streaming:
             hidden = side.attribute * times == -math.inf
             return self.elements.constant(0.0, side.dtype) if hidden else None
         terms: Linear = {}
-        add_linear(terms, side, times)
+        add_linear(terms, side, times, self.sweep.columns)
         return self._of_logarithm(*next(iter(terms.items()))) if len(terms) == 1 else None
 
     def varies(self, scalar: Scalar) -> bool:
@@ -177,14 +182,37 @@ class Streaming:
             group, factor = self._exponential(exponent_tile, body)
             weight = self.elements.multiply(weight, factor)
         if group is not None:
-            add_linear(exponent_rows, self.maximum(group), 1.0)
+            add_linear(exponent_rows, self.maximum(group), 1.0, self.sweep.columns)
         accumulator = self.accumulate(group, weight, column, small)
         rows[accumulator] = rows.get(accumulator, 0) + 1
         result = self.power(product.coefficient, rows, body)
         if exponent_rows:
             scale = self.elements.apply("exp", body.dtype, self.linear(exponent_rows, body))
             result = self.elements.multiply(result, scale)
-        return self._tidied(result)
+        return self._weighed(self._tidied(result), product)
+
+    def _weighed(self, result: Scalar, product: Product) -> Scalar:
+        """A result where what cancelled in its exponents is finite; elsewhere what ``exp(term - term)`` makes of it.
+
+        A row whose scores are all -inf has no weights, though their sum cancels: so in a softmax, the exponent of
+        which says what sign a term has. Nothing but a normaliser that is no number counts there.
+        """
+        elements, dtype = self.elements, result.dtype
+        normalisers = [each for each, power in product.factors.items() if each.op == "accumulator" and power < 0]
+        for term in product.cancelled:
+            looks = any(each.op == "inside" for each in below([term]))  # at an index, which is to be seen still
+            if self.varies(term) or (_is_finite(term) and not looks):
+                continue
+            sign, otherwise = self._signs.get(term), elements.multiply(result, elements.constant(math.nan, dtype))
+            if sign is not None:
+                hidden = elements.apply("equal", BOOL, term, elements.constant(-sign * math.inf, dtype))
+                zero = elements.constant(0.0, dtype)
+                nothing = elements.apply("multiply", dtype, normalisers[0] if normalisers else result, zero)
+                otherwise = elements.apply("where", dtype, hidden, nothing, otherwise)
+            size = elements.apply("abs", dtype, term)
+            finite = elements.apply("less", BOOL, size, elements.constant(math.inf, dtype))
+            result = elements.apply("where", dtype, finite, result, otherwise)
+        return result
 
     def _distributed(self, product: Product, factor: Scalar, body: Scalar) -> Scalar:
         """``(P1 - c * P2) * V`` as two sums: each has a normaliser of its own."""
@@ -221,7 +249,7 @@ class Streaming:
         if product.exponent:
             scale = self.elements.apply("exp", scalar.dtype, self.linear(product.exponent, scalar))
             result = self.elements.multiply(result, scale)
-        return result
+        return self._weighed(result, product)
 
     def power(self, coefficient: float, factors: Mapping[Scalar, int], like: Scalar) -> Scalar:
         """``coefficient * product of factor ** power``."""
@@ -257,3 +285,16 @@ class Streaming:
         for term, sign in others:
             total = self.elements.apply("add" if sign == positive else "subtract", like.dtype, total, term)
         return total, positive
+
+
+def _is_finite(term: Scalar) -> bool:
+    """Whether it is a number for certain: arithmetic on whole numbers, or what a sweep itself looks at."""
+    if term.is_constant:
+        return math.isfinite(term.attribute)
+    if term.op in ("maximum_of", "accumulator") or not is_float(term.dtype):
+        return True
+    if term.op == "astype":
+        return _is_finite(term.args[0])
+    if term.op == "log":
+        return term.args[0].op == "accumulator"
+    return term.op in ("add", "subtract", "multiply", "negative", "tanh") and all(map(_is_finite, term.args))
