@@ -129,3 +129,33 @@ def clear(blame: Blame | None, hidden: Levels | None) -> Blame | None:
         return blame
     cleared: Blame = np.where(hidden > 0, np.int32(0), blame)
     return cleared
+
+
+def chosen(value: Values, operands: Sequence[Careful], masks: Sequence[bool]) -> Careful:
+    """Hidden and blame of ``where``: those of the branch taken; hidden where that is a mask's value.
+
+    A condition that is itself in question hides nothing, and is to blame wherever nothing is hidden.
+
+    Args:
+        value: What was chosen.
+        operands: The condition, what is chosen where it is true, and where it is not.
+        masks: Of these two, which one is a plain 0 or -inf.
+    """
+    condition, left, right = operands
+    taken = np.broadcast_to(condition.value, value.shape)
+    hidden = blame = None
+    if any(masks) or left.hidden is not None or right.hidden is not None:
+        sides = [
+            np.broadcast_to(HIDDEN if mask else side.full_hidden(), value.shape)
+            for mask, side in zip(masks, (left, right), strict=True)
+        ]
+        hidden = np.where(taken, sides[0], sides[1])
+        if condition.blame is not None:
+            hidden = np.where(condition.full_blame() > 0, np.minimum(*sides), hidden)
+        hidden = none_if_empty(hidden)
+    if left.blame is not None or right.blame is not None:
+        blame = np.where(taken, left.full_blame(), right.full_blame())
+    questioned = blame_of_any([condition], value.shape)
+    if questioned is not None:
+        blame = questioned if blame is None else np.maximum(blame, questioned)
+    return Careful(value, hidden, clear(blame, hidden))

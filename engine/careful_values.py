@@ -12,11 +12,11 @@ import numpy as np
 
 from .careful import (
     EMPTY,
-    HIDDEN,
     Careful,
     Values,
     adds_nothing,
     blame_of_any,
+    chosen,
     clear,
     hidden_by_infinity,
     none_if_empty,
@@ -128,27 +128,8 @@ def _exponential(scalar: Scalar, args: Sequence[Careful]) -> Careful:
 
 
 def _where(scalar: Scalar, args: Sequence[Careful]) -> Careful:
-    """Hidden and blame of the branch taken; hidden where that is a mask's value."""
-    condition, left, right = args
     value = _plain(scalar, [each.value for each in args])
-    taken = np.broadcast_to(condition.value, value.shape)
-    masks = [given.is_constant and given.attribute in (0, -math.inf) for given in scalar.args[1:]]
-    hidden = blame = None
-    if any(masks) or left.hidden is not None or right.hidden is not None:
-        sides = [
-            np.broadcast_to(HIDDEN if mask else side.full_hidden(), value.shape)
-            for mask, side in zip(masks, (left, right), strict=True)
-        ]
-        hidden = np.where(taken, sides[0], sides[1])
-        if condition.blame is not None:  # a condition that is itself in question hides nothing
-            hidden = np.where(condition.full_blame() > 0, np.minimum(*sides), hidden)
-        hidden = none_if_empty(hidden)
-    if left.blame is not None or right.blame is not None:
-        blame = np.where(taken, left.full_blame(), right.full_blame())
-    questioned = blame_of_any([condition], value.shape)
-    if questioned is not None:
-        blame = questioned if blame is None else np.maximum(blame, questioned)
-    return Careful(value, hidden, clear(blame, hidden))
+    return chosen(value, args, [given.is_constant and given.attribute in (0, -math.inf) for given in scalar.args[1:]])
 
 
 def _inside(scalar: Scalar, args: Sequence[Careful]) -> Careful:

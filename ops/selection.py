@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..engine.careful import HIDDEN, Careful, Court, clear, none_if_empty
+from ..engine.careful import Careful, Court, chosen
 from ..engine.ir import Node, Values
 from ..engine.leaves import Constant
 from ..engine.types import BOOL
@@ -42,26 +42,7 @@ class Where(Elementwise):
 
     def careful(self, operands: Sequence[Careful], value: Values, court: Court) -> Careful:
         """Hidden and blame of the branch taken; hidden where that is a mask's value."""
-        condition, left, right = operands
-        taken = np.broadcast_to(condition.value, value.shape)
-        hidden = None
-        masks = _is_mask_value(self.left), _is_mask_value(self.right)
-        if any(masks) or left.hidden is not None or right.hidden is not None:
-            sides = [
-                np.broadcast_to(HIDDEN if mask else side.full_hidden(), value.shape)
-                for mask, side in zip(masks, (left, right), strict=True)
-            ]
-            hidden = np.where(taken, sides[0], sides[1])
-            if condition.blame is not None:  # a condition that is itself in question hides nothing
-                hidden = np.where(condition.full_blame() > 0, np.minimum(*sides), hidden)
-            hidden = none_if_empty(hidden)
-        blame = None
-        if left.blame is not None or right.blame is not None:
-            blame = np.where(taken, left.full_blame(), right.full_blame())
-        if condition.blame is not None:
-            questioned = np.broadcast_to(condition.blame, value.shape)
-            blame = questioned if blame is None else np.maximum(blame, questioned)
-        return Careful(value, hidden, clear(blame, hidden))
+        return chosen(value, operands, (_is_mask_value(self.left), _is_mask_value(self.right)))
 
     def simplify(self) -> Node | None:
         """A condition known now chooses now. Equal branches need it too: an index in it may be an error."""

@@ -41,6 +41,15 @@ class LogSumExp(Reduction):
         return not bool((np.isfinite(value) | (np.isneginf(value) & np.isneginf(largest))).all())
 
 
+def _along_scores(node: "Softmax | LogSoftmax", scores: Careful, value: Values) -> Careful:
+    """A score of -inf is hidden, and a line blames whom its visible scores do."""
+    hidden = hidden_by_infinity(scores)
+    if scores.hidden is not None:  # 0 times infinity, where the 0 is a mask's
+        value = node.reference(scores.contribution())
+    visible = Careful(scores.value, None, clear(scores.blame, hidden))
+    return Careful(value, hidden, clear(line_blame(visible, node.axis, value), hidden))
+
+
 class Softmax(AlongAxis):
     """``exp(x) / sum(exp(x))`` along an axis; zeros where all is -inf."""
 
@@ -63,12 +72,7 @@ class Softmax(AlongAxis):
 
     def careful(self, operands: Sequence[Careful], value: Values, court: Court) -> Careful:
         """A score of -inf is a hidden weight of 0."""
-        (scores,) = operands
-        hidden = hidden_by_infinity(scores)
-        if scores.hidden is not None:  # 0 times infinity, where the 0 is a mask's
-            value = self.reference(scores.contribution())
-        visible = Careful(scores.value, None, clear(scores.blame, hidden))
-        return Careful(value, hidden, clear(line_blame(visible, self.axis, value), hidden))
+        return _along_scores(self, operands[0], value)
 
 
 @public()
@@ -135,9 +139,4 @@ class LogSoftmax(AlongAxis):
 
     def careful(self, operands: Sequence[Careful], value: Values, court: Court) -> Careful:
         """A hidden score stays hidden."""
-        (scores,) = operands
-        hidden = hidden_by_infinity(scores)
-        if scores.hidden is not None:  # 0 times infinity, where the 0 is a mask's
-            value = self.reference(scores.contribution())
-        visible = Careful(scores.value, None, clear(scores.blame, hidden))
-        return Careful(value, hidden, clear(line_blame(visible, self.axis, value), hidden))
+        return _along_scores(self, operands[0], value)
