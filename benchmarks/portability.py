@@ -3,12 +3,10 @@
 from typing import Any
 
 import numpy as np
-from measure import paired
+from peak import share_of_peak
 
 import attngraph as ag
 from attngraph.engine.codegen.target import NAMES, Target, named_target
-from attngraph.engine.config import config
-from attngraph.engine.roofline import MultiplyAdds
 
 SHAPES = ((1, 8, 1024, 64), (1, 8, 4096, 64), (1, 8, 1024, 128))
 
@@ -29,21 +27,17 @@ def rows(rounds: int, threads: int) -> list[dict[str, Any]]:
 
 
 def _row(target: Target, shape: tuple[int, ...], causal: bool, rounds: int) -> dict[str, Any]:
-    """A kernel's share of the peak: of the speed of its neighbour in time, which does as many operations."""
     arrays = [np.random.default_rng(n).standard_normal(shape, dtype="float32") for n in range(3)]
     compiled = ag.compile(lambda q, k, v: ag.scaled_dot_product_attention(q, k, v, is_causal=causal))
     batch, heads, length, width = shape
     work = 4 * batch * heads * length * length * width * (0.5 if causal else 1)
-    settings = config.settings()
-    once = MultiplyAdds(target, settings.threads, settings.cache_dir)
-    adding = MultiplyAdds(target, settings.threads, settings.cache_dir, times=max(1, round(work / once.operations)))
-    times = paired(lambda: compiled(*arrays), adding, rounds)
+    share = share_of_peak(lambda: compiled(*arrays), work, rounds)
     return {
         "target": target.name,
         "shape": shape,
-        "threads": settings.threads,
+        "threads": ag.config.threads,
         "mask": "causal" if causal else "full",
-        "Gflop/s": work / times.ours / 1e9,
-        "peak_Gflop/s": adding.operations / times.other / 1e9,
-        "of_peak": times.ratio * work / adding.operations,
+        "Gflop/s": share.flops / 1e9,
+        "peak_Gflop/s": share.peak_flops / 1e9,
+        "of_peak": share.of_peak,
     }

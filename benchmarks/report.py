@@ -1,5 +1,6 @@
 """Tables of what was measured, for a terminal and for the README; both come from the rows that the JSON holds."""
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -70,22 +71,16 @@ def _merged(key: tuple[Any, ...], rows: Rows) -> dict[str, Any]:
     return {**named, **ours, **{row["peer"]: row.get("ratio") for row in rows}}
 
 
-def readme(report: dict[str, Any]) -> str:
-    """The tables that the README has, to be pasted."""
-    parts = [machine_line(report)]
-    makers: dict[str, Callable[[Rows], str]] = {
-        "variants": _variants,
-        "peers": _pivoted,
-        "flex": _pivoted,
-        "masks": _masks,
-        "compile": _compile,
-        "peak_memory": _memory,
-    }
-    for name, make in makers.items():
-        if name in report["sections"]:
-            section = report["sections"][name]
-            parts.append(f"{section['title']}:\n\n{make(section['rows'])}")
-    return "\n\n".join(parts)
+def readme(text: str, report: dict[str, Any]) -> str:
+    """The README with its tables replaced by those of the report: each stands between two comments of its name."""
+    for name, make in _README.items():
+        if name == "machine" or name in report["sections"]:
+            made = machine_line(report) if name == "machine" else make(report["sections"][name]["rows"])
+            place = re.compile(rf"(<!-- bench: {name} -->\n).*?(\n<!-- end -->)", re.DOTALL)
+            text, count = place.subn(lambda found: f"{found[1]}\n{made}\n{found[2]}", text)  # noqa: B023
+            if count != 1:
+                raise ValueError(f"the README has {count} places for {name}")
+    return text
 
 
 def machine_line(report: dict[str, Any]) -> str:
@@ -124,19 +119,53 @@ def _variants(rows: Rows) -> str:
 
 def _pivoted(rows: Rows) -> str:
     whole = pivot(rows)
-    peers = [name for name in whole[0] if name not in NOT_PEERS]
+    peers = [name for name in whole[0] if name not in NOT_PEERS and any(row[name] for row in whole)]
     header = ("case", "(batch, heads, length, width)", "threads", "of peak", *peers)
     body = [
         (r["case"], r["shape"], str(r["threads"]), _cell("of_peak", r["of_peak"]), *(_times(r[p]) for p in peers))
         for r in whole
     ]
-    return "\n".join([markdown(header, body), "", *_notes(rows)])
+    return markdown(header, body)
+
+
+def _by_threads(rows: Rows, key: str, names: dict[str, str]) -> str:
+    """A row for each value of ``key``, and each number of threads' columns beside each other."""
+    groups: dict[str, dict[int, dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(row[key], {})[row["threads"]] = row
+    counts = sorted({row["threads"] for row in rows})
+    columns = [(name, title, count) for name, title in names.items() for count in counts]
+    header = [key, *(f"{title}, {count} thread{'s' * (count > 1)}" for _, title, count in columns)]
+    body = [
+        [value, *(_cell(name, group.get(count, {}).get(name)) for name, _, count in columns)]
+        for value, group in groups.items()
+    ]
+    return markdown(header, body)
 
 
 def _masks(rows: Rows) -> str:
-    header = ("mask", "threads", "visible tiles", "of the dense time", "of peak")
-    shown = ("visible_tiles", "of_dense", "of_peak")
-    return markdown(header, [(r["mask"], str(r["threads"]), *(_cell(n, r.get(n)) for n in shown)) for r in rows])
+    tiles = {row["mask"]: _cell("visible_tiles", row.get("visible_tiles")) for row in rows}
+    shown = {"of_dense": "of the dense time", "of_dense_and_tiles": "of that and tiles", "of_peak": "of peak"}
+    renamed = [{**row, "mask": f"{row['mask']} ({tiles[row['mask']]})"} for row in rows]
+    return _by_threads(renamed, "mask", shown)
+
+
+def _scores(rows: Rows) -> str:
+    return _by_threads(rows, "score", {"times_plain": "times the plain one's"})
+
+
+def _calls(rows: Rows) -> str:
+    header = ("call", "microseconds", "speed against NumPy")
+    return markdown(header, [(r["call"], f"{r['microseconds']:.1f}", _times(r["speed_against_numpy"])) for r in rows])
+
+
+def _growth(rows: Rows) -> str:
+    return markdown(("score", "MiB"), [(r["score"], f"{r['mebibytes']:.1f}") for r in rows])
+
+
+def _mask_growth(rows: Rows) -> str:
+    most = max(rows, key=lambda row: float(row["mebibytes"]))
+    return f"With any of the {len(rows)} masks, the making of the mask included: {most['mebibytes']:.1f} MiB at most."
 
 
 def _compile(rows: Rows) -> str:
@@ -147,8 +176,21 @@ def _compile(rows: Rows) -> str:
 
 def _memory(rows: Rows) -> str:
     header = ("case", "(batch, heads, length, width)", "library", "MiB beyond inputs and output")
-    body = [
-        (r["case"], r["shape"], r["library"], f"{r['mebibytes']:.0f}" if "mebibytes" in r else r.get("note", ""))
-        for r in rows
-    ]
-    return markdown(header, body)
+    measured = [row for row in rows if "mebibytes" in row]
+    return markdown(header, [(r["case"], r["shape"], r["library"], f"{r['mebibytes']:.0f}") for r in measured])
+
+
+# What the README shows of each section.
+_README: dict[str, Callable[[Rows], str]] = {
+    "machine": lambda _: "",
+    "variants": _variants,
+    "peers": _pivoted,
+    "flex": _pivoted,
+    "masks": _masks,
+    "scores": _scores,
+    "calls": _calls,
+    "compile": _compile,
+    "growth": _growth,
+    "mask_growth": _mask_growth,
+    "peak_memory": _memory,
+}

@@ -2,7 +2,7 @@
 
 Every ratio compares two ways in one process, in turn (`measure.paired`), on inputs that change from call to call;
 results are held against float64 before they are timed. Peers run in a process each; one that is not there has a row
-that says so. ``--readme`` prints the README's tables from what the last whole run wrote.
+that says so. ``--readme`` writes the README's tables from what the last whole run left.
 """
 
 import argparse
@@ -62,17 +62,17 @@ class Section(NamedTuple):
 
 def _peers(run: Run) -> Rows:
     chosen = (*beside.CASES[:2], beside.CASES[-1]) if run.quick else beside.CASES
-    return beside.rows(chosen, run.rounds, run.threads, run.limits, 0.5 if run.quick else 4.0)
+    return beside.rows(chosen, run.rounds, run.threads, run.limits, 0.5 if run.quick else 2.0)
 
 
 def _flex(run: Run) -> Rows:
     chosen = [square(case.name, (1, 8, 1024, 64)) if run.quick else case for case in beside.FLEX_CASES]
-    rows = beside.rows(tuple(chosen), run.rounds, run.threads, run.limits, 0.5 if run.quick else 4.0)
+    rows = beside.rows(tuple(chosen), run.rounds, run.threads, run.limits, 0.5 if run.quick else 2.0)
     return [beside.held_to_target(row) for row in rows]
 
 
 def _masks(run: Run) -> Rows:
-    arguments = masks.every_mask(run.rounds, run.threads, run.limits, run.quick)
+    arguments = masks.every_mask(run.rounds, run.threads, run.quick)
     try:
         return list(run_alone("masks", "rows", arguments, run.threads))
     except ProcessError as error:
@@ -190,7 +190,7 @@ def arguments_of() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="fewer rounds and cases: to see that it runs")
     parser.add_argument("--only", choices=[section.name for section in SECTIONS], help="one section alone")
     parser.add_argument(
-        "--readme", action="store_true", help="measure nothing: print the last run's tables for the README"
+        "--readme", action="store_true", help="measure nothing: write the last run's tables into the README"
     )
     parser.add_argument("--output", type=Path, default=Path("build/bench"))
     return parser.parse_args()
@@ -202,11 +202,12 @@ def main() -> None:
     stem = "-".join(["results", *(["quick"] if arguments.quick else []), *([arguments.only] if arguments.only else [])])
     path = arguments.output / f"{stem}.json"
     if arguments.readme:
-        print(readme(json.loads(path.read_text())))
+        page = Path(__file__).parents[1] / "README.md"
+        page.write_text(readme(page.read_text(), json.loads(path.read_text())))
         return
     arguments.output.mkdir(parents=True, exist_ok=True)
     counts = sorted({1, ag.config.threads})
-    report = new_report(3 if arguments.quick else 15, counts, arguments.quick)
+    report = new_report(3 if arguments.quick else 11, counts, arguments.quick)
     text = fill(report, [each for each in SECTIONS if arguments.only in (None, each.name)], counts)
     path.write_text(json.dumps(report, indent=2) + "\n")
     path.with_suffix(".txt").write_text(text)
