@@ -74,6 +74,7 @@ from .ops.cumulative import cumulative_sum
 from .ops.einsum import einsum
 from .ops.erf import erf
 from .ops.exponential import exp, exp2, expm1, log, log1p, log2, log10, logaddexp, rsqrt, sqrt
+from .ops.gradients import checkpoint, grad, gradients, stop_gradient, value_and_grad, vjp
 from .ops.indexing import take, take_along_axis
 from .ops.joining import concat, repeat, roll, split, stack, tile, unstack
 from .ops.linear_algebra import matmul, tensordot, vecdot
@@ -176,6 +177,7 @@ __all__ = [
     "broadcast_arrays",
     "broadcast_to",
     "ceil",
+    "checkpoint",
     "clip",
     "compile",
     "compute",
@@ -205,6 +207,8 @@ __all__ = [
     "full",
     "full_like",
     "gelu",
+    "grad",
+    "gradients",
     "greater",
     "greater_equal",
     "hypot",
@@ -283,6 +287,7 @@ __all__ = [
     "squeeze",
     "stack",
     "std",
+    "stop_gradient",
     "subtract",
     "sum",
     "take",
@@ -296,8 +301,10 @@ __all__ = [
     "triu",
     "trunc",
     "unstack",
+    "value_and_grad",
     "var",
     "vecdot",
+    "vjp",
     "where",
     "zeros",
     "zeros_like",

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, dataclass_transform
 
 import numpy as np
 
+from .errors import ArgumentError
 from .location import Line, current_lines, inherited_lines
 from .order import postorder
 from .types import DType, Shape, TensorType
@@ -233,6 +234,17 @@ class Node(metaclass=_NodeClass):
         """
         raise UnfusableError(f"{self.name} has no element that a kernel computes")
 
+    def gradient(self, upstream: Any) -> "Sequence[Any]":
+        """What arrives at each operand of ``upstream``, the gradient of the result; None for nothing.
+
+        Handles on nodes, not numbers (`attngraph.Array`). A contribution may have the shape that the operand was
+        broadcast to: the walk sums it to the operand's own.
+
+        Raises:
+            ArgumentError: If there is no gradient.
+        """
+        raise ArgumentError(f"{self.name}: has no gradient; where none is wanted, ag.stop_gradient says so")
+
     def trouble(self, value: Values, operands: Sequence[Values], check_finite: bool) -> bool:
         """Whether the plain value cannot be trusted and the careful path must decide."""
         return value.dtype.kind == "f" and not bool(np.isfinite(value).all())
@@ -240,6 +252,11 @@ class Node(metaclass=_NodeClass):
     def careful(self, operands: Sequence[Any], value: Values, court: Any) -> Any:
         """Value, hidden positions and blame of the result (see `engine.careful`)."""
         raise NotImplementedError
+
+    @property
+    def note(self) -> str:
+        """What `explain` says of it beside the graph; mostly nothing."""
+        return ""
 
     @property
     def shape(self) -> Shape:
@@ -312,6 +329,18 @@ def rewrite(
                 if changes is not None:
                     changes.append((candidate, found))
             better[node] = found or candidate
+    return tuple(better[root] for root in roots)
+
+
+def substituted(roots: "Sequence[Node]", replaced: "Mapping[Node, Node]") -> "tuple[Node, ...]":
+    """The graph with some nodes replaced by others of their type, and what is below those no more looked at."""
+    better: dict[Node, Node] = dict(replaced)
+    with inherited_lines() as inherit:
+        for node in postorder(roots, lambda each: () if each in replaced else each.operands):
+            if node not in better:
+                inherit(node.lines)
+                operands = tuple([better[operand] for operand in node.operands])
+                better[node] = node if operands == node.operands else node.with_operands(operands)
     return tuple(better[root] for root in roots)
 
 

@@ -163,6 +163,10 @@ class Subtract(Sum2):
 class Multiply(Arithmetic):
     """``x1 * x2``. Booleans: logical and."""
 
+    def gradient(self, upstream: Array) -> Sequence[Array | None]:
+        """``upstream * x2``, ``upstream * x1``."""
+        return upstream * Array(self.right), upstream * Array(self.left)
+
     def reference(self, left: Values, right: Values) -> Values:
         """NumPy's."""
         return np.asarray(np.multiply(left, right))

@@ -32,6 +32,7 @@ class Explanation:
         memory: The memory plan of running it (`engine.memory.MemoryPlan`).
         kernels: A report on each native kernel (`runtime.kernel_report.KernelReport`).
         not_fused: Node and reason, for each reduction that runs node by node.
+        notes: What nodes say beside the graph: of gradients that are zero, say.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Explanation:
         run = roots if settings.target.startswith("reference") else after
         self.graph: str = listing(roots, lines=True)
         self.optimized: str = listing(after, lines=True)
+        self.notes: list[str] = list(dict.fromkeys(node.note for node in walk(roots) if node.note))
         self._counts = len(walk(roots)), len(walk(after))
         self._operators = Counter(node.name for node in walk(after) if node.operands)
         self.kernels: tuple[KernelReport, ...] = ()
@@ -109,7 +111,8 @@ class Explanation:
         written, run = self._counts
         operators = ", ".join(f"{count} {name}" for name, count in self._operators.most_common(_MOST_OPERATORS))
         changes = sum(len(report.changes) for report in self.passes)
-        return f"{written} nodes as written, {run} after {changes} changes: {operators}\nmemory: {self.memory}"
+        counted = f"{written} nodes as written, {run} after {changes} changes: {operators}\nmemory: {self.memory}"
+        return "\n".join([counted, *(f"note: {note}" for note in self.notes)])
 
     __repr__ = __str__
 

@@ -1,0 +1,238 @@
+"""``gradients grad value_and_grad vjp stop_gradient checkpoint``: graph to graph, so that they compose.
+
+Nothing is computed here: gradients are lazy arrays, and inside `attngraph.compile` part of its graph. Reverse mode:
+Linnainmaa 1970; the names and the meaning of arguments are JAX's.
+"""
+
+import functools
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..engine.errors import ArgumentError, DTypeError, ShapeError
+from ..engine.ir import Node, substituted, walk
+from ..engine.structure import flatten, same_structure, unflatten
+from ..engine.types import is_float
+from .array import Array, ArrayLike, lift
+from .creation import ones
+from .identities import Checkpoint, Differentiated, NoPath, StopGradient
+from .kinds import whole
+from .pulling import pulled
+from .registry import public
+
+# Every differentiation has arguments of its own.
+_numbers = itertools.count()
+
+
+@public()
+def gradients(output: ArrayLike, wrt: Any, seed: ArrayLike | None = None) -> Any:
+    """The gradient of ``sum(output * seed)`` by each array of ``wrt``.
+
+    Args:
+        output: A lazy array of floats.
+        wrt: A lazy array of floats, or several in a tuple, list or dict.
+        seed: What output's elements are weighed with, in its shape; 1 if output is a single number.
+
+    Returns:
+        Lazy arrays in the structure, shapes and data types of ``wrt``; zeros where output does not depend on one.
+
+    Raises:
+        DTypeError: If output or one of ``wrt`` holds integers or booleans.
+        ShapeError: If the seed has another shape, or is missing where output is no single number.
+    """
+    node = _differentiable(lift(output, "gradients"), "gradients: the output")
+    given, structure = flatten(wrt)
+    nodes = [_differentiable(lift(each, "gradients"), "gradients: by") for each in given]
+    if seed is None and node.shape:
+        raise ShapeError(f"gradients: the output {node.type} is no single number; seed= says how to weigh its elements")
+    found = _pulled([node], [_seed("gradients", seed, node)], nodes)
+    return unflatten(structure, iter(found))
+
+
+@public()
+def grad(fn: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
+    """The function that gives the gradient of ``fn``, which returns a single number.
+
+    Args:
+        fn: A function of arrays, or of tuples, lists and dicts of arrays.
+        argnums: By which arguments: one, or several in a tuple.
+
+    Returns:
+        A function of the same arguments: the gradient in the argument's structure, or a tuple of them if
+        ``argnums`` is one. Lazy arrays, also outside of ``compile``.
+
+    Raises:
+        ArgumentError: For arguments that ``fn`` does not get, or a result that is no array.
+        DTypeError: For an argument or a result of integers or booleans.
+        ShapeError: If ``fn`` returns more than a number: then `vjp` is what is needed.
+    """
+    both = value_and_grad(fn, argnums)
+
+    @functools.wraps(fn)
+    def gradient(*args: Any, **kwargs: Any) -> Any:
+        return both(*args, **kwargs)[1]
+
+    return gradient
+
+
+@public()
+def value_and_grad(fn: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
+    """The function that gives ``(fn(…), its gradient)``; see `grad`."""
+    places = _argnums(argnums)
+
+    @functools.wraps(fn)
+    def value_and_gradient(*args: Any, **kwargs: Any) -> tuple[Array, Any]:
+        for place in places:
+            if not -len(args) <= place < len(args):
+                raise ArgumentError(f"grad: argument {place} of {_name(fn)}, which is given {len(args)} by position")
+        split = [_Argument(args[place], f"grad: argument {place} of {_name(fn)}") for place in places]
+        called = list(args)
+        for place, argument in zip(places, split, strict=True):
+            called[place] = argument.nest
+        value = _number(fn(*called, **kwargs), _name(fn))
+        leaves = [node for argument in split for node in argument.nodes]
+        found = iter(_pulled([value], [_seed("grad", None, value)], leaves))
+        plain = _without(split, [value, *(each.node for each in found)])
+        results = [unflatten(argument.structure, iter([next(plain[1]) for _ in argument.nodes])) for argument in split]
+        return plain[0], tuple(results) if isinstance(argnums, Sequence) else results[0]
+
+    return value_and_gradient
+
+
+@public()
+def vjp(fn: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., tuple[Any, ...]]]:
+    """``(fn(*primals), pullback)``: the pullback gives the gradients for any gradient of the value.
+
+    Args:
+        fn: A function of arrays, or of tuples, lists and dicts of arrays.
+        primals: Its arguments.
+
+    Returns:
+        The value, and a function that takes gradients in the value's structure and shapes and returns a tuple, one
+        gradient for each primal, in its structure. All lazy.
+
+    Raises:
+        DTypeError: For a primal or a value of integers or booleans.
+        ArgumentError: By the pullback: if it is given another structure.
+        ShapeError: By the pullback: if a gradient has another shape than its value.
+    """
+    split = [_Argument(each, f"vjp: argument {place} of {_name(fn)}") for place, each in enumerate(primals)]
+    leaves, structure = flatten(fn(*(argument.nest for argument in split)))
+    values = [_differentiable(lift(leaf, "vjp"), f"vjp: the result of {_name(fn)}") for leaf in leaves]
+
+    def pullback(gradient: Any) -> tuple[Any, ...]:
+        given = same_structure(gradient, structure, f"vjp: the pullback of {_name(fn)}")
+        seeds = [_seed("vjp", each, value) for each, value in zip(given, values, strict=True)]
+        nodes = [node for argument in split for node in argument.nodes]
+        found = _pulled(values, seeds, nodes)
+        _, plain = _without(split, [values[0] if values else found[0].node, *(each.node for each in found)])
+        return tuple(unflatten(argument.structure, iter([next(plain) for _ in argument.nodes])) for argument in split)
+
+    shown = _stripped(split, values)
+    return unflatten(structure, iter([Array(node) for node in shown])), pullback
+
+
+@public()
+def stop_gradient(x: ArrayLike) -> Array:
+    """``x``, by which nothing is differentiated: a constant to every gradient."""
+    return Array(StopGradient(lift(x, "stop_gradient")))
+
+
+@public()
+def checkpoint(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """``fn``, whose insides are not kept for its gradient but computed again (Chen 2016, arXiv:1604.06174).
+
+    Args:
+        fn: A function of arrays, or of tuples, lists and dicts of arrays.
+
+    Returns:
+        A function of the same arguments and results. Gradients also reach arrays that ``fn`` captured.
+    """
+
+    @functools.wraps(fn)
+    def checkpointed(*args: Any, **kwargs: Any) -> Any:
+        leaves, structure = flatten((args, kwargs))
+        inputs = {each.node for each in leaves if isinstance(each, Array)}
+        given, shape = flatten(fn(*args, **kwargs))
+        return unflatten(shape, iter([_checkpointed(each, inputs) for each in given]))
+
+    return checkpointed
+
+
+def _checkpointed(result: Any, inputs: set[Node]) -> Any:
+    if not isinstance(result, Array) or not is_float(result.dtype):
+        return result
+    order = walk([result.node])
+    inside: set[Node] = set()
+    for node in order:
+        if node not in inputs and any(each in inside or each in inputs for each in node.operands):
+            inside.add(node)
+    borders = dict.fromkeys(each for node in order if node in inside for each in node.operands if each not in inside)
+    sources = tuple(
+        node for node in borders if is_float(node.dtype) and (node.operands or node.shape or node in inputs)
+    )
+    return Array(Checkpoint(result.node, sources)) if inside else result
+
+
+class _Argument:
+    """An argument by which a function is differentiated: its nest with nodes of its own in place of the leaves."""
+
+    def __init__(self, given: Any, what: str) -> None:
+        leaves, self.structure = flatten(given)
+        plain = [_differentiable(lift(leaf, what), what) for leaf in leaves]
+        self.nodes = [Differentiated(node, next(_numbers)) for node in plain]
+        self.plain: dict[Node, Node] = dict(zip(self.nodes, plain, strict=True))
+        self.nest = unflatten(self.structure, iter([Array(node) for node in self.nodes]))
+
+
+def _stripped(arguments: Sequence[_Argument], nodes: Sequence[Node]) -> tuple[Node, ...]:
+    """The graph over the arrays that were given: so that equal calls make equal graphs."""
+    plain: dict[Node, Node] = {}
+    for argument in arguments:
+        plain |= argument.plain
+    return substituted(nodes, plain)
+
+
+def _without(arguments: Sequence[_Argument], nodes: Sequence[Node]) -> tuple[Array, Any]:
+    value, *others = _stripped(arguments, nodes)
+    return Array(value), iter([Array(node) for node in others])
+
+
+def _pulled(outputs: Sequence[Node], seeds: Sequence[Array], wrt: Sequence[Node]) -> list[Array]:
+    found = pulled(outputs, seeds, wrt)
+    return [Array(NoPath(by.shape, by.dtype)) if each is None else each for each, by in zip(found, wrt, strict=True)]
+
+
+def _seed(operation: str, seed: ArrayLike | None, node: Node) -> Array:
+    if seed is None:
+        return ones(node.shape, dtype=node.dtype)
+    given = Array(lift(seed, operation))
+    if given.shape != node.shape:
+        raise ShapeError(f"{operation}: a gradient {given.node.type} for a value {node.type}")
+    return given.astype(node.dtype)
+
+
+def _differentiable(node: Node, what: str) -> Node:
+    if not is_float(node.dtype):
+        raise DTypeError(f"{what} is {node.type}: only floats have gradients")
+    return node
+
+
+def _number(value: Any, name: str) -> Node:
+    if isinstance(value, dict | list | tuple) or value is None:
+        raise ArgumentError(
+            f"grad: {name} returns {type(value).__name__}, not a single number; ag.vjp takes any result"
+        )
+    node = _differentiable(lift(value, "grad"), f"grad: the result of {name}")
+    if node.shape:
+        raise ShapeError(f"grad: {name} returns {node.type}, not a single number; ag.vjp takes any result")
+    return node
+
+
+def _argnums(argnums: int | Sequence[int]) -> tuple[int, ...]:
+    several = argnums if isinstance(argnums, Sequence) else (argnums,)
+    return tuple(whole("grad", "argnums", each) for each in several)
+
+
+def _name(fn: Any) -> str:
+    return str(getattr(fn, "__name__", fn))
