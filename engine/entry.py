@@ -29,7 +29,7 @@ from .leaves import Constant
 from .loop import Loop
 from .magnitudes import Magnitudes
 from .memory import plan_memory
-from .passes.fuse import Fused
+from .passes.fused import Fused
 from .passes.gathers import deciding_gathers
 from .single import SingleStep, single_step
 

@@ -11,7 +11,7 @@ from .entry_layout import ANY, ARRAY, AXIS, DOUBLE, FLOAT, INPUT, OUTPUT, POINTE
 from .ir import Node, Values
 from .leaves import Data
 from .loop import Loop
-from .passes.fuse import Fused
+from .passes.fused import Fused
 from .program import Program
 from .single import SingleStep
 from .types import BOOL, FLOAT32, FLOAT64, DType, carrier

@@ -13,7 +13,8 @@ from .errors import CompileError
 from .interpreter import Bindings, evaluate_node, finish
 from .ir import Node, UnfusableError, Values
 from .loop import Loop
-from .passes.fuse import Fused, Step
+from .passes.fuse import Step
+from .passes.fused import Fused
 
 if TYPE_CHECKING:
     from .kernels import SweepKernel

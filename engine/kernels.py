@@ -26,7 +26,7 @@ from .ir import Node, Values
 from .jit import NativeModule, compile_text
 from .lengths import estimate
 from .magnitudes import Magnitudes
-from .passes.fuse import Fused
+from .passes.fused import Fused
 from .passes.gathers import any_outside, deciding_gathers
 from .passes.rows import FEW_ROWS
 from .passes.skip import Skip

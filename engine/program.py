@@ -18,7 +18,8 @@ from .interpreter import Bindings
 from .ir import Node, UnfusableError, Values
 from .loop import Loop
 from .memory import last_uses
-from .passes.fuse import Fused, Plan, Step, fuse
+from .passes.fuse import Plan, Step, fuse
+from .passes.fused import Fused
 from .passes.loops import LEAST_ELEMENTS as LEAST_ELEMENTS
 from .passes.loops import find_loops, with_loops
 from .single import rounds_as_numpy, single_step

@@ -6,7 +6,8 @@ from typing import NamedTuple
 from .ir import Node
 from .leaves import Leaf
 from .loop import Loop
-from .passes.fuse import Fused, Step
+from .passes.fuse import Step
+from .passes.fused import Fused
 from .passes.lower_loop import Views
 from .scalar import below
 from .types import FLOAT32, FLOAT64

@@ -5,7 +5,7 @@ from typing import Any
 from ..engine.config import Settings
 from ..engine.ir import Node
 from ..engine.loop import Loop
-from ..engine.passes.fuse import Fused
+from ..engine.passes.fused import Fused
 from ..engine.program import Program
 
 

@@ -8,7 +8,8 @@ import attngraph as ag
 from attngraph.engine.check import check_sweep
 from attngraph.engine.codegen.interpreter import interpret_sweep
 from attngraph.engine.interpreter import interpret
-from attngraph.engine.passes.fuse import Fused, Plan, fuse
+from attngraph.engine.passes.fuse import Plan, fuse
+from attngraph.engine.passes.fused import Fused
 from attngraph.engine.pipeline import optimize
 from attngraph.engine.scalar import below
 

@@ -9,7 +9,8 @@ from ..lengths import estimate
 from ..loop import Loop, cost
 from ..scalar import Scalar, below
 from ..types import Shape
-from .fuse import Fused, Plan, Step
+from .fuse import Plan, Step
+from .fused import Fused
 from .groups import Group, Grouping
 from .lower_loop import Views, lower_loop
 

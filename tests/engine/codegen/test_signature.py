@@ -9,7 +9,8 @@ import attngraph as ag
 from attngraph.engine.codegen.target import host_target
 from attngraph.engine.config import config
 from attngraph.engine.kernels import SweepKernel
-from attngraph.engine.passes.fuse import Fused, fuse
+from attngraph.engine.passes.fuse import fuse
+from attngraph.engine.passes.fused import Fused
 from attngraph.engine.pipeline import optimize
 
 

@@ -1,0 +1,151 @@
+"""A part of a graph as a sweep: lowered, and split from what has to be stored before."""
+
+from dataclasses import dataclass
+
+from ..check import check_sweep
+from ..ir import Node, UnfusableError
+from ..kernel import Elements
+from ..scalar import Axis, Scalar, below
+from ..sweep import Output, Sweep
+from ..types import is_float
+from .gathers import unseen_gathers
+from .pack import to_pack
+from .reach import Reach
+from .rows import axis_of_rows, columns_reductions, single_row
+from .stream import Streaming
+
+# Fewer columns than this are not worth a sweep.
+FEWEST_COLUMNS = 16
+MOST_TRIES = 24
+
+
+@dataclass
+class Fused:
+    """A sweep, the nodes whose arrays it loads, and what it was lowered with."""
+
+    sweep: Sweep
+    elements: Elements
+    inside: set[Node]
+    inputs: tuple[Node, ...] = ()
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """What it computes."""
+        return tuple(output.node for output in self.sweep.outputs)
+
+    def guarded(self) -> tuple[Node, ...]:
+        """Inputs that an inlined guard watches for NaN and infinity."""
+        found: dict[Node, None] = {}
+        stack = [each for each in self.inside if each.guards]
+        while stack:
+            node = stack.pop()
+            for operand in node.operands:
+                if operand in self.inputs:
+                    found[operand] = None
+                elif operand.role in ("rearrangement", "pointwise"):
+                    stack.append(operand)
+        return tuple(found)
+
+
+def as_sweep(node: Node, reach: Reach) -> Fused:
+    """The sweep that computes ``node``.
+
+    Raises:
+        UnfusableError: If there is none.
+    """
+    inside = reach.inlined(node)
+    for _ in range(MOST_TRIES):
+        try:
+            fused = lowered(node, inside)
+            must_store = to_store(node, fused) or to_pack(fused.sweep, fused.elements)
+        except UnfusableError as reason:
+            must_store = _culprit(reason, node, inside)
+        if not must_store:
+            finish(fused)
+            return fused
+        inside = inside - must_store
+    raise UnfusableError(f"{node.name}: too many parts to store first")
+
+
+def _culprit(reason: UnfusableError, node: Node, inside: set[Node]) -> set[Node]:
+    """The operand that no kernel can compute, to be stored; raises the reason if it is none."""
+    if reason.node is None or reason.node is node or reason.node not in inside:
+        raise reason
+    return {reason.node}
+
+
+def lowered(node: Node, inside: set[Node]) -> Fused:
+    """The sweep that computes ``node`` with these nodes inside, as far as it may be one.
+
+    Raises:
+        UnfusableError: If there is none.
+    """
+    elements = Elements(lambda each: each not in inside, clamps=True)
+    axes = [elements.new_axis("o", length) for length in node.shape]
+    element = elements.element(node, [elements.index(axis) for axis in axes])
+    columns_length, places, rows = _rows_and_columns(element, axes)
+    after = places[places.index(rows) + 1 :]
+    small = next((axis for axis in reversed(after) if axis.length > 1), None)
+    batch = tuple(axis for axis in places if axis not in (rows, small) and not (axis in after and axis.length == 1))
+    sweep = Sweep(batch, rows, elements.new_axis("j", columns_length))
+    (value,) = Streaming(elements, sweep).rewrite([element])
+    if not sweep.accumulators and not sweep.groups:
+        raise UnfusableError(f"{node.name}: nothing to stream")
+    sweep.outputs.append(Output(node, tuple(axes), value, small))
+    return Fused(sweep, elements, inside)
+
+
+def finish(fused: Fused) -> None:
+    """Leave out what no result needs, and say what is loaded."""
+    sweep = fused.sweep
+    used = {each.group for each in sweep.accumulators}
+    used |= {each.attribute for each in below([output.value for output in sweep.outputs]) if each.op == "maximum_of"}
+    sweep.groups = [group for group in sweep.groups if group in used]
+    loads = [each.attribute for each in below(fused.sweep.expressions()) if each.op == "load"]
+    fused.inputs = tuple(dict.fromkeys(loads))
+    check_sweep(sweep)
+
+
+def _rows_and_columns(element: Scalar, axes: list[Axis]) -> tuple[int, list[Axis], Axis]:
+    """The length of what is streamed, the axes of the result, and which of them is that of rows.
+
+    Rows are an axis that tiles vary over; without one, there is a single row.
+    """
+    outer = next((each for each in reversed(below([element])) if each.op == "reduce"), None)
+    if outer is None:
+        raise UnfusableError("no reduction")
+    columns = outer.attribute[1]
+    if columns.length < FEWEST_COLUMNS:
+        raise UnfusableError(f"only {columns.length} columns")
+    rows = axis_of_rows(element, axes, columns)
+    if rows is not None:
+        return columns.length, axes, rows
+    return columns.length, *single_row(element, axes, columns)
+
+
+def to_store(node: Node, fused: Fused) -> set[Node]:
+    """Nodes whose values vary over rows or columns alone, and are reductions or not float32."""
+    sweep, elements = fused.sweep, fused.elements
+    everything = below(sweep.expressions())
+    flagged = columns_reductions(sweep) | unseen_gathers(sweep)
+    for each in everything:
+        if any(map(_is_wide, (each, *each.args))):
+            if sweep.rows.length > 1 and sweep.pair <= each.axes and not _is_read(each):
+                raise UnfusableError(f"{node.name}: tiles are float32, not {each.dtype}")
+            flagged.add(each)
+        elif each.op == "reduce" and not sweep.pair <= each.axes:
+            flagged.add(each)
+    inner = set(below([argument for each in flagged for argument in each.args]))
+    store = {elements.origin.get(each) for each in flagged - inner}
+    if None in store or node in store:
+        raise UnfusableError(f"{node.name}: a part of it has no node that could be stored")
+    return {each for each in store if each is not None}
+
+
+def _is_read(scalar: Scalar) -> bool:
+    """An element of a table of other floats, or that as float32: the table is stored as float32 as a whole."""
+    return (scalar.args[0] if scalar.op == "astype" else scalar).op == "load"
+
+
+def _is_wide(scalar: Scalar) -> bool:
+    return is_float(scalar.dtype) and scalar.dtype.itemsize != 4 and scalar.op != "constant"

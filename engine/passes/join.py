@@ -1,0 +1,75 @@
+"""Joining: results that stream what a sweep streams already become further outputs of it."""
+
+from collections.abc import Iterable, Mapping
+
+from ..ir import Node, UnfusableError, walk
+from ..scalar import Scalar, below
+from ..sweep import Output, Sweep
+from .fused import MOST_TRIES, Fused, finish, to_store
+from .pack import to_pack
+from .reach import Reach
+from .stream import Streaming
+
+
+def joined(node: Node, others: Iterable[Fused], meets: Mapping[Node, Node], reach: Reach) -> Fused | None:
+    """A sweep that streams the same already, with ``node`` as one more output; None if there is none.
+
+    Args:
+        node: What is to join.
+        others: The sweeps so far.
+        meets: For what is an operand of element-wise functions, the last one that it goes into.
+        reach: What it may compute inside.
+    """
+    for fused in {id(each): each for each in others}.values():
+        meet = node in meets and any(meets.get(each) is meets[node] for each in fused.nodes)
+        if _join(node, fused, meet, reach):
+            return fused
+    return None
+
+
+def _join(node: Node, fused: Fused, meet: bool, reach: Reach) -> bool:
+    """Add ``node`` to a sweep, if it meets its results or shares work, and nothing depends on itself then."""
+    sweep, elements = fused.sweep, fused.elements
+    shape = (*(axis.length for axis in sweep.batch), sweep.rows.length)
+    if node.shape[: len(shape)] != shape or len([n for n in node.shape[len(shape) :] if n > 1]) > 1:
+        return False
+    if node in walk(fused.inputs) or set(fused.nodes) & set(walk(node.operands)):
+        return False
+    extra = [elements.new_axis("o", length) for length in node.shape[len(shape) :]]
+    axes = (*sweep.batch, sweep.rows, *extra)
+    before = list(sweep.groups), list(sweep.accumulators), set(fused.inside)
+    leaves = _leaves_of_tiles(sweep)
+    fused.inside |= reach.inlined(node) - set(fused.inputs)
+    try:
+        for _ in range(MOST_TRIES):
+            element = elements.element(node, [elements.index(axis) for axis in axes])
+            (value,) = Streaming(elements, sweep).rewrite([element])
+            small = next((axis for axis in extra if axis.length > 1), None)
+            sweep.outputs.append(Output(node, axes, value, small))
+            must_store = to_store(node, fused) or to_pack(sweep, elements)
+            if not must_store and (meet or _shares(sweep, before[0], leaves)):
+                finish(fused)
+                return True
+            sweep.outputs.pop()
+            if not must_store or must_store & before[2]:
+                break
+            sweep.accumulators = list(before[1])
+            fused.inside -= must_store
+            elements.forget_lowered()
+    except UnfusableError:
+        pass
+    sweep.groups, sweep.accumulators = before[0], before[1]
+    fused.inside &= before[2]
+    elements.forget_lowered()
+    return False
+
+
+def _shares(sweep: Sweep, groups: list[Scalar], leaves: set[Scalar]) -> bool:
+    """Whether one more output exponentiates what others do, or is made of the same contractions."""
+    return (bool(groups) and sweep.groups == groups) or _leaves_of_tiles(sweep) == leaves
+
+
+def _leaves_of_tiles(sweep: Sweep) -> set[Scalar]:
+    """What tiles are made of: contractions, and loads for pairs of a row and a column."""
+    everything = below([*sweep.groups, *(each.weight for each in sweep.accumulators)])
+    return {each for each in everything if each.op in ("reduce", "load") and sweep.pair <= each.axes}
