@@ -40,8 +40,9 @@ def check_sweep(sweep: Sweep) -> None:
     assert not any(each.waits for each in tiles), "a tile value waits for a result"
     assert all(each.group is None or each.group in sweep.groups for each in sweep.accumulators), "a group is missing"
     for accumulator in sweep.accumulators:
-        small = accumulator.column.axes - {sweep.columns, *sweep.batch}
-        assert sweep.rows not in small, f"{accumulator.column!r} varies over rows"
+        own_axis, other = (sweep.rows, sweep.columns) if accumulator.of_columns else (sweep.columns, sweep.rows)
+        small = accumulator.column.axes - {own_axis, *sweep.batch}
+        assert other not in small, f"{accumulator.column!r} varies over {other}"
         assert small <= {accumulator.small}, f"{accumulator.column!r} varies over {small}"
     own = frozenset((sweep.rows, sweep.columns, *sweep.batch))
     for scalar in below(tiles):
@@ -49,7 +50,7 @@ def check_sweep(sweep: Sweep) -> None:
             inner = [each for each in below(scalar.args) if each.op == "reduce" and sweep.pair <= each.axes]
             assert all(each.axes <= own for each in inner), f"{scalar!r} contracts contractions"
     for output in sweep.outputs:
-        allowed = own - {sweep.columns} | {output.small}
+        allowed = own - {sweep.columns if output.total is None else sweep.rows} | {output.small}
         assert output.value.axes <= allowed, f"{output.value!r} varies over more than {output.axes}"
         results = {each.attribute for each in below([output.value]) if each.op == "accumulator"}
         assert results <= set(sweep.accumulators), f"{output.value!r} is of sums that nobody makes"

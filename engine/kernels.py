@@ -4,14 +4,14 @@ import ctypes
 import functools
 import hashlib
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from . import workers
-from .careful_sweep import Problem, doubted_rows, settle
+from .careful_sweep import Doubted, Problem, doubted_rows, settle
 from .codegen.few_rows import FewRows, FewRowsWriter, few_rows_for
 from .codegen.layout import DOUBT, DOUBTS, Layout, address_of
 from .codegen.legal import check_writable as check_writable
@@ -32,7 +32,7 @@ from .passes.rows import FEW_ROWS
 from .passes.skip import Skip
 from .scalar import Scalar, below
 from .summaries import Summaries, hold
-from .sweep import Sweep
+from .sweep import Output, Sweep
 from .threads import limited
 from .types import is_integer
 
@@ -43,6 +43,9 @@ MOST_FEW_ROWS = FEW_ROWS
 
 # Operations below which a second thread takes longer to come than the first one to finish: some 40 microseconds.
 LEAST_SHARED = 1 << 22
+
+# Where columns have results, a task is a stretch of rows with results of its own: so many tasks, more or less.
+_MOST_STRETCHES = 16
 
 Flags = tuple[tuple[bool, ...], ...]
 
@@ -110,21 +113,36 @@ class SweepKernel:
         of = _unchanged if bound is None else bound.of
         held = {node: _aligned(arrays[node]) for node in self.fused.inputs}
         assert all(array.shape == of(node.shape) for node, array in held.items())
-        results = [np.empty(of(node.shape), node.dtype) for node in self.fused.nodes]
-        block_rows, doubts = self._run(held, results, settings, bound)
+        results, rows, doubts = self._run(held, settings, bound)
         if accused or self.magnitudes.may_overflow(held) or any_outside(self._deciding, held, of):
             doubts[:] = 1
         if not doubts.any():
             return results
-        problem = Problem(self.sweep, held, of, accused, final)
+        doubted = doubted_rows(self.sweep, of, rows, np.flatnonzero(doubts))
         with limited(settings.threads):
-            is_settled = settle(problem, results, doubted_rows(self.sweep, of, block_rows, np.flatnonzero(doubts)))
+            is_settled = all(
+                settle(Problem(sweep, held, of, accused, final), mine, places)
+                for sweep, mine, places in self._to_settle(results, doubted, of)
+            )
         return results if is_settled else None
 
+    def _to_settle(
+        self, results: Sequence[Values], doubted: Sequence[Doubted], of: Callable[[Any], Any]
+    ) -> Iterator[tuple[Sweep, list[Values], Sequence[Doubted]]]:
+        """Sweeps by which the careful path computes doubted results again, each with its results and rows."""
+        if not self.fused.alone:
+            yield self.sweep, list(results), doubted
+            return
+        made = dict(zip(self.fused.nodes, results, strict=True))
+        for sweep in self.fused.alone:
+            # Every row may have added to a column: all rows of those places are computed again.
+            everything = [Doubted(each.place, np.arange(int(of(sweep.rows.length)))) for each in doubted]
+            yield sweep, [made[output.node] for output in sweep.outputs], everything
+
     def _run(
-        self, held: Mapping[Node, Values], results: Sequence[Values], settings: Settings, bound: "Bound | None"
-    ) -> tuple[int, Values]:
-        """Run the code; the rows of a task, and of which tasks the results are in doubt."""
+        self, held: Mapping[Node, Values], settings: Settings, bound: "Bound | None"
+    ) -> tuple[list[Values], int, Values]:
+        """Run the code; the results, the rows of a task, and of which tasks the results are in doubt."""
         of = _unchanged if bound is None else bound.of
         # Of nothing a kernel reads what is not used: there must be something.
         there = {node: _with_elements(array) for node, array in held.items()}
@@ -138,17 +156,25 @@ class SweepKernel:
             sizes = sizes_of(self.sweep, compiled.block_rows, of)
         loaded = {**there, **compiled.summaries.of(there, of)}
         doubts = np.zeros(sizes["tasks"], np.uint8)
-        sizes_here = {**sizes, **compiled.layout.lengths(of), DOUBTS: address_of(doubts)}
-        descriptor = compiled.layout.bind(loaded, results, sizes_here)
+        parts = [np.empty((_parts(output, sizes), *of(output.node.shape)), np.float32) for output in self.sweep.outputs]
+        strides = {("partial", number, "stride"): each.strides[0] for number, each in self._of_columns(parts)}
+        sizes_here = {**sizes, **strides, **compiled.layout.lengths(of), DOUBTS: address_of(doubts)}
+        descriptor = compiled.layout.bind(loaded, [each[0] for each in parts], sizes_here)
         workers.run(
             compiled.module.address("sweep"),
             descriptor.ctypes.data,
             sizes["tasks"],
             compiled.scratch_bytes,
             settings.threads if self._is_shared(sizes) else 1,
-            keep=(descriptor, loaded, results, doubts, compiled.module),
+            keep=(descriptor, loaded, parts, doubts, compiled.module),
         )
-        return compiled.block_rows, doubts
+        results = [each[0] if len(each) == 1 else np.add.reduce(each, axis=0) for each in parts]
+        return results, sizes.get("chunk", compiled.block_rows), doubts
+
+    def _of_columns(self, parts: Sequence[Values]) -> Iterator[tuple[int, Values]]:
+        """Results of columns by their numbers."""
+        pairs = zip(self.sweep.outputs, parts, strict=True)
+        return ((number, part) for number, (output, part) in enumerate(pairs) if output.total is not None)
 
     @property
     def kind(self) -> str:
@@ -192,7 +218,8 @@ class SweepKernel:
         integer = integer_type([*self.sweep.expressions(), *skip.expressions()])
         block_rows = schedule.rows if isinstance(schedule, FewRows) else schedule.vectors * target.lanes("float32")
         sizes = sizes_of(self.sweep, block_rows, estimate)
-        lengths: dict[Any, int] = {**sizes, DOUBT: 0, DOUBTS: 0}
+        strides = {("partial", n, "stride"): 0 for n, each in enumerate(self.sweep.outputs) if each.total is not None}
+        lengths: dict[Any, int] = {**sizes, **strides, DOUBT: 0, DOUBTS: 0}
         layout = Layout([*self.fused.inputs, *summarized], self.fused.nodes, lengths)
         summaries = Summaries(skip, block_rows, columns_of_stretches(schedule))
 
@@ -213,8 +240,18 @@ def sizes_of(sweep: Sweep, block_rows: int, of: Callable[[Any], Any]) -> dict[st
     """The lengths that a kernel is given, and how its work is cut into tasks; ``of`` gives a length's value."""
     rows, batch = of(sweep.rows.length), [of(axis.length) for axis in sweep.batch]
     blocks = -(-rows // block_rows)
+    chunk = {}
+    if sweep.totals_of_columns:
+        stretches = min(blocks, -(-_MOST_STRETCHES // max(1, math.prod(batch))))
+        chunk = {"chunk": -(-blocks // stretches) * block_rows}
+        blocks = -(-rows // chunk["chunk"])
     sizes = {"tasks": blocks * math.prod(batch), "blocks": blocks, "rows": rows, "columns": of(sweep.columns.length)}
-    return sizes | {f"batch{number}": length for number, length in enumerate(batch)}
+    return sizes | chunk | {f"batch{number}": length for number, length in enumerate(batch)}
+
+
+def _parts(output: Output, sizes: Mapping[str, int]) -> int:
+    """How many arrays a result is the sum of: one for each stretch of rows, if it is one of columns."""
+    return 1 if output.total is None else sizes["blocks"]
 
 
 def _unchanged(value: Any) -> Any:

@@ -27,12 +27,14 @@ class Accumulator:
         weight: A further tile factor; the constant 1 for none.
         column: What a column contributes, which may vary over ``small``; the constant 1 for a plain sum.
         small: The axis of a vector-valued accumulator, or None.
+        of_columns: Whether it is the other way round: a sum over rows for each column, of what a row contributes.
     """
 
     group: Scalar | None
     weight: Scalar
     column: Scalar
     small: Axis | None
+    of_columns: bool = False
 
 
 @dataclass
@@ -43,6 +45,12 @@ class Output:
     axes: tuple[Axis, ...]
     value: Scalar
     small: Axis | None
+
+    @property
+    def total(self) -> Accumulator | None:
+        """The sum over rows that it is a multiple of, if it is a result of columns."""
+        sums = [each.attribute for each in below([self.value]) if each.op == "accumulator"]
+        return next((each for each in sums if each.of_columns), None)
 
 
 @dataclass
@@ -60,6 +68,11 @@ class Sweep:
     def pair(self) -> frozenset[Axis]:
         """What a tile value varies over: rows and columns; of a single row, columns alone."""
         return frozenset((self.rows, self.columns) if self.rows.length > 1 else (self.columns,))
+
+    @property
+    def totals_of_columns(self) -> list[Accumulator]:
+        """What is summed over rows, for each column."""
+        return [each for each in self.accumulators if each.of_columns]
 
     @property
     def positions(self) -> int:
@@ -95,7 +108,8 @@ class Sweep:
         for number, each in enumerate(self.accumulators):
             scale = "" if each.group is None else f"exp(group {self.groups.index(each.group)}) * "
             weight, column = (show(part, _DEPTH, names) for part in (each.weight, each.column))
-            lines.append(f"  sum {number}: {scale}{weight} * {column}")
+            over = "sum over rows" if each.of_columns else "sum"
+            lines.append(f"  {over} {number}: {scale}{weight} * {column}")
         for output in self.outputs:
             lines.append(f"  return {output.node.type}: {show(output.value, _DEPTH, names)}")
         return "\n".join(lines)

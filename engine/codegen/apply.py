@@ -128,6 +128,7 @@ _FROM_MATH = [
     "log2",
     "log10",
     "tanh",
+    "exp2_weight",
     "tanh_in_log2",
     "sigmoid",
     "erf",

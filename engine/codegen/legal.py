@@ -5,6 +5,7 @@ from ..scalar import Scalar, below
 from ..sweep import Sweep
 from ..types import is_float
 from .apply import can_apply
+from .column_sums import coefficient
 from .layout import LARGEST_FLOAT
 
 _OWN = frozenset({"constant", "axis", "length", "load", "accumulator", "maximum_of"})
@@ -21,6 +22,8 @@ def check_writable(sweep: Sweep) -> None:
             _check_contraction(sweep, scalar)
     for output in sweep.outputs:
         _check_output(sweep, output.value)
+        if output.total is not None:
+            coefficient(output)
 
 
 def _check_scalar(scalar: Scalar) -> None:

@@ -84,6 +84,15 @@ def exp2_nonpositive(f: Function, x: Value) -> Value:
 
 
 @strict
+def exp2_weight(f: Function, x: Value) -> Value:
+    """``2**x`` for what is mostly not above 0, as quick as there; infinity where it overflows, NaN stays NaN."""
+    form = format_of(x)
+    if f.target.has_avx512 and form == FLOAT:
+        return _exp2_reduced(f, x)
+    return _normal_exp2(f, f.min(form.bias + 1, f.max(-form.bias, x)))
+
+
+@strict
 def exp(f: Function, x: Value) -> Value:
     """``e**x``."""
     low, high = (-104.0, 89.0) if format_of(x) == FLOAT else (-746.0, 710.0)

@@ -36,7 +36,8 @@ class RowsAhead:
         # Where rows see a few columns each, the next ones see a few new ones.
         moves = writer.skip.is_narrow and bool(writer.skip.least)
         self.columns = [each for each in plain if sweep.columns in each.axes] if moves else []
-        self.outputs = [each for each in sweep.outputs if each.small is not None and each.axes[-1] is each.small]
+        of_rows = [each for each in sweep.outputs if each.total is None and each.small is not None]
+        self.outputs = [each for each in of_rows if each.axes[-1] is each.small]
 
     def _small(self, load: Scalar) -> int | None:
         """The bytes that a row or column brings side by side, if it does; None for what is of both or of neither."""

@@ -59,6 +59,17 @@ def fold_scales(elements: Elements, sweep: Sweep, roots: list[Scalar]) -> list[S
     return elements.substitute(roots, mapping)
 
 
+def in_powers_of_two(elements: Elements, roots: list[Scalar]) -> list[Scalar]:
+    """``exp`` of tile values as a power of two: for weights, whose exponents are not large."""
+    memo: dict[Scalar, Scalar] = {}
+    for scalar in below(roots):
+        args = tuple(memo[each] for each in scalar.args)
+        memo[scalar] = scalar if args == scalar.args else elements.rebuild(scalar, args)
+        if scalar.op == "exp":
+            memo[scalar] = elements.apply("exp2_weight", scalar.dtype, scaled(elements, args[0], math.log2(math.e)))
+    return [memo[root] for root in roots]
+
+
 def _with_powers(elements: Elements, sweep: Sweep, roots: list[Scalar]) -> list[Scalar]:
     """``tanh`` of tile values from their powers of two: it would multiply by 2 log2(e) for each of them."""
     memo: dict[Scalar, Scalar] = {}

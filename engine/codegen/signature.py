@@ -74,7 +74,11 @@ def signature(
         rows.append((scalar.op, scalar.dtype.name, [numbers[each] for each in scalar.args], attribute(scalar)))
     rows += [("expressions", [numbers[each] for each in expressions]), ("slots", layout.shape), len(sweep.groups)]
     rows += [
-        (each.group is not None and sweep.groups.index(each.group), each.small is not None and axis_name(each.small))
+        (
+            each.group is not None and sweep.groups.index(each.group),
+            each.small is not None and axis_name(each.small),
+            each.of_columns,
+        )
         for each in sweep.accumulators
     ]
     # What is decided of a condition that is written another way, its scale in the rows, changes no code.

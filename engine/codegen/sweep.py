@@ -1,4 +1,4 @@
-"""A sweep as a kernel: a block of rows against blocks of columns, in five steps.
+"""A sweep as a kernel: a block of rows against blocks of columns, in four steps.
 
 Vectors run over rows; columns are read as scalars and broadcast, so nothing is packed but a block of
 rows, strides may be anything, and softmax needs no horizontal step. For a block of rows and each block of
@@ -6,7 +6,8 @@ columns:
 
 A. some columns at a time: contract, compute the tile values, store them, keep the running maxima (``fill``);
 B. per column: weights ``exp2(stored - maximum)``, and plain sums (``weights``);
-C. some outputs at a time: ``accumulator * rescaling + sum of column * weight`` (``accumulate``).
+C. some outputs at a time: ``accumulator * rescaling + sum of column * weight`` (``accumulate``);
+D. some results of columns at a time: ``+= sum of row * weight`` (``column_sums``).
 
 When the columns have ended, outputs are computed from rows and accumulators, and transposed back.
 Exponents are kept to base 2, with log2(e) multiplied into what they are made of.
@@ -19,6 +20,7 @@ from collections.abc import Callable, Sequence
 from ..scalar import Scalar
 from ..sweep import Accumulator
 from .accumulate import Accumulate
+from .column_sums import ColumnSums
 from .dense import Dense
 from .fill import Fill
 from .llvm import Value
@@ -47,21 +49,31 @@ class SweepWriter(Writer):
         self.schedule = schedule
         self.block_vector = vector_of("float", self.block_rows)
 
+    def _stretch_of_rows(self, chunk: Value, first: Value, stop: Value, blocks: Callable[[], object]) -> None:
+        self.column_sums = ColumnSums(self, chunk)
+        self.column_sums.begin()
+        blocks()
+        self.column_sums.end()
+
     def _block_of_rows(self, first: Value, stop: Value) -> None:
         self.operands.prepare_rows(self._row_values(self.expressions()))
         self.fill = Fill(self)
         self.fill.pack()
+        if self.sweep.totals_of_columns:
+            self.column_sums.lay_out()
         self.dense = Dense(self)
         self._sweep(first, stop)
         for output in self.sweep.outputs:
-            Outputs(self).write(output, first, stop)
+            if output.total is None:
+                Outputs(self).write(output, first, stop)
 
     # --- the sweep
 
     def _sweep(self, first: Value, stop: Value) -> None:
         f, ops, schedule = self.f, self.operands, self.schedule
-        sums = [each for each in self.sweep.accumulators if each.small is None]
-        wide = [each for each in self.sweep.accumulators if each.small is not None]
+        of_rows = [each for each in self.sweep.accumulators if not each.of_columns]
+        sums = [each for each in of_rows if each.small is None]
+        wide = [each for each in of_rows if each.small is not None]
         self._allocate(wide)
         zero, least = f.constant(0.0, self.block_vector), f.constant(-math.inf, self.block_vector)
         state = [*[least] * len(self.groups), *[zero] * self.watch.is_needed, *[zero] * len(sums)]
@@ -150,6 +162,8 @@ class SweepWriter(Writer):
         for each in wide:
             rescale = None if each.group is None else split(self.f, scales[each.group], self.schedule.vectors)
             Accumulate(self, each, start, size, rescale).write()
+        if self.sweep.totals_of_columns:
+            self.column_sums.add(start, size)
         return added
 
     def in_steps(

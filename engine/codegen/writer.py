@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import NamedTuple
 
+from ..ir import UnfusableError
 from ..kernel import Elements
 from ..passes.skip import Skip
 from ..scalar import Axis, Scalar, below
@@ -13,7 +14,7 @@ from .layout import DOUBT, DOUBTS, Layout, divisors
 from .llvm import Function, Module, Value
 from .operands import Operands
 from .outputs import needs_result
-from .scaling import fold_scales, scaled
+from .scaling import fold_scales, in_powers_of_two, scaled
 from .target import Target
 from .values import vector_of
 from .watch import Watch
@@ -64,7 +65,8 @@ class Writer(ABC):
         """Exponents to base 2, and scales where they are free: `groups` and `factors`, by what they were."""
         factors = [each.weight for each in self.sweep.accumulators]
         binary = [scaled(self.elements, group, LOG2E) for group in self.sweep.groups]
-        final = fold_scales(self.elements, self.sweep, [*binary, *factors])
+        powers = in_powers_of_two(self.elements, factors) if self.sweep.totals_of_columns else factors
+        final = fold_scales(self.elements, self.sweep, [*binary, *powers])
         self.groups = dict(zip(self.sweep.groups, final, strict=False))
         self.factors = dict(zip(factors, final[len(binary) :], strict=True))
         self.watch = Watch(self.sweep, self.elements, self.groups, self.factors)
@@ -114,12 +116,29 @@ class Writer(ABC):
             batch[axis] = f.unsigned_modulo(flat, length)
             flat = f.unsigned_divide(flat, length)
         self.columns = ops.slot("columns")
+        if self.sweep.totals_of_columns:
+            self._blocks_of_rows(batch, block)
+            return
         first = f.mul(block, self.block_rows)
         stop = f.min(f.add(first, self.block_rows), ops.slot("rows"))
         if self.sweep.rows.length == 1:
             first, stop = f.constant(0, "i64"), f.constant(1, "i64")
         ops.start_task(batch, first, stop, self.expressions())
         self._block_of_rows(first, stop)
+
+    def _blocks_of_rows(self, batch: dict[Axis, Value], chunk: Value) -> None:
+        """A task of several blocks of rows, one after the other: they add to the same results of columns."""
+        f, ops = self.f, self.operands
+        first = f.mul(chunk, ops.slot("chunk"))
+        stop = f.min(f.add(first, ops.slot("chunk")), ops.slot("rows"))
+
+        def block(at: Value, _: list[Value]) -> None:
+            end = f.min(f.add(at, self.block_rows), stop)
+            ops.start_task(batch, at, end, self.expressions())
+            self._block_of_rows(at, end)
+
+        ops.batch = batch
+        self._stretch_of_rows(chunk, first, stop, lambda: f.loop(first, stop, self.block_rows, [], block))
 
     def doubt(self, condition: Value) -> None:
         """Where it holds, say that the results of this task cannot be trusted."""
@@ -132,6 +151,10 @@ class Writer(ABC):
             f.store(f.constant(1, "i64"), f.offset(f["descriptor"], self.layout.place(DOUBT)))
 
         f.when(condition, say)
+
+    def _stretch_of_rows(self, chunk: Value, first: Value, stop: Value, blocks: Callable[[], object]) -> None:
+        """Write a task of several blocks of rows; ``blocks`` writes the loop over them."""
+        raise UnfusableError("results of columns, from few rows")
 
     @abstractmethod
     def _block_of_rows(self, first: Value, stop: Value) -> None:

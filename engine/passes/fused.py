@@ -1,6 +1,7 @@
 """A part of a graph as a sweep: lowered, and split from what has to be stored before."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from ..check import check_sweep
 from ..ir import Node, UnfusableError
@@ -13,6 +14,7 @@ from .pack import to_pack
 from .reach import Reach
 from .rows import axis_of_rows, columns_reductions, single_row
 from .stream import Streaming
+from .stream_columns import ColumnStreaming
 
 # Fewer columns than this are not worth a sweep.
 FEWEST_COLUMNS = 16
@@ -21,12 +23,23 @@ MOST_TRIES = 24
 
 @dataclass
 class Fused:
-    """A sweep, the nodes whose arrays it loads, and what it was lowered with."""
+    """A sweep, the nodes whose arrays it loads, and what it was lowered with.
+
+    Attributes:
+        alone: For a sweep with results of columns, sweeps that compute each of its results as one of rows: the careful
+            path takes these, some rows at a time.
+    """
 
     sweep: Sweep
     elements: Elements
     inside: set[Node]
     inputs: tuple[Node, ...] = ()
+    alone: list[Sweep] = field(default_factory=list)
+
+    def streaming(self) -> Streaming:
+        """What makes accumulators of further results."""
+        kind = ColumnStreaming if self.sweep.totals_of_columns else Streaming
+        return kind(self.elements, self.sweep)
 
     @property
     def nodes(self) -> tuple[Node, ...]:
@@ -104,6 +117,11 @@ def finish(fused: Fused) -> None:
     loads = [each.attribute for each in below(fused.sweep.expressions()) if each.op == "load"]
     fused.inputs = tuple(dict.fromkeys(loads))
     check_sweep(sweep)
+
+
+def leaves_of(sweep: Sweep, tiles: Sequence[Scalar]) -> set[Scalar]:
+    """What tile values are made of: contractions, and loads for pairs of a row and a column."""
+    return {each for each in below(tiles) if each.op in ("reduce", "load") and sweep.pair <= each.axes}
 
 
 def _rows_and_columns(element: Scalar, axes: list[Axis]) -> tuple[int, list[Axis], Axis]:

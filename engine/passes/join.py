@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Mapping
 
 from ..ir import Node, UnfusableError, walk
-from ..scalar import Scalar, below
+from ..scalar import Scalar
 from ..sweep import Output, Sweep
-from .fused import MOST_TRIES, Fused, finish, to_store
+from .fused import MOST_TRIES, Fused, finish, leaves_of, to_store
+from .join_columns import join_columns
 from .pack import to_pack
 from .reach import Reach
-from .stream import Streaming
 
 
 def joined(node: Node, others: Iterable[Fused], meets: Mapping[Node, Node], reach: Reach) -> Fused | None:
@@ -23,6 +23,9 @@ def joined(node: Node, others: Iterable[Fused], meets: Mapping[Node, Node], reac
     for fused in {id(each): each for each in others}.values():
         meet = node in meets and any(meets.get(each) is meets[node] for each in fused.nodes)
         if _join(node, fused, meet, reach):
+            return fused
+    for fused in {id(each): each for each in others}.values():
+        if join_columns(node, fused, reach):
             return fused
     return None
 
@@ -43,7 +46,7 @@ def _join(node: Node, fused: Fused, meet: bool, reach: Reach) -> bool:
     try:
         for _ in range(MOST_TRIES):
             element = elements.element(node, [elements.index(axis) for axis in axes])
-            (value,) = Streaming(elements, sweep).rewrite([element])
+            (value,) = fused.streaming().rewrite([element])
             small = next((axis for axis in extra if axis.length > 1), None)
             sweep.outputs.append(Output(node, axes, value, small))
             must_store = to_store(node, fused) or to_pack(sweep, elements)
@@ -70,6 +73,5 @@ def _shares(sweep: Sweep, groups: list[Scalar], leaves: set[Scalar]) -> bool:
 
 
 def _leaves_of_tiles(sweep: Sweep) -> set[Scalar]:
-    """What tiles are made of: contractions, and loads for pairs of a row and a column."""
-    everything = below([*sweep.groups, *(each.weight for each in sweep.accumulators)])
-    return {each for each in everything if each.op in ("reduce", "load") and sweep.pair <= each.axes}
+    """What tiles are made of."""
+    return leaves_of(sweep, [*sweep.groups, *(each.weight for each in sweep.accumulators)])

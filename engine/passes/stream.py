@@ -201,7 +201,7 @@ class Streaming:
         normalisers = [each for each, power in product.factors.items() if each.op == "accumulator" and power < 0]
         for term in product.cancelled:
             looks = any(each.op == "inside" for each in below([term]))  # at an index, which is to be seen still
-            if self.varies(term) or (_is_finite(term) and not looks):
+            if self.varies(term) or (is_finite(term) and not looks):
                 continue
             sign, otherwise = self._signs.get(term), elements.multiply(result, elements.constant(math.nan, dtype))
             if sign is not None:
@@ -287,14 +287,14 @@ class Streaming:
         return total, positive
 
 
-def _is_finite(term: Scalar) -> bool:
+def is_finite(term: Scalar) -> bool:
     """Whether it is a number for certain: arithmetic on whole numbers, or what a sweep itself looks at."""
     if term.is_constant:
         return math.isfinite(term.attribute)
     if term.op in ("maximum_of", "accumulator") or not is_float(term.dtype):
         return True
     if term.op == "astype":
-        return _is_finite(term.args[0])
+        return is_finite(term.args[0])
     if term.op == "log":
         return term.args[0].op == "accumulator"
-    return term.op in ("add", "subtract", "multiply", "negative", "tanh") and all(map(_is_finite, term.args))
+    return term.op in ("add", "subtract", "multiply", "negative", "tanh") and all(map(is_finite, term.args))

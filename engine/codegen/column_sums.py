@@ -1,0 +1,224 @@
+"""Step D: results of columns, ``sum over rows of weight * what a row brings``, added to memory block by block.
+
+Here vectors run over the small axis. What a block's rows bring is laid out row by row, once for the block; weights are
+read as scalars from where the steps before have left them, ``[column][row]``. A task is a stretch of rows, with
+results of its own for all columns, so that no two threads add to one place; stretches are added up at the end, in
+their order. How many there are follows from the shape alone, and so do the bits.
+"""
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..ir import UnfusableError
+from ..scalar import Scalar
+from ..sweep import Accumulator, Output
+from .llvm import Value
+from .watch import look_at_results
+
+if TYPE_CHECKING:
+    from .sweep import SweepWriter
+
+# Rows that are added in one round of a loop.
+_TOGETHER = 4
+
+
+class _Place(NamedTuple):
+    """A result: where the task's part of it begins, and the bytes from one column to the next."""
+
+    output: Output
+    total: Accumulator
+    width: int
+    pointer: Value
+    stride: Value
+
+
+class ColumnSums:
+    """Writes step D of one sweep. Made when a task begins, before its first block of rows.
+
+    Args:
+        writer: The sweep's.
+        chunk: The number of the task's stretch of rows.
+    """
+
+    def __init__(self, writer: "SweepWriter", chunk: Value) -> None:
+        self.writer = writer
+        self.places = [
+            self._place(output, output.total, number, chunk)
+            for number, output in enumerate(writer.sweep.outputs)
+            if output.total is not None
+        ]
+        # Vectors of a result and columns at once: each weight meets several vectors, each vector several weights.
+        registers = writer.module.target.registers
+        self.vectors, self.columns = (4, 6) if registers >= 32 else (2, 5)
+        self.lanes = writer.lanes
+        sizes = {place.total: self._padded(place.width) * writer.block_rows for place in self.places}
+        self.brought = {total: writer.operands.allocate(size) for total, size in sizes.items()}
+
+    def _place(self, output: Output, total: Accumulator, number: int, chunk: Value) -> _Place:
+        f, ops = self.writer.f, self.writer.operands
+        pointer = ops.slot(("out", output.node, "pointer"))
+        pointer = f.offset(pointer, f.mul(chunk, ops.slot(("partial", number, "stride"))))
+        for axis, each in enumerate(output.axes[:-2]):
+            if each in ops.batch:
+                pointer = f.offset(pointer, f.mul(ops.batch[each], ops.slot(("out", output.node, axis))))
+        assert total.small is not None
+        stride = ops.slot(("out", output.node, len(output.axes) - 2))
+        return _Place(output, total, int(total.small.length), pointer, stride)
+
+    def _padded(self, width: int) -> int:
+        return -(-width // self.lanes) * self.lanes
+
+    def _parts(self, width: int) -> list[tuple[int, int]]:
+        """First element, and how many vectors, of what is held in registers at once."""
+        vectors = self._padded(width) // self.lanes
+        return [(first * self.lanes, min(self.vectors, vectors - first)) for first in range(0, vectors, self.vectors)]
+
+    # --- elements of a result; of its last vector some may lie outside
+
+    def _is_whole(self, place: _Place, element: int) -> bool:
+        return element + self.lanes <= place.width
+
+    def _mask(self, place: _Place, element: int) -> Value:
+        return self.writer.f.first_lanes(self.writer.f.constant(place.width - element, "i64"), self.lanes)
+
+    def _load(self, place: _Place, line: Value, element: int) -> Value:
+        f, vector = self.writer.f, self.writer.vector
+        pointer = f.offset(line, 4 * element)
+        if self._is_whole(place, element):
+            return f.load(pointer, vector)
+        return f.load_masked(pointer, vector, self._mask(place, element), 0.0)
+
+    def _store(self, place: _Place, value: Value, line: Value, element: int) -> None:
+        f = self.writer.f
+        pointer = f.offset(line, 4 * element)
+        if self._is_whole(place, element):
+            f.store(value, pointer)
+        else:
+            f.store_masked(value, pointer, self._mask(place, element))
+
+    # --- the steps
+
+    def begin(self) -> None:
+        """Nothing added yet."""
+        f, zero = self.writer.f, self.writer.f.constant(0.0, self.writer.vector)
+        for place in self.places:
+
+            def column(index: Value, _: list[Value], place: _Place = place) -> None:
+                line = f.offset(place.pointer, f.mul(index, place.stride))
+                for element in range(0, place.width, self.lanes):
+                    self._store(place, zero, line, element)
+
+            f.loop(0, self.writer.columns, 1, [], column)
+
+    def lay_out(self) -> None:
+        """What the block's rows bring, row by row, with zeros behind."""
+        for total, memory in self.brought.items():
+            self._lay_out(total.column, total, memory)
+
+    def _lay_out(self, bring: Scalar, total: Accumulator, memory: Value) -> None:
+        writer, f, ops = self.writer, self.writer.f, self.writer.operands
+        small = total.small
+        assert small is not None
+        width, padded = int(small.length), self._padded(int(small.length))
+        is_plain = bring.op == "load" and bring.args[-1].op == "axis" and bring.args[-1].attribute is small
+        is_plain = is_plain and writer.is_unit(bring, len(bring.args) - 1)
+        is_plain = is_plain and all(small not in each.axes for each in bring.args[:-1])
+
+        def row(number: Value, _: list[Value]) -> None:
+            at = {**ops.batch, writer.sweep.rows: f.min(f.add(ops.row_first, number), f.sub(ops.row_stop, 1))}
+            line = f.offset(memory, f.mul(number, padded * 4))
+            zero = f.constant(0.0, writer.vector)
+            if not is_plain:
+                if padded > width:
+                    f.store(zero, f.offset(line, (padded - self.lanes) * 4), aligned=True)
+
+                def one(index: Value, _: list[Value]) -> None:
+                    value = ops.scalar(bring, {**at, small: index}, {})
+                    f.store(value, f.offset(line, f.shl(index, 2)))
+
+                f.loop(0, width, 1, [], one)
+                return
+            source = ops.address(bring, at, {}, without=small)
+            for element in range(0, width, self.lanes):
+                if element + self.lanes <= width:
+                    value = f.load(f.offset(source, 4 * element), writer.vector)
+                else:
+                    mask = f.first_lanes(f.constant(width - element, "i64"), self.lanes)
+                    value = f.load_masked(f.offset(source, 4 * element), writer.vector, mask, 0.0)
+                f.store(value, f.offset(line, 4 * element), aligned=True)
+
+        f.loop(0, writer.block_rows, 1, [], row)
+
+    def add(self, start: Value, size: Value) -> None:
+        """Add what the block's rows bring to a block of columns."""
+        for place in self.places:
+            for first, vectors in self._parts(place.width):
+                self._add(place, start, size, first, vectors)
+
+    def _add(self, place: _Place, start: Value, size: Value, first: int, vectors: int) -> None:
+        f = self.writer.f
+        together = self.columns
+        whole = f.mul(f.unsigned_divide(size, f.constant(together, "i64")), together)
+        f.loop(0, whole, together, [], lambda at, _: self._some(place, start, at, first, vectors, together))
+        f.loop(whole, size, 1, [], lambda at, _: self._some(place, start, at, first, vectors, 1))
+
+    def _some(self, place: _Place, start: Value, at: Value, first: int, vectors: int, columns: int) -> None:
+        """Some vectors of some columns, over all rows of the block."""
+        writer, f, ops = self.writer, self.writer.f, self.writer.operands
+        weights = f.offset(
+            writer.weights.buffers[place.total.group, place.total.weight], f.mul(at, writer.block_rows * 4)
+        )
+        brought = f.offset(self.brought[place.total], first * 4)
+        line_bytes = self._padded(place.width) * 4
+
+        def row(number: Value, sums: list[Value]) -> list[Value]:
+            line = f.offset(brought, f.mul(number, line_bytes))
+            values = [f.load(f.offset(line, n * self.lanes * 4), writer.vector, aligned=True) for n in range(vectors)]
+            here = f.offset(weights, f.shl(number, 2))
+            found = []
+            for column in range(columns):
+                weight = f.splat(f.load(f.offset(here, column * writer.block_rows * 4), "float"), self.lanes)
+                found += [f.fma(weight, value, sums[column * vectors + n]) for n, value in enumerate(values)]
+            return found
+
+        zeros = [f.constant(0.0, writer.vector)] * (columns * vectors)
+        sums = writer.in_steps(f.sub(ops.row_stop, ops.row_first), _TOGETHER, zeros, row)
+        for column in range(columns):
+            line = f.offset(place.pointer, f.mul(f.add(f.add(start, at), column), place.stride))
+            for n in range(vectors):
+                element = first + n * self.lanes
+                total = f.add(self._load(place, line, element), sums[column * vectors + n])
+                self._store(place, total, line, element)
+
+    def end(self) -> None:
+        """Multiply by what the sums are multiplied by, and look whether all is well."""
+        f, writer = self.writer.f, self.writer
+        for place in self.places:
+            scale = coefficient(place.output)
+            factor = None if scale is None else f.splat(writer.operands.number(scale), self.lanes)
+
+            def column(index: Value, _: list[Value], place: _Place = place, factor: Value | None = factor) -> None:
+                line = f.offset(place.pointer, f.mul(index, place.stride))
+                elements = range(0, place.width, self.lanes)
+                values = [self._load(place, line, element) for element in elements]
+                if factor is not None:
+                    values = [f.mul(value, factor) for value in values]
+                look_at_results(writer, values, lambda: None)
+                if factor is not None:
+                    for element, value in zip(elements, values, strict=True):
+                        self._store(place, value, line, element)
+
+            f.loop(0, writer.columns, 1, [], column)
+
+
+def coefficient(output: Output) -> Scalar | None:
+    """The number that a result of columns is multiplied by; None for 1.
+
+    Raises:
+        UnfusableError: If there is more to it.
+    """
+    value = output.value
+    if value.op == "accumulator":
+        return None
+    if value.op == "multiply" and {value.args[0].op, value.args[1].op} == {"accumulator", "constant"}:
+        return next(each for each in value.args if each.is_constant)
+    raise UnfusableError("a result of columns that is more than a multiple of a sum")

@@ -1,0 +1,123 @@
+"""Streaming where results for columns are wanted, too: sums over rows, beside those over columns.
+
+What is summed for a column must not depend on what the other columns have brought so far, so there is no running
+maximum here: exponents stay inside the weights as they are. A backward pass has them less a saved logarithm of their
+sum, so that no weight is above 1; where one overflows all the same, the results show it.
+
+Weights hold all that does not vary over a small axis, in one order, so that sums share them; and conditions that
+hide stand outside of everything else: ``exp(where(c, x, -inf) - r) * y`` is ``where(c, exp(x - r) * y, 0)``.
+"""
+
+import math
+from collections.abc import Callable
+
+from ..ir import UnfusableError
+from ..kernel import Elements
+from ..scalar import Axis, Scalar
+from ..sweep import Accumulator
+from ..types import BOOL
+from .product import Linear, Product, add_linear
+from .stream import Streaming, is_finite
+
+
+class HidingProduct(Product):
+    """A product whose factors' conditions, without which it is 0, are taken out."""
+
+    def __init__(self, elements: Elements, scalar: Scalar, streamed: Axis, whole: Callable[[Scalar], bool]) -> None:
+        self.elements = elements
+        self.conditions: dict[Scalar, None] = {}
+        super().__init__(scalar, streamed, whole)
+
+    def _multiply(self, factor: Scalar, times: int) -> None:
+        shown = self._shown(factor, 0.0) if times > 0 else None
+        if shown is None:
+            super()._multiply(factor, times)
+        else:
+            self._put(shown, times)
+
+    def _raise(self, scalar: Scalar, times: float) -> None:
+        terms: Linear = {}
+        add_linear(terms, scalar, times, self.streamed, self.cancelled)
+        for term, factor in terms.items():
+            shown = self._shown(term, -math.inf) if factor > 0 else None
+            if shown is None:
+                super()._raise(term, factor)
+            else:
+                self._raise(shown, factor)
+
+    def _shown(self, scalar: Scalar, hidden: float) -> Scalar | None:
+        """What a ``where`` shows that hides all else; its condition is kept."""
+        if scalar.op != "where":
+            return None
+        condition, left, right = scalar.args
+        if right.is_constant and right.attribute == hidden:
+            self.conditions[condition] = None
+            return left
+        if left.is_constant and left.attribute == hidden:
+            self.conditions[self.elements.apply("logical_not", BOOL, condition)] = None
+            return right
+        return None
+
+
+class ColumnStreaming(Streaming):
+    """As `Streaming`, for sweeps with results of columns."""
+
+    of_columns = False
+
+    def column_output(self, element: Scalar) -> Scalar:
+        """A result of columns, ``sum over rows of weight * what a row brings``, as a multiple of an accumulator.
+
+        Raises:
+            UnfusableError: If it is no such sum.
+        """
+        product = Product(element, self.sweep.columns, lambda _: False)
+        ((reduction, power),) = product.factors.items() if len(product.factors) == 1 else ((element, 0),)
+        if power != 1 or product.exponent or reduction.op != "reduce" or reduction.attribute[0] != "sum":
+            raise UnfusableError("a result of columns that is no sum over rows")
+        axis = reduction.attribute[1]
+        if axis.length != self.sweep.rows.length:
+            raise UnfusableError("a result of columns that sums over something else than rows")
+        elements = self.elements
+        (body,) = elements.substitute(reduction.args, {elements.index(axis): elements.index(self.sweep.rows)})
+        self.of_columns = True
+        (total,) = self.rewrite([elements.reduce("sum", self.sweep.columns, body)])
+        self.of_columns = False
+        return elements.multiply(total, elements.constant(product.coefficient, total.dtype))
+
+    def _sum(self, body: Scalar) -> Scalar:
+        elements = self.elements
+        product = HidingProduct(elements, body, self.sweep.columns, self._of_columns)
+        brought = {f: p for f, p in product.factors.items() if self._small(f)}
+        inside = {f: p for f, p in product.factors.items() if f not in brought}
+        column, small = self._column(brought, body)
+        weight = self.power(1.0, inside, body)
+        if product.exponent:
+            weight = elements.multiply(weight, elements.apply("exp", body.dtype, self.linear(product.exponent, body)))
+        zero = elements.constant(0.0, body.dtype)
+        for condition in sorted(product.conditions, key=lambda each: each.number):
+            weight = elements.apply("where", body.dtype, condition, weight, zero)
+        if weight.waits:
+            raise UnfusableError("a tile value that needs another reduction's result needs a second sweep")
+        if not all(self.varies(term) or is_finite(term) for term in product.cancelled):
+            raise UnfusableError("an exponent in which something cancels that may be infinite")
+        total = self._accumulated(weight, column, small)
+        return elements.multiply(total, elements.constant(product.coefficient, body.dtype))
+
+    def _accumulated(self, weight: Scalar, column: Scalar, small: Axis | None) -> Scalar:
+        if not self.of_columns:
+            return self.accumulate(None, weight, column, small)
+        accumulator = Accumulator(None, weight, column, small, of_columns=True)
+        if accumulator not in self.sweep.accumulators:
+            self.sweep.accumulators.append(accumulator)
+        found = self.elements.make("accumulator", (), weight.dtype, accumulator)
+        found.axes = frozenset({self.sweep.columns, *self.sweep.batch} | ({small} if small is not None else set()))
+        return found
+
+    def _column(self, factors: dict[Scalar, int], body: Scalar) -> tuple[Scalar, Axis | None]:  # type: ignore[override]
+        if not self.of_columns:
+            return super()._column(factors, body)
+        row = self.power(1.0, factors, body)
+        axes = self._small(row)
+        if len(axes) != 1 or self.sweep.columns in row.axes:
+            raise UnfusableError("what a row brings to a sum over rows has one axis of its own")
+        return row, next(iter(axes))
