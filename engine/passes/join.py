@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from ..ir import Node, UnfusableError, walk
 from ..scalar import Scalar
-from ..sweep import Output, Sweep
+from ..sweep import Accumulator, Output, Sweep
 from .fused import MOST_TRIES, Fused, finish, leaves_of, to_store
 from .join_columns import join_columns
 from .pack import to_pack
@@ -50,7 +50,7 @@ def _join(node: Node, fused: Fused, meet: bool, reach: Reach) -> bool:
             small = next((axis for axis in extra if axis.length > 1), None)
             sweep.outputs.append(Output(node, axes, value, small))
             must_store = to_store(node, fused) or to_pack(sweep, elements)
-            if not must_store and (meet or _shares(sweep, before[0], leaves)):
+            if not must_store and (meet or _shares(sweep, *before[:2], leaves)):
                 finish(fused)
                 return True
             sweep.outputs.pop()
@@ -67,9 +67,13 @@ def _join(node: Node, fused: Fused, meet: bool, reach: Reach) -> bool:
     return False
 
 
-def _shares(sweep: Sweep, groups: list[Scalar], leaves: set[Scalar]) -> bool:
-    """Whether one more output exponentiates what others do, or is made of the same contractions."""
-    return (bool(groups) and sweep.groups == groups) or _leaves_of_tiles(sweep) == leaves
+def _shares(sweep: Sweep, groups: list[Scalar], sums: list[Accumulator], leaves: set[Scalar]) -> bool:
+    """Whether one more output exponentiates what others do, or is made of the same contractions, or one of them."""
+    new = [each for each in sweep.accumulators if each not in sums]
+    if sweep.groups == groups and all(each.group in groups for each in new):
+        return True
+    contracted = {each for each in leaves_of(sweep, [each.weight for each in new]) if each.op == "reduce"}
+    return _leaves_of_tiles(sweep) == leaves or not contracted.isdisjoint(leaves)
 
 
 def _leaves_of_tiles(sweep: Sweep) -> set[Scalar]:

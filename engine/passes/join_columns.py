@@ -8,9 +8,10 @@ from collections.abc import Sequence
 
 from ..ir import Node, UnfusableError, walk
 from ..kernel import Elements
-from ..scalar import Axis, below
+from ..scalar import Axis, Scalar, below
 from ..sweep import Output, Sweep
-from .fused import MOST_TRIES, Fused, finish, leaves_of, lowered, to_store
+from ..types import is_float
+from .fused import MOST_TRIES, Fused, finish, lowered, to_store
 from .pack import to_pack
 from .reach import Reach
 from .rows import FEW_ROWS
@@ -80,10 +81,16 @@ def _relowered(node: Node, fused: Fused, inside: set[Node]) -> Fused:
 
 
 def _shares(sweep: Sweep) -> bool:
-    """Whether results of rows and those of columns contract the same: else two sweeps do as well."""
-    of_rows = leaves_of(sweep, [each.weight for each in sweep.accumulators if not each.of_columns])
-    of_columns = leaves_of(sweep, [each.weight for each in sweep.totals_of_columns])
+    """Whether results of columns are made of tile values that those of rows need anyway: else two sweeps do as well."""
+    of_rows = _met(sweep, [each.weight for each in sweep.accumulators if not each.of_columns])
+    of_columns = _met(sweep, [each.weight for each in sweep.totals_of_columns])
     return bool(of_columns) and of_columns <= of_rows
+
+
+def _met(sweep: Sweep, tiles: Sequence[Scalar]) -> set[Scalar]:
+    """Floats in which rows and columns meet first."""
+    tile = [each for each in below(tiles) if sweep.pair <= each.axes and is_float(each.dtype)]
+    return {each for each in tile if not any(sweep.pair <= argument.axes for argument in each.args)}
 
 
 def _can_be_settled(node: Node, fused: Fused, found: Fused) -> bool:

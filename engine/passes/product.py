@@ -84,6 +84,10 @@ def add_linear(
         streamed: A term that varies over this axis stays even if it cancels, with 0 times: it may be infinite.
         cancelled: Filled with the other terms that cancel.
     """
+    if scalar.op in ("add", "subtract") and scalar.waits:  # a result is no part of what may be infinite less infinity
+        add_linear(into, scalar.args[0], times, streamed, cancelled)
+        add_linear(into, scalar.args[1], times if scalar.op == "add" else -times, streamed, cancelled)
+        return
     stack = [(scalar, times)]
     while stack:
         each, factor = stack.pop()

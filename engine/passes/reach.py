@@ -77,12 +77,17 @@ class Reach:
             each, below_contraction = stack.pop()
             if each in inside or each in stored or each.role in ("leaf", "opaque") or self._is_made(each):
                 continue
-            if each.role == "contraction" and (below_contraction or not _fits(each)):
+            if each.role == "contraction" and (below_contraction or not _fits(each) or self._shrinks(each)):
                 continue
             inside.add(each)
             below_contraction = below_contraction or each.role == "contraction"
             stack += [(operand, below_contraction) for operand in each.operands]
         return inside
+
+    def _shrinks(self, contraction: Node) -> bool:
+        """Whether it takes in a tile that is larger than its result: then it is a sweep of its own."""
+        size = contraction.type.size
+        return any(self._facts[each].contracts and each.type.size > size for each in contraction.operands)
 
     def _is_made(self, node: Node) -> bool:
         """Whether a step before makes it anyway. A number of each row may still be one more result of the sweep."""
