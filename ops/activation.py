@@ -1,6 +1,7 @@
 """Activation functions: PyTorch's names and definitions, as compositions."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -21,6 +22,10 @@ from .trigonometry import tanh
 
 class Sigmoid(FloatUnary):
     """``1 / (1 + exp(-x))``."""
+
+    def gradient(self, upstream: Array) -> Sequence[Array | None]:
+        """``upstream * y (1 - y)``."""
+        return (upstream * (Array(self) * (1 - Array(self))),)
 
     def reference(self, x: Values) -> Values:
         """Through the exponential of what is not positive: no overflow on either side."""

@@ -19,7 +19,8 @@ from .array import Array, ArrayLike, lift
 from .casting import cast, promoted, rounded
 from .function import binary, lifted_float, unary
 from .kinds import Elementwise, Rearrangement, constant_value
-from .registry import public
+from .registry import FUNCTIONS, public
+from .selection import where
 
 
 def is_constant(node: Node, value: float) -> bool:
@@ -128,6 +129,10 @@ class Sum2(Arithmetic):
 class Add(Sum2):
     """``x1 + x2``. Booleans: logical or."""
 
+    def gradient(self, upstream: Array) -> Sequence[Array | None]:
+        """The upstream, to both."""
+        return upstream, upstream
+
     def reference(self, left: Values, right: Values) -> Values:
         """NumPy's."""
         return np.asarray(np.add(left, right))
@@ -146,6 +151,10 @@ class Subtract(Sum2):
     """``x1 - x2``. Not for booleans."""
 
     takes = (1, 2)
+
+    def gradient(self, upstream: Array) -> Sequence[Array | None]:
+        """The upstream, and its negative."""
+        return upstream, -upstream
 
     def reference(self, left: Values, right: Values) -> Values:
         """NumPy's."""
@@ -197,6 +206,11 @@ class Divide(Arithmetic):
 
     takes = (2,)
 
+    def gradient(self, upstream: Array) -> Sequence[Array | None]:
+        """``upstream / x2``, ``-upstream * (x1 / x2) / x2``."""
+        share = upstream / Array(self.right)
+        return share, -(share * Array(self))
+
     def reference(self, left: Values, right: Values) -> Values:
         """NumPy's."""
         return np.asarray(np.divide(left, right))
@@ -231,6 +245,10 @@ class FloorDivide(Arithmetic):
 
     takes = (1, 2)
 
+    def gradient(self, upstream: Array) -> Sequence[Array | None]:
+        """Nothing: it is constant between steps."""
+        return None, None
+
     def reference(self, left: Values, right: Values) -> Values:
         """NumPy's, with the two exceptions of integers written out."""
         if left.dtype.kind == "f":
@@ -244,6 +262,10 @@ class Remainder(Arithmetic):
     """``x1 % x2``, with the sign of x2. Integers: ``x % 0`` is 0."""
 
     takes = (1, 2)
+
+    def gradient(self, upstream: Array) -> Sequence[Array | None]:
+        """``upstream``, ``-upstream * floor(x1 / x2)``."""
+        return upstream, -(upstream * FUNCTIONS["floor"](Array(self.left) / Array(self.right)))
 
     def reference(self, left: Values, right: Values) -> Values:
         """NumPy's, with division by zero written out."""
@@ -266,6 +288,14 @@ class Pow(Arithmetic):
 
     takes = (1, 2)
     wide = True
+
+    def gradient(self, upstream: Array) -> Sequence[Array | None]:
+        """``upstream * x2 * x1 ** (x2 - 1)``, ``upstream * x1 ** x2 * log(x1)``; 0 where x2 is 0, and where x1 is."""
+        base, exponent = Array(self.left), Array(self.right)
+        # What is not taken must be a number all the same: it is multiplied by 0 where the rule is differentiated again.
+        power = where(exponent == 0, 1.0, exponent) - 1
+        logarithm = FUNCTIONS["log"](where(base == 0, 1.0, base))
+        return upstream * (exponent * base**power), upstream * (Array(self) * logarithm)
 
     def reference(self, left: Values, right: Values) -> Values:
         """NumPy's; negative powers of integers by hand, for NumPy refuses them."""
@@ -296,6 +326,10 @@ class Negative(Unary):
 
     takes = (1, 2)
 
+    def gradient(self, upstream: Array) -> Sequence[Array | None]:
+        """The negative."""
+        return (-upstream,)
+
     def reference(self, x: Values) -> Values:
         """NumPy's."""
         return np.asarray(np.negative(x))
@@ -314,6 +348,10 @@ class Positive(Unary):
 
     takes = (1, 2)
 
+    def gradient(self, upstream: Array) -> Sequence[Array | None]:
+        """The upstream."""
+        return (upstream,)
+
     def reference(self, x: Values) -> Values:
         """The operand."""
         return x
@@ -326,6 +364,10 @@ class Positive(Unary):
 class Abs(Unary):
     """``|x|``; the least integer wraps to itself."""
 
+    def gradient(self, upstream: Array) -> Sequence[Array | None]:
+        """``upstream * sign(x)``: 0 at 0."""
+        return (upstream * FUNCTIONS["sign"](Array(self.operand)),)
+
     def reference(self, x: Values) -> Values:
         """NumPy's."""
         return np.asarray(np.abs(x))
@@ -336,6 +378,10 @@ class Sign(Unary):
 
     takes = (1, 2)
 
+    def gradient(self, upstream: Array) -> Sequence[Array | None]:
+        """Nothing: it is constant between steps."""
+        return (None,)
+
     def reference(self, x: Values) -> Values:
         """NumPy's."""
         return np.asarray(np.sign(x))
@@ -345,6 +391,10 @@ class Square(Unary):
     """``x * x``."""
 
     takes = (1, 2)
+
+    def gradient(self, upstream: Array) -> Sequence[Array | None]:
+        """``upstream * 2 x``."""
+        return (upstream * (Array(self.operand) * 2),)
 
     def reference(self, x: Values) -> Values:
         """NumPy's."""
@@ -360,6 +410,10 @@ class Reciprocal(Unary):
 
     takes = (2,)
 
+    def gradient(self, upstream: Array) -> Sequence[Array | None]:
+        """``-upstream / x²``."""
+        return (-(upstream * (Array(self) * Array(self))),)
+
     def reference(self, x: Values) -> Values:
         """NumPy's."""
         return np.asarray(np.reciprocal(x))
@@ -372,6 +426,12 @@ class Reciprocal(Unary):
 class Maximum(Arithmetic):
     """The larger of two; NaN if either is."""
 
+    def gradient(self, upstream: Array) -> Sequence[Array | None]:
+        """The upstream, to the one that is taken; half to each of equals."""
+        left, right = Array(self.left), Array(self.right)
+        share = where(left > right, 1.0, where(left == right, 0.5, 0.0))
+        return upstream * share, upstream * (1 - share)
+
     def reference(self, left: Values, right: Values) -> Values:
         """NumPy's."""
         return np.asarray(np.maximum(left, right))
@@ -383,6 +443,12 @@ class Maximum(Arithmetic):
 
 class Minimum(Arithmetic):
     """The smaller of two; NaN if either is."""
+
+    def gradient(self, upstream: Array) -> Sequence[Array | None]:
+        """The upstream, to the one that is taken; half to each of equals."""
+        left, right = Array(self.left), Array(self.right)
+        share = where(left < right, 1.0, where(left == right, 0.5, 0.0))
+        return upstream * share, upstream * (1 - share)
 
     def reference(self, left: Values, right: Values) -> Values:
         """NumPy's."""
@@ -403,6 +469,12 @@ class FloatPair(Arithmetic):
 class Hypot(FloatPair):
     """``sqrt(x1² + x2²)`` without overflow on the way."""
 
+    def gradient(self, upstream: Array) -> Sequence[Array | None]:
+        """``upstream * x1 / h``, ``upstream * x2 / h``; 0 where both are 0."""
+        length = Array(self)
+        share = upstream / where(length == 0, 1.0, length)
+        return share * Array(self.left), share * Array(self.right)
+
     def reference(self, left: Values, right: Values) -> Values:
         """NumPy's."""
         return np.asarray(np.hypot(left, right))
@@ -410,6 +482,11 @@ class Hypot(FloatPair):
 
 class Copysign(FloatPair):
     """The magnitude of x1 with the sign of x2."""
+
+    def gradient(self, upstream: Array) -> Sequence[Array | None]:
+        """The upstream where x1 keeps its sign, its negative where that turns; nothing by x2."""
+        one = FUNCTIONS["copysign"](1.0, Array(self.right))
+        return upstream * (FUNCTIONS["sign"](Array(self.left)) * one), None
 
     def reference(self, left: Values, right: Values) -> Values:
         """NumPy's."""
@@ -421,6 +498,10 @@ class Nextafter(FloatPair):
 
     wide = False
     rounds: ClassVar[bool] = True
+
+    def gradient(self, upstream: Array) -> Sequence[Array | None]:
+        """The upstream: it is x1, but for a rounding; nothing by x2."""
+        return upstream, None
 
     def reference(self, left: Values, right: Values) -> Values:
         """NumPy's, in the stored type: neighbours differ between types."""

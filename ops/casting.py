@@ -1,5 +1,6 @@
 """Changing the data type: casts, and the promotion of operands to a common one."""
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -26,6 +27,10 @@ class Cast(Elementwise):
     def infer(self) -> TensorType:
         """The operand's shape."""
         return TensorType(self.operand.shape, self.target, self.weak)
+
+    def gradient(self, upstream: Any) -> Sequence[Any]:
+        """The upstream, in the operand's type."""
+        return (upstream,)
 
     def reference(self, x: Values) -> Values:
         """Saturating where the target is an integer."""

@@ -16,6 +16,7 @@ from .joining import concat
 from .kinds import AlongAxis, flag, normalize_axis
 from .reduction import Accumulation
 from .registry import public
+from .shape import Flip
 
 
 class CumulativeSum(AlongAxis):
@@ -23,6 +24,11 @@ class CumulativeSum(AlongAxis):
 
     wide = True
     result_dtype = Accumulation.result_dtype
+
+    def gradient(self, upstream: Array) -> Sequence[Array | None]:
+        """Running sums of the upstream from the other end."""
+        turned = CumulativeSum(Flip(upstream.node, (self.axis,)), self.axis)
+        return (Array(Flip(turned, (self.axis,))),)
 
     def reference(self, x: Values) -> Values:
         """NumPy's, in the widest type of the kind."""

@@ -7,11 +7,13 @@ Stegun 7.1.1, 7.1.19). Eight terms reach the last digit of float64.
 
 import functools
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from ..engine.ir import Values
-from .exponential import FloatUnary
+from .array import Array
+from .exponential import FloatUnary, exp
 from .function import unary
 
 _STEPS_PER_UNIT = 64
@@ -57,6 +59,11 @@ def _erf_block(x: Values) -> Values:
 
 class Erf(FloatUnary):
     """The error function ``2/sqrt(pi) * integral of exp(-t²) from 0 to x``."""
+
+    def gradient(self, upstream: Array) -> Sequence[Array | None]:
+        """``upstream * 2 / sqrt(pi) * exp(-x²)``."""
+        x = Array(self.operand)
+        return (upstream * (exp(-(x * x)) * (2 / math.sqrt(math.pi))),)
 
     def reference(self, x: Values) -> Values:
         """See `erf_values`."""

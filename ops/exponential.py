@@ -1,5 +1,6 @@
 """Exponentials, logarithms, powers and roots. Names and meaning: array API standard 2024.12."""
 
+import math
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -9,9 +10,11 @@ from ..engine.careful import Careful, Court, blame_of_any, clear, hidden_by_infi
 from ..engine.ir import Node, Values
 from ..engine.leaves import Constant
 from .arithmetic import Add, Arithmetic, is_constant
+from .array import Array
 from .function import binary, unary
 from .kinds import FloatFunction
 from .reduction import Sum
+from .selection import where
 from .softmax import LogSumExp
 
 
@@ -25,6 +28,10 @@ class Exp(FloatUnary):
     """``e ** x``. A score of -inf is a weight of nothing: its position counts as hidden."""
 
     may_hide: ClassVar[bool] = True
+
+    def gradient(self, upstream: Array) -> Sequence[Array | None]:
+        """``upstream * exp(x)``."""
+        return (upstream * Array(self),)
 
     def reference(self, x: Values) -> Values:
         """NumPy's."""
@@ -41,6 +48,10 @@ class Exp2(FloatUnary):
 
     may_hide: ClassVar[bool] = True
 
+    def gradient(self, upstream: Array) -> Sequence[Array | None]:
+        """``upstream * 2 ** x * log(2)``."""
+        return (upstream * (Array(self) * math.log(2)),)
+
     def reference(self, x: Values) -> Values:
         """NumPy's."""
         return np.asarray(np.exp2(x))
@@ -51,6 +62,10 @@ class Exp2(FloatUnary):
 class Expm1(FloatUnary):
     """``exp(x) - 1``, exact near 0."""
 
+    def gradient(self, upstream: Array) -> Sequence[Array | None]:
+        """``upstream * exp(x)``."""
+        return (upstream * (Array(self) + 1),)
+
     def reference(self, x: Values) -> Values:
         """NumPy's."""
         return np.asarray(np.expm1(x))
@@ -58,6 +73,10 @@ class Expm1(FloatUnary):
 
 class Log(FloatUnary):
     """The natural logarithm; -inf at 0, NaN below."""
+
+    def gradient(self, upstream: Array) -> Sequence[Array | None]:
+        """``upstream / x``."""
+        return (upstream / Array(self.operand),)
 
     def reference(self, x: Values) -> Values:
         """NumPy's."""
@@ -86,6 +105,10 @@ class Log(FloatUnary):
 class Log1p(FloatUnary):
     """``log(1 + x)``, exact near 0."""
 
+    def gradient(self, upstream: Array) -> Sequence[Array | None]:
+        """``upstream / (1 + x)``."""
+        return (upstream / (Array(self.operand) + 1),)
+
     def reference(self, x: Values) -> Values:
         """NumPy's."""
         return np.asarray(np.log1p(x))
@@ -106,6 +129,10 @@ def _log_of_sum(node: Node) -> Node | None:
 class Log2(FloatUnary):
     """The logarithm to base 2."""
 
+    def gradient(self, upstream: Array) -> Sequence[Array | None]:
+        """``upstream / (x log(2))``."""
+        return (upstream / (Array(self.operand) * math.log(2)),)
+
     def reference(self, x: Values) -> Values:
         """NumPy's."""
         return np.asarray(np.log2(x))
@@ -113,6 +140,10 @@ class Log2(FloatUnary):
 
 class Log10(FloatUnary):
     """The logarithm to base 10."""
+
+    def gradient(self, upstream: Array) -> Sequence[Array | None]:
+        """``upstream / (x log(10))``."""
+        return (upstream / (Array(self.operand) * math.log(10)),)
 
     def reference(self, x: Values) -> Values:
         """NumPy's."""
@@ -124,6 +155,10 @@ class Sqrt(FloatUnary):
 
     wide = False
 
+    def gradient(self, upstream: Array) -> Sequence[Array | None]:
+        """``upstream / (2 sqrt(x))``."""
+        return (upstream * 0.5 / Array(self),)
+
     def reference(self, x: Values) -> Values:
         """NumPy's."""
         return np.asarray(np.sqrt(x))
@@ -131,6 +166,11 @@ class Sqrt(FloatUnary):
 
 class Rsqrt(FloatUnary):
     """``1 / sqrt(x)``; inf at 0, NaN below; torch's name."""
+
+    def gradient(self, upstream: Array) -> Sequence[Array | None]:
+        """``-upstream / (2 x sqrt(x))``."""
+        root = Array(self)
+        return (upstream * (root * root * root * -0.5),)
 
     def reference(self, x: Values) -> Values:
         """In the carrier's precision."""
@@ -142,6 +182,12 @@ class Logaddexp(Arithmetic):
 
     takes = (2,)
     wide = True
+
+    def gradient(self, upstream: Array) -> Sequence[Array | None]:
+        """The upstream times each one's share of the sum; nothing where that is nothing."""
+        total = Array(self)
+        finite = where(total == -np.inf, 0.0, total)
+        return tuple(upstream * exp(Array(each) - finite) for each in self.operands)
 
     def reference(self, left: Values, right: Values) -> Values:
         """NumPy's."""

@@ -151,7 +151,7 @@ def checkpoint(fn: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(fn)
     def checkpointed(*args: Any, **kwargs: Any) -> Any:
-        leaves, structure = flatten((args, kwargs))
+        leaves, _ = flatten((args, kwargs))
         inputs = {each.node for each in leaves if isinstance(each, Array)}
         given, shape = flatten(fn(*args, **kwargs))
         return unflatten(shape, iter([_checkpointed(each, inputs) for each in given]))

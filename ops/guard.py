@@ -33,6 +33,10 @@ class Guard(Rearrangement):
         """The operand's."""
         return kernel.element(self.operand, at)
 
+    def gradient(self, upstream: Any) -> Sequence[Any]:
+        """The upstream."""
+        return (upstream,)
+
     def reference(self, x: Values) -> Values:
         """The operand."""
         return x

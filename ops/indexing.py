@@ -14,7 +14,7 @@ from ..engine.ir import Node, Values
 from ..engine.leaves import Data
 from ..engine.sources import library, read
 from ..engine.tracing import scalars_are_traced
-from ..engine.types import TensorType, broadcast, is_integer
+from ..engine.types import Shape, TensorType, broadcast, is_integer
 from .array import Array, ArrayLike, lift
 from .creation import arange
 from .kinds import Rearrangement, normalize_axis
@@ -51,6 +51,11 @@ class Gather(Rearrangement):
         rest = iter(at[ahead:])
         inside = [picked[axis] if axis in picked else next(rest) for axis in range(len(self.operand.shape))]
         return kernel.gathered(self.operand, inside)
+
+    def gradient(self, upstream: Array) -> Sequence[Array | None]:
+        """The upstream, added where it was picked."""
+        indices: list[Array | None] = [None] * len(self.indices)
+        return Array(ScatterAdd(upstream.node, self.indices, self.axes, self.operand.shape, self.called)), *indices
 
     def reference(self, x: Values, *indices: Values) -> Values:
         """NumPy's take, indices clamped: whether one is an error is decided by `careful`."""
@@ -94,6 +99,81 @@ class Gather(Rearrangement):
             f"of length {self.operand.shape[axis]}"
         )
         return court.accuse(self, IndexOutOfRangeError, message)
+
+
+class ScatterAdd(Node):
+    """Zeros of shape ``to``, with ``values`` added where a `Gather` by these indices picks: its adjoint.
+
+    What is added to one place is added in the order of the indices. An index out of range is an error unless a mask
+    hides all that it brings.
+    """
+
+    values: Node
+    indices: tuple[Node, ...]
+    axes: tuple[int, ...]
+    to: Shape
+    called: str
+
+    def infer(self) -> TensorType:
+        """``to``."""
+        return TensorType(self.to, self.values.dtype)
+
+    def gradient(self, upstream: Array) -> Sequence[Array | None]:
+        """The upstream, picked."""
+        indices: list[Array | None] = [None] * len(self.indices)
+        return Array(Gather(upstream.node, self.indices, self.axes)), *indices
+
+    def reference(self, values: Values, *indices: Values) -> Values:
+        """Added in float64 one after the other; what lies outside adds nothing."""
+        shape = np.broadcast_shapes(*(index.shape for index in indices))
+        rest = tuple(length for axis, length in enumerate(self.to) if axis not in self.axes)
+        result = np.zeros(tuple(self.to[axis] for axis in self.axes) + rest, np.float64)
+        places = [np.broadcast_to(wrapped(i, self.to[a]), shape) for i, a in zip(indices, self.axes, strict=True)]
+        inside = ~self._outside(indices)
+        np.add.at(result, tuple(place[inside] for place in places), values[inside])
+        return np.moveaxis(result, range(len(self.axes)), self.axes)
+
+    def _outside(self, indices: Sequence[Values]) -> Values:
+        outside = np.zeros(np.broadcast_shapes(*(index.shape for index in indices)), np.bool_)
+        for index, axis in zip(indices, self.axes, strict=True):
+            outside = outside | (index < -self.to[axis]) | (index >= self.to[axis])
+        return outside
+
+    def trouble(self, value: Values, operands: Sequence[Values], check_finite: bool) -> bool:
+        """An index out of range, or a value that is not finite."""
+        return bool(self._outside(operands[1:]).any()) or super().trouble(value, operands, check_finite)
+
+    def careful(self, operands: Sequence[Careful], value: Values, court: Court) -> Careful:
+        """Hidden values add nothing; a place blames whom the visible values there blame."""
+        values, *indices = operands
+        places = [index.value for index in indices]
+        blame = None
+        if values.hidden is not None:
+            value = self.reference(values.contribution(), *places).astype(value.dtype)
+        if values.blame is not None:
+            blame = self._worst(values.full_blame(), places)
+        outside = self._outside(places)
+        visible = (values.full_hidden() == 0).reshape(*outside.shape, -1).any(axis=-1)
+        wrong = outside & visible
+        accused = blame_of_any(
+            [Careful(np.broadcast_to(i.value, wrong.shape), None, i.blame) for i in indices], wrong.shape
+        )
+        worst = 0 if accused is None else int(accused[visible].max(initial=0))
+        if wrong.any():
+            message = f"{self.called}: the gradient adds to an index out of range for {self.type}"
+            worst = max(worst, court.accuse(self, IndexOutOfRangeError, message))
+        if worst:
+            blame = np.maximum(0 if blame is None else blame, np.full(value.shape, worst, np.int32))
+        return Careful(value, None, blame)
+
+    def _worst(self, blame: Values, indices: Sequence[Values]) -> Values:
+        shape = np.broadcast_shapes(*(index.shape for index in indices))
+        rest = tuple(length for axis, length in enumerate(self.to) if axis not in self.axes)
+        result = np.zeros(tuple(self.to[axis] for axis in self.axes) + rest, np.int32)
+        places = [np.broadcast_to(wrapped(i, self.to[a]), shape) for i, a in zip(indices, self.axes, strict=True)]
+        inside = ~self._outside(indices)
+        np.maximum.at(result, tuple(place[inside] for place in places), blame[inside])
+        return np.moveaxis(result, range(len(self.axes)), self.axes)
 
 
 class Take(Gather):

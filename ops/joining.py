@@ -13,7 +13,7 @@ from .array import Array, ArrayLike, lift
 from .casting import promoted
 from .kinds import Rearrangement, countable, is_sequence, normalize_axis, whole
 from .registry import public
-from .shape import Reshape, broadcast_to, moveaxis
+from .shape import Reshape, Slice, broadcast_to, moveaxis
 
 
 class Concat(Rearrangement):
@@ -31,6 +31,15 @@ class Concat(Rearrangement):
         total = sum(part.shape[self.axis] for part in self.parts)
         shape = (*first[: self.axis], total, *first[self.axis + 1 :])
         return TensorType(shape, self.parts[0].dtype)
+
+    def gradient(self, upstream: Array) -> Sequence[Array | None]:
+        """To each part its own."""
+        found, start = [], 0
+        for part in self.parts:
+            starts = tuple(start if axis == self.axis else 0 for axis in range(len(part.shape)))
+            found.append(Array(Slice(upstream.node, starts, (1,) * len(starts), part.shape)))
+            start += part.shape[self.axis]
+        return found
 
     def reference(self, *parts: Values) -> Values:
         """NumPy's."""

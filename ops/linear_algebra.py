@@ -48,6 +48,10 @@ class Matmul(Node):
         right = kernel.spread(self.right, [*at[:-2], inner, at[-1]])
         return kernel.reduce("sum", axis, kernel.multiply(left, right))
 
+    def gradient(self, upstream: Array) -> Sequence[Array | None]:
+        """``upstream @ x2.mT``, ``x1.mT @ upstream``."""
+        return upstream @ Array(self.right).mT, Array(self.left).mT @ upstream
+
     def reference(self, left: Values, right: Values) -> Values:
         """NumPy's, in row blocks fixed by the shape; booleans: any of both."""
         if left.dtype.kind == "b":

@@ -18,7 +18,15 @@ from .array import Array, ArrayLike, lift
 from .casting import cast
 from .kinds import AlongAxis, Reduction, flag, line_maximum, normalize_axes, normalize_axis, reduced_shape
 from .registry import public
-from .shape import Reshape
+from .selection import where
+from .shape import BroadcastTo, Reshape
+
+
+def spread(array: Array, reduction: Reduction) -> Array:
+    """What a reduction has made of several elements, once for each of them."""
+    shape = reduction.operand.shape
+    kept = reduced_shape(shape, reduction.axes, True)
+    return Array(BroadcastTo(Reshape(array.node, kept), shape))
 
 
 class Accumulation(Reduction):
@@ -37,6 +45,10 @@ class Sum(Accumulation):
     """The sum; 0 of nothing."""
 
     kernel_kind: ClassVar[str | None] = "sum"
+
+    def gradient(self, upstream: Array) -> Sequence[Array | None]:
+        """The upstream, to every element."""
+        return (spread(upstream, self),)
 
     def reference(self, x: Values) -> Values:
         """NumPy's, in the widest type of the kind."""
@@ -72,6 +84,15 @@ class Sum(Accumulation):
 class Prod(Accumulation):
     """The product; 1 of nothing."""
 
+    def gradient(self, upstream: Array) -> Sequence[Array | None]:
+        """The upstream times the product of the other elements."""
+        x, axes = Array(self.operand), self.axes
+        zeros = sum((x == 0).astype(self.dtype), axes, keepdims=True)
+        others = where(x == 0, 1.0, x)
+        product = prod(others, axes, keepdims=True)
+        rest = where(zeros == 0, product / others, where((zeros == 1) & (x == 0), product, 0.0))
+        return (spread(upstream, self) * rest,)
+
     def reference(self, x: Values) -> Values:
         """NumPy's, in the widest type of the kind."""
         wide = None if x.dtype.kind == "f" else self.dtype
@@ -86,6 +107,12 @@ class Extremum(Reduction):
         if builtins.any(self.operand.shape[axis] == 0 for axis in self.axes):
             raise ShapeError(f"{self.name}: no {self.name} of nothing: {self.operand.type} over axes {self.axes}")
         return super().infer()
+
+    def gradient(self, upstream: Array) -> Sequence[Array | None]:
+        """The upstream, to the largest or smallest; equal shares to equals."""
+        x = Array(self.operand)
+        taken = where(x == spread(Array(self), self), 1.0, 0.0).astype(self.dtype)
+        return (spread(upstream, self) * (taken / sum(taken, self.axes, keepdims=True)),)
 
 
 class Max(Extremum):

@@ -1,5 +1,7 @@
 """Rounding to whole numbers. Integers stay as they are. Names: array API standard 2024.12."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ..engine.errors import ArgumentError, DTypeError
@@ -18,6 +20,10 @@ class Rounding(Unary):
     """Floats to whole floats; integers are whole."""
 
     takes = (1, 2)
+
+    def gradient(self, upstream: Array) -> Sequence[Array | None]:
+        """Nothing: it is constant between steps."""
+        return (None,)
 
     def simplify(self) -> Node | None:
         """A whole number is itself."""

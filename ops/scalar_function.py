@@ -43,6 +43,7 @@ class ScalarFunction:
         self._signature = _signature(self._plain, self.name)
         self._plain_gradient = None if gradient is None else self._checked_gradient(gradient)
         self._codes: dict[tuple[str, ...], ScalarCode] = {}
+        self._derivatives: dict[tuple[str, ...], list[ScalarFunction]] = {}
         self._lock = threading.RLock()
 
     def __call__(self, *args: ArrayLike, **kwargs: ArrayLike) -> Array:
@@ -79,6 +80,24 @@ class ScalarFunction:
                     self._check_derivatives(self._plain_gradient, kinds)
                 self._codes[kinds] = found
             return self._codes[kinds]
+
+    def derivatives(self, kinds: tuple[str, ...]) -> list["ScalarFunction"]:
+        """The derivative by each float argument, as a scalar function of all arguments.
+
+        Raises:
+            ArgumentError: If there is no ``gradient=``.
+        """
+        if self.gradient is None or self._plain_gradient is None:
+            raise ArgumentError(
+                f"{self.name}: has no gradient; ag.scalar_function(…, gradient=…) takes its derivatives"
+            )
+        with self._lock:
+            if kinds not in self._derivatives:
+                floats = kinds.count("float64")
+                single = not isinstance(ScalarCode(self._plain_gradient, kinds, self.name).result, tuple)
+                parts = [_part(self.gradient, None if single else n, self._signature) for n in range(floats)]
+                self._derivatives[kinds] = [ScalarFunction(part, None) for part in parts]
+            return self._derivatives[kinds]
 
     def _checked_gradient(self, gradient: Callable[..., Any]) -> types.FunctionType:
         plain = _plain(gradient, "gradient")
@@ -123,6 +142,16 @@ class ScalarCall(Elementwise):
     def infer(self) -> TensorType:
         """Never weak: the function has decided."""
         return super().infer()._replace(weak=False)
+
+    def gradient(self, upstream: Array) -> Sequence[Array | None]:
+        """``upstream`` times the user's derivative by each float argument.
+
+        Raises:
+            ArgumentError: If the user has given none.
+        """
+        parts = iter(self.function.derivatives(self._kinds()))
+        arguments = list(map(Array, self.arguments))
+        return [upstream * next(parts)(*arguments) if category(each.dtype) == 2 else None for each in self.arguments]
 
     def reference(self, *operands: Values) -> Values:
         """Numba's code, element by element."""
@@ -201,6 +230,17 @@ def _plain(function: Any, what: str) -> types.FunctionType:
     if not isinstance(plain, types.FunctionType):
         raise ArgumentError(f"{what}: takes a Python function or one compiled by numba, not {function!r}")
     return plain
+
+
+def _part(gradient: Any, number: int | None, signature: inspect.Signature) -> Any:
+    """A function of numbers that gives one of those that ``gradient`` returns; all of it if that is one number."""
+    if number is None:
+        return gradient
+    names = ", ".join(f"x{place}" for place in range(len(signature.parameters)))
+    scope: dict[str, Any] = {"gradient": importlib.import_module("numba").njit(_plain(gradient, "gradient"))}
+    name = f"{_name(gradient)}_{number}"
+    exec(f"def {name}({names}):\n    return gradient({names})[{number}]", scope)
+    return scope[name]
 
 
 def _name(function: Any) -> str:

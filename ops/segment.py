@@ -122,6 +122,10 @@ class SegmentSum(Segment):
             return dtype
         return UINT64 if dtype.kind == "u" else INT64
 
+    def gradient(self, upstream: Array) -> Sequence[Array | None]:
+        """To every row its segment's."""
+        return getitem(upstream, Array(self.ids)), None
+
     def start(self) -> Any:
         """0."""
         return 0
@@ -133,6 +137,13 @@ class SegmentSum(Segment):
 
 class SegmentMax(Segment):
     """The largest of each segment's rows; -inf, or the least integer, of none."""
+
+    def gradient(self, upstream: Array) -> Sequence[Array | None]:
+        """To the largest row its segment's; equal shares to equals."""
+        ids = Array(self.ids)
+        taken = where(equal(Array(self.values), getitem(Array(self), ids)), 1.0, 0.0).astype(self.dtype)
+        count = Array(SegmentSum(taken.node, self.ids, self.count, self.called))
+        return getitem(upstream / maximum(count, 1), ids) * taken, None
 
     def start(self) -> Any:
         """The identity of the maximum."""

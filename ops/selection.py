@@ -32,6 +32,11 @@ class Where(Elementwise):
         """The branches decide the type."""
         return self.left
 
+    def gradient(self, upstream: Array) -> Sequence[Array | None]:
+        """The upstream, to the branch that is taken."""
+        condition = Array(self.condition)
+        return None, where(condition, upstream, 0.0), where(condition, 0.0, upstream)
+
     def reference(self, condition: Values, left: Values, right: Values) -> Values:
         """NumPy's."""
         return np.where(condition, left, right)

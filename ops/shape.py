@@ -28,6 +28,10 @@ class Reshape(Rearrangement):
         """The operand's element at the same place, rows first."""
         return kernel.element(self.operand, kernel.reindexed(at, self.to, self.operand.shape))
 
+    def gradient(self, upstream: Array) -> Sequence[Array | None]:
+        """The upstream in the operand's shape."""
+        return (Array(Reshape(upstream.node, self.operand.shape)),)
+
     def reference(self, x: Values) -> Values:
         """NumPy's."""
         return np.reshape(x, self.to)
@@ -52,6 +56,11 @@ class PermuteDims(Rearrangement):
     def lower(self, kernel: Any, at: Sequence[Any]) -> Any:
         """The indices in the operand's order."""
         return kernel.element(self.operand, [at[self.axes.index(axis)] for axis in range(len(at))])
+
+    def gradient(self, upstream: Array) -> Sequence[Array | None]:
+        """The axes put back."""
+        back = tuple(self.axes.index(axis) for axis in range(len(self.axes)))
+        return (Array(PermuteDims(upstream.node, back)),)
 
     def reference(self, x: Values) -> Values:
         """NumPy's."""
@@ -82,6 +91,10 @@ class BroadcastTo(Rearrangement):
     def lower(self, kernel: Any, at: Sequence[Any]) -> Any:
         """The operand's element, axes of length 1 at 0."""
         return kernel.spread(self.operand, at)
+
+    def gradient(self, upstream: Array) -> Sequence[Array | None]:
+        """The upstream, summed over what it was repeated along."""
+        return (upstream,)
 
     def reference(self, x: Values) -> Values:
         """NumPy's."""
@@ -114,6 +127,10 @@ class Slice(Rearrangement):
         ]
         return kernel.element(self.operand, inside)
 
+    def gradient(self, upstream: Array) -> Sequence[Array | None]:
+        """The upstream at its places, among zeros."""
+        return (Array(Spread(upstream.node, self.starts, self.steps, self.operand.shape)),)
+
     def reference(self, x: Values) -> Values:
         """NumPy's, with stops that a negative step needs."""
         key = []
@@ -128,6 +145,34 @@ class Slice(Rearrangement):
         """All of it: nothing."""
         whole = self.lengths == self.operand.shape and all(step == 1 for step in self.steps)
         return self.operand if whole and not self.operand.type.weak else None
+
+
+class Spread(Rearrangement):
+    """The operand every ``step``-th place from ``start`` on along each axis, among zeros: the adjoint of `Slice`."""
+
+    operand: Node
+    starts: tuple[int, ...]
+    steps: tuple[int, ...]
+    lengths: Shape
+
+    def infer(self) -> TensorType:
+        """``lengths``."""
+        return TensorType(self.lengths, self.operand.dtype)
+
+    def gradient(self, upstream: Array) -> Sequence[Array | None]:
+        """The upstream at those places."""
+        return (Array(Slice(upstream.node, self.starts, self.steps, self.operand.shape)),)
+
+    def reference(self, x: Values) -> Values:
+        """Written into zeros."""
+        result = np.zeros(self.lengths, x.dtype)
+        if x.size:
+            places = [
+                start + step * np.arange(length)
+                for start, step, length in zip(self.starts, self.steps, x.shape, strict=True)
+            ]
+            result[np.ix_(*places)] = x
+        return result
 
 
 class Flip(Rearrangement):
@@ -147,6 +192,10 @@ class Flip(Rearrangement):
             for axis, (index, length) in enumerate(zip(at, self.shape, strict=True))
         ]
         return kernel.element(self.operand, inside)
+
+    def gradient(self, upstream: Array) -> Sequence[Array | None]:
+        """The upstream, turned back."""
+        return (Array(Flip(upstream.node, self.axes)),)
 
     def reference(self, x: Values) -> Values:
         """NumPy's."""

@@ -10,8 +10,10 @@ from ..engine.errors import ShapeError
 from ..engine.ir import Node, Values
 from .array import Array, ArrayLike
 from .function import lifted_float
-from .kinds import AlongAxis, Reduction, flag, line_blame, normalize_axes, normalize_axis
-from .registry import public
+from .kinds import AlongAxis, Reduction, flag, line_blame, normalize_axes, normalize_axis, reduced_shape
+from .registry import FUNCTIONS, public
+from .selection import where
+from .shape import BroadcastTo, Reshape
 
 
 def _safe_maximum(x: Values, axis: Any, unsafe: Any = np.isneginf) -> Values:
@@ -26,6 +28,14 @@ class LogSumExp(Reduction):
     wide = True
     kernel_kind: ClassVar[str | None] = "lse"
 
+    def gradient(self, upstream: Array) -> Sequence[Array | None]:
+        """``upstream * softmax(x)``."""
+        if len(self.axes) == 1:
+            return (_spread(upstream, self) * Array(Softmax(self.operand, self.axes[0])),)
+        total = _spread(Array(self), self)
+        finite = where(total == -np.inf, 0.0, total)
+        return (_spread(upstream, self) * FUNCTIONS["exp"](Array(self.operand) - finite),)
+
     def reference(self, x: Values) -> Values:
         """Shifted by the maximum."""
         largest = _safe_maximum(x, self.axes, np.isinf)
@@ -39,6 +49,11 @@ class LogSumExp(Reduction):
             return False
         largest = np.max(operands[0], axis=self.axes, keepdims=self.keepdims, initial=-np.inf)
         return not bool((np.isfinite(value) | (np.isneginf(value) & np.isneginf(largest))).all())
+
+
+def _spread(array: Array, reduction: Reduction) -> Array:
+    kept = reduced_shape(reduction.operand.shape, reduction.axes, True)
+    return Array(BroadcastTo(Reshape(array.node, kept), reduction.operand.shape))
 
 
 def _along_scores(node: "Softmax | LogSoftmax", scores: Careful, value: Values) -> Careful:
@@ -63,6 +78,12 @@ class Softmax(AlongAxis):
         inside = [kernel.index(axis) if n == self.axis else index for n, index in enumerate(at)]
         total = kernel.reduce("lse", axis, kernel.element(self.operand, inside))
         return kernel.apply("exp", self.dtype, kernel.subtract(kernel.element(self.operand, at), total))
+
+    def gradient(self, upstream: Array) -> Sequence[Array | None]:
+        """``P (upstream - sum(P * upstream))``."""
+        weights = Array(self)
+        mean = FUNCTIONS["sum"](weights * upstream, self.axis, keepdims=True)
+        return (weights * (upstream - mean),)
 
     def reference(self, x: Values) -> Values:
         """Shifted by the maximum."""
@@ -130,6 +151,11 @@ class LogSoftmax(AlongAxis):
         inside = [kernel.index(axis) if n == self.axis else index for n, index in enumerate(at)]
         total = kernel.reduce("lse", axis, kernel.element(self.operand, inside))
         return kernel.subtract(kernel.element(self.operand, at), total)
+
+    def gradient(self, upstream: Array) -> Sequence[Array | None]:
+        """``upstream - softmax(x) * sum(upstream)``."""
+        weights = Array(Softmax(self.operand, self.axis))
+        return (upstream - weights * FUNCTIONS["sum"](upstream, self.axis, keepdims=True),)
 
     def reference(self, x: Values) -> Values:
         """Shifted by the maximum."""
