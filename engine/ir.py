@@ -8,7 +8,7 @@ import operator
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, dataclass_transform
 
 import numpy as np
@@ -233,6 +233,14 @@ class Node(metaclass=_NodeClass):
         Raises UnfusableError where a kernel cannot compute it.
         """
         raise UnfusableError(f"{self.name} has no element that a kernel computes")
+
+    def components(self) -> "tuple[Node, ...]":
+        """Nodes that its element is made through, though no operand leads there: each may be stored instead."""
+        return ()
+
+    def exchange(self, present: "Collection[Node]") -> "Node | None":
+        """The same from products that the graph holds anyway, or None."""
+        return None
 
     def gradient(self, upstream: Any) -> "Sequence[Any]":
         """What arrives at each operand of ``upstream``, the gradient of the result; None for nothing.

@@ -26,10 +26,11 @@ class Elements:
         stored: Whether a node's value is an array by the time the kernel runs: then its element is a
             load. Everything else is lowered through its operator.
         clamps: Whether the kernel looks itself at indices that are not proven to lie inside.
+        apart: Whether what operators are made through may be stored, too.
     """
 
-    def __init__(self, stored: Callable[[Node], bool], *, clamps: bool = False) -> None:
-        self._stored, self._clamps = stored, clamps
+    def __init__(self, stored: Callable[[Node], bool], *, clamps: bool = False, apart: bool = False) -> None:
+        self._stored, self._clamps, self._apart = stored, clamps, apart
         self._table: dict[tuple[Any, ...], Scalar] = {}
         self._lowered: dict[tuple[Any, ...], Scalar] = {}
         self._counters: dict[str, int] = {}
@@ -131,6 +132,10 @@ class Elements:
                 self.origin[found] = node  # what picks elements of an array, rather than the array
             self.origin.setdefault(found, node)
         return found
+
+    def part(self, node: Node, at: Sequence[Scalar]) -> Scalar:
+        """One element of what an operator is made through (`Node.components`): computed, unless that one is stored."""
+        return self.element(node, at) if self._apart else self._own_element(node, tuple(at))
 
     def _own_element(self, node: Node, at: tuple[Scalar, ...]) -> Scalar:
         try:

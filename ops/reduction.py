@@ -4,7 +4,7 @@ Sums and products of floats accumulate in float64 and are rounded once.
 """
 
 import builtins
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,14 +12,15 @@ import numpy as np
 from ..engine.careful import Careful, Court
 from ..engine.errors import ShapeError
 from ..engine.ir import Node, Values
-from ..engine.types import BOOL, INT64, UINT64, DType, TensorType, as_dtype, is_float
-from .arithmetic import Divide, Multiply, row_factors
+from ..engine.leaves import Constant
+from ..engine.types import BOOL, INT64, UINT64, DType, Shape, TensorType, as_dtype, is_float
+from .arithmetic import Add, Divide, Multiply, Subtract, row_factors
 from .array import Array, ArrayLike, lift
 from .casting import cast
 from .kinds import AlongAxis, Reduction, flag, line_maximum, normalize_axes, normalize_axis, reduced_shape
 from .registry import public
 from .selection import where
-from .shape import BroadcastTo, Reshape
+from .shape import BroadcastTo, PermuteDims, Reshape
 
 
 def spread(array: Array, reduction: Reduction) -> Array:
@@ -67,6 +68,48 @@ class Sum(Accumulation):
             return (Divide if divides else Multiply)(Sum(rest, self.axes, self.keepdims), scale)
         return None
 
+    def exchange(self, present: Collection[Node]) -> Node | None:
+        """``sum_j P_ij (A @ B.mT)_ij`` is ``sum_d A_id (P @ B)_id``, where the product ``P @ B`` is there.
+
+        P may be a product of factors, and the sum one over terms of which each is of this form.
+        """
+        axis = len(self.operand.shape) - 1
+        if self.axes != (axis,) or not is_float(self.dtype):
+            return None
+        return self._exchanged(_factors(self.operand), present)
+
+    def _exchanged(self, factors: list[Node], present: Collection[Node]) -> Node | None:
+        """The sum over a product of these factors."""
+        for place, factor in enumerate(factors):
+            others = factors[:place] + factors[place + 1 :]
+            if factor.role == "contraction":
+                found = self._through(factor, others, present)
+                if found is not None:
+                    return found
+            elif isinstance(factor, Add | Subtract) and _both_of(factor, self.operand.shape):
+                sides = [self._exchanged([*others, *_factors(side)], present) for side in factor.operands]
+                if sides[0] is not None and sides[1] is not None:
+                    return type(factor)(sides[0], sides[1])
+        return None
+
+    def _through(self, product: Node, others: list[Node], present: Collection[Node]) -> Node | None:
+        left, right = product.operands
+        for there in present:
+            weights, values = there.operands
+            if (
+                _transposed(values) is not right and values is not _transposed(right)
+            ) or product.shape != self.operand.shape:
+                continue
+            rest = list(others)
+            if _take_all(rest, _factors(weights)):
+                total: Node = Sum(Multiply(left, there), (len(there.shape) - 1,), self.keepdims)
+                if total.shape != self.shape:
+                    continue
+                for factor in rest:  # numbers, which every term is multiplied by
+                    total = Multiply(total, factor)
+                return total
+        return None
+
     def _varies(self, factor: Node) -> bool:
         missing = len(self.operand.shape) - len(factor.shape)
         return builtins.any(axis >= missing and factor.shape[axis - missing] != 1 for axis in self.axes)
@@ -79,6 +122,41 @@ class Sum(Accumulation):
         if isinstance(inner, Sum) and self.keepdims and inner.keepdims:
             return Sum(inner.operand, tuple(sorted({*self.axes, *inner.axes})), True)
         return None
+
+
+def _factors(node: Node) -> list[Node]:
+    """The factors of a product."""
+    found: list[Node] = []
+    stack = [node]
+    while stack:
+        each = stack.pop()
+        if isinstance(each, Multiply):
+            stack += [each.right, each.left]
+        else:
+            found.append(each)
+    return found
+
+
+def _take_all(factors: list[Node], wanted: Sequence[Node]) -> bool:
+    """Take these out of a list of factors; whether they were all there, and nothing but numbers is left."""
+    for each in wanted:
+        if each not in factors:
+            return False
+        factors.remove(each)
+    return builtins.all(isinstance(each, Constant) for each in factors)
+
+
+def _transposed(node: Node) -> Node:
+    """The last two axes exchanged, without doing it twice."""
+    axes = (*range(len(node.shape) - 2), len(node.shape) - 1, len(node.shape) - 2)
+    if isinstance(node, PermuteDims) and node.axes == axes:
+        return node.operand
+    return PermuteDims(node, axes)
+
+
+def _both_of(node: Node, shape: Shape) -> bool:
+    """Whether both sides of a sum have this shape: then each may be summed for itself."""
+    return builtins.all(side.shape == shape for side in node.operands)
 
 
 class Prod(Accumulation):

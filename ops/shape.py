@@ -67,9 +67,16 @@ class PermuteDims(Rearrangement):
         return np.transpose(x, self.axes)
 
     def simplify(self) -> Node | None:
-        """In the same order: nothing. Twice: once."""
+        """In the same order: nothing. Twice: once. A product's transpose is that of its transposed sides, exchanged."""
         if self.axes == tuple(range(len(self.axes))) and not self.operand.type.weak:
             return self.operand
+        count = len(self.axes)
+        if self.operand.role == "contraction" and self.axes == (*range(count - 2), count - 1, count - 2):
+            left, right = (
+                PermuteDims(side, (*range(n - 2), n - 1, n - 2))
+                for side, n in ((side, len(side.shape)) for side in self.operand.operands)
+            )
+            return self.operand.with_operands((right, left))
         if isinstance(self.operand, PermuteDims):
             inner = self.operand
             return PermuteDims(inner.operand, tuple(inner.axes[axis] for axis in self.axes))

@@ -65,6 +65,11 @@ def _along_scores(node: "Softmax | LogSoftmax", scores: Careful, value: Values) 
     return Careful(value, hidden, clear(line_blame(visible, node.axis, value), hidden))
 
 
+def _less_total(kernel: Any, node: "Softmax | LogSoftmax", total: Node, at: Sequence[Any]) -> Any:
+    there = [kernel.constant(0) if n == node.axis else index for n, index in enumerate(at)]
+    return kernel.subtract(kernel.element(node.operand, at), kernel.part(total, there))
+
+
 class Softmax(AlongAxis):
     """``exp(x) / sum(exp(x))`` along an axis; zeros where all is -inf."""
 
@@ -74,10 +79,12 @@ class Softmax(AlongAxis):
 
     def lower(self, kernel: Any, at: Sequence[Any]) -> Any:
         """``exp(x - lse(x))``."""
-        axis = kernel.new_axis("r", self.operand.shape[self.axis])
-        inside = [kernel.index(axis) if n == self.axis else index for n, index in enumerate(at)]
-        total = kernel.reduce("lse", axis, kernel.element(self.operand, inside))
-        return kernel.apply("exp", self.dtype, kernel.subtract(kernel.element(self.operand, at), total))
+        (total,) = self.components()
+        return kernel.apply("exp", self.dtype, _less_total(kernel, self, total, at))
+
+    def components(self) -> tuple[Node, ...]:
+        """The logarithm of the sum: a backward pass has that of the forward pass."""
+        return (LogSumExp(self.operand, (self.axis,), True),)
 
     def gradient(self, upstream: Array) -> Sequence[Array | None]:
         """``P (upstream - sum(P * upstream))``."""
@@ -147,10 +154,12 @@ class LogSoftmax(AlongAxis):
 
     def lower(self, kernel: Any, at: Sequence[Any]) -> Any:
         """``x - lse(x)``."""
-        axis = kernel.new_axis("r", self.operand.shape[self.axis])
-        inside = [kernel.index(axis) if n == self.axis else index for n, index in enumerate(at)]
-        total = kernel.reduce("lse", axis, kernel.element(self.operand, inside))
-        return kernel.subtract(kernel.element(self.operand, at), total)
+        (total,) = self.components()
+        return _less_total(kernel, self, total, at)
+
+    def components(self) -> tuple[Node, ...]:
+        """The logarithm of the sum."""
+        return (LogSumExp(self.operand, (self.axis,), True),)
 
     def gradient(self, upstream: Array) -> Sequence[Array | None]:
         """``upstream - softmax(x) * sum(upstream)``."""

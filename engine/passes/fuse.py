@@ -15,7 +15,7 @@ from ..sweep import Sweep
 from ..types import is_float
 from .fused import Fused, as_sweep
 from .join import joined
-from .reach import Reach
+from .reach import Reach, with_components
 from .rows import FEW_ROWS
 
 # Each position of few rows counts for more: there is one for each column that is read.
@@ -50,7 +50,7 @@ def fuse(roots: Sequence[Node], rejected: Collection[Node] = (), least_work: int
     found: dict[Node, Fused] = {}
     needed: set[Node] = set(roots)
     meets: dict[Node, Node] = {}
-    order = walk(roots)
+    order = with_components(walk(roots))
     reach = Reach(order, needed)
     for node in reversed(order):  # users first: what a sweep inlines is not tried for itself
         if node.role == "pointwise":

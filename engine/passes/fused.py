@@ -93,7 +93,7 @@ def lowered(node: Node, inside: set[Node]) -> Fused:
     Raises:
         UnfusableError: If there is none.
     """
-    elements = Elements(lambda each: each not in inside, clamps=True)
+    elements = Elements(lambda each: each not in inside, clamps=True, apart=True)
     axes = [elements.new_axis("o", length) for length in node.shape]
     element = elements.element(node, [elements.index(axis) for axis in axes])
     columns_length, places, rows = _rows_and_columns(element, axes)

@@ -61,7 +61,7 @@ def _found(node: Node, fused: Fused, reach: Reach) -> Fused | None:
 
 def _relowered(node: Node, fused: Fused, inside: set[Node]) -> Fused:
     before = fused.sweep
-    elements = Elements(lambda each: each not in inside, clamps=True)
+    elements = Elements(lambda each: each not in inside, clamps=True, apart=True)
     sweep = Sweep(before.batch, before.rows, before.columns)
     streaming = ColumnStreaming(elements, sweep)
     for output in before.outputs:

@@ -23,14 +23,25 @@ class _Facts(NamedTuple):
         pairs: Elements of several arrays meet in it for pairs of a row and a column.
         contracts: Something is contracted for pairs, in it or below.
         is_tile: It varies over such pairs itself.
+        weighs: It is normalized along an axis of such pairs, as a softmax is.
     """
 
     pairs: bool = False
     contracts: bool = False
     is_tile: bool = False
+    weighs: bool = False
 
 
 _NOTHING = _Facts()
+
+
+def with_components(order: Sequence[Node]) -> list[Node]:
+    """The nodes in order, and before each what it is made through: that may turn out to be needed for itself."""
+    found: dict[Node, None] = {}
+    for node in order:
+        found.update(dict.fromkeys(node.components()))
+        found[node] = None
+    return list(found)
 
 
 class Reach:
@@ -42,6 +53,7 @@ class Reach:
     """
 
     def __init__(self, order: Sequence[Node], needed: Set[Node]) -> None:
+        order = with_components(order)
         self._needed = needed
         self._place = {node: place for place, node in enumerate(order)}
         self._facts: dict[Node, _Facts] = {}
@@ -70,24 +82,24 @@ class Reach:
         return self._gathered(node, stored) if stored else inside
 
     def _gathered(self, node: Node, stored: set[Node]) -> set[Node]:
-        inside: set[Node] = {node}
+        inside: set[Node] = {node, *(part for part in node.components() if part not in stored)}
         # Of a product only the left side is a tile: a product that makes the right side is a step before.
         stack = [(operand, number > 0) for number, operand in enumerate(node.operands)]
         while stack and len(inside) < _MOST_NODES:
             each, below_contraction = stack.pop()
             if each in inside or each in stored or each.role in ("leaf", "opaque") or self._is_made(each):
                 continue
-            if each.role == "contraction" and (below_contraction or not _fits(each) or self._shrinks(each)):
+            if each.role == "contraction" and (below_contraction or not _fits(each) or self._weighs(each)):
                 continue
             inside.add(each)
+            inside.update(part for part in each.components() if part not in stored and not self._is_made(part))
             below_contraction = below_contraction or each.role == "contraction"
             stack += [(operand, below_contraction) for operand in each.operands]
         return inside
 
-    def _shrinks(self, contraction: Node) -> bool:
-        """Whether it takes in a tile that is larger than its result: then it is a sweep of its own."""
-        size = contraction.type.size
-        return any(self._facts[each].contracts and each.type.size > size for each in contraction.operands)
+    def _weighs(self, contraction: Node) -> bool:
+        """Whether it sums by weights that sum to one, of another contraction: then it is a sweep of its own."""
+        return any(self._facts[each].weighs for each in contraction.operands)
 
     def _is_made(self, node: Node) -> bool:
         """Whether a step before makes it anyway. A number of each row may still be one more result of the sweep."""
@@ -102,9 +114,11 @@ def _facts_of(node: Node, known: Mapping[Node, _Facts], meet: Callable[[Node], b
         return _Facts(_fits(node), _fits(node), _fits(node))
     given = [known.get(operand, _NOTHING) for operand in node.operands]
     pairs, contracts = any(each.pairs for each in given), any(each.contracts for each in given)
+    weighs = any(each.weighs for each in given)
     if node.role == "reduction":
-        return _Facts(pairs, contracts or pairs, pairs and not contracts)
-    return _Facts(pairs or meet(node), contracts, any(each.is_tile for each in given))
+        weighs = contracts and node.shape == node.operands[0].shape
+        return _Facts(pairs, contracts or pairs, pairs and not contracts, weighs)
+    return _Facts(pairs or meet(node), contracts, any(each.is_tile for each in given), weighs)
 
 
 def _fits(contraction: Node) -> bool:
