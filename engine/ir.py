@@ -238,6 +238,10 @@ class Node(metaclass=_NodeClass):
         """Nodes that its element is made through, though no operand leads there: each may be stored instead."""
         return ()
 
+    def split(self) -> "Node | None":
+        """The same in two steps, that over the last axis but one first; None if there is only one."""
+        return None
+
     def exchange(self, present: "Collection[Node]") -> "Node | None":
         """The same from products that the graph holds anyway, or None."""
         return None

@@ -10,6 +10,7 @@ from .passes.exchange import exchange
 from .passes.fold_constants import fold_constants
 from .passes.hoist import hoist_row_factors
 from .passes.simplify import simplify
+from .passes.split_sums import split_sums
 
 Pass = Callable[[Sequence[Node], list[Change] | None], tuple[Node, ...]]
 
@@ -20,6 +21,7 @@ PASSES: tuple[Pass, ...] = (
     common_factors,
     hoist_row_factors,
     simplify,
+    split_sums,
 )
 
 

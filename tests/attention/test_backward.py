@@ -77,6 +77,28 @@ def test_all_gradients_are_one_pass(name):
         np.testing.assert_allclose(found, right, rtol=2e-5, atol=2e-5 * np.abs(right).max())
 
 
+@pytest.mark.parametrize("name", ["slopes", "softcap"])
+def test_parameters_of_a_score_learn_in_the_same_pass(name):
+    def attend(q, k, v, parameter):
+        def score(s, b, h, i, j):
+            if name == "slopes":
+                return s + parameter[h] * (j - i)
+            return ag.tanh(s / parameter) * parameter
+
+        return ag.flex_attention(q, k, v, score_mod=score)
+
+    *given, upstream = arrays()
+    given.append(np.array([0.1, 0.02] if name == "slopes" else 5.0, "float32"))
+    _, pullback = ag.vjp(attend, *given)
+    lazy = pullback(upstream)
+    report = ag.explain(list(lazy))
+    assert sum("sum over rows" in kernel.ir for kernel in report.kernels) == 1, report
+    with ag.config.set(target="reference64"):
+        wanted = ag.compute(*lazy)
+    for found, right in zip(ag.compute(*lazy), wanted, strict=True):
+        np.testing.assert_allclose(found, right, rtol=1e-4, atol=2e-5 * np.abs(right).max())
+
+
 def test_one_gradient_alone_makes_no_other():
     q, k, v, upstream = map(ag.asarray, arrays())
     found = ag.gradients(ag.attention(q, k, v), q, upstream)
