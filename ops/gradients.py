@@ -79,22 +79,22 @@ def grad(fn: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[.
 def value_and_grad(fn: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
     """The function that gives ``(fn(…), its gradient)``; see `grad`."""
     places = _argnums(argnums)
+    _check_callable("grad", fn)
 
     @functools.wraps(fn)
     def value_and_gradient(*args: Any, **kwargs: Any) -> tuple[Array, Any]:
         for place in places:
             if not -len(args) <= place < len(args):
                 raise ArgumentError(f"grad: argument {place} of {_name(fn)}, which is given {len(args)} by position")
+        if len({place % len(args) for place in places}) < len(places):
+            raise ArgumentError(f"grad: argnums {places} name an argument of {_name(fn)} twice")
         split = [_Argument(args[place], f"grad: argument {place} of {_name(fn)}") for place in places]
         called = list(args)
         for place, argument in zip(places, split, strict=True):
             called[place] = argument.nest
         value = _number(fn(*called, **kwargs), _name(fn))
-        leaves = [node for argument in split for node in argument.nodes]
-        found = iter(_pulled([value], [_seed("grad", None, value)], leaves))
-        plain = _without(split, [value, *(each.node for each in found)])
-        results = [unflatten(argument.structure, iter([next(plain[1]) for _ in argument.nodes])) for argument in split]
-        return plain[0], tuple(results) if isinstance(argnums, Sequence) else results[0]
+        shown, *results = _with_gradients(split, [value], [_seed("grad", None, value)])
+        return shown[0], tuple(results) if isinstance(argnums, Sequence) else results[0]
 
     return value_and_gradient
 
@@ -116,6 +116,7 @@ def vjp(fn: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., tuple
         ArgumentError: By the pullback: if it is given another structure.
         ShapeError: By the pullback: if a gradient has another shape than its value.
     """
+    _check_callable("vjp", fn)
     split = [_Argument(each, f"vjp: argument {place} of {_name(fn)}") for place, each in enumerate(primals)]
     leaves, structure = flatten(fn(*(argument.nest for argument in split)))
     values = [_differentiable(lift(leaf, "vjp"), f"vjp: the result of {_name(fn)}") for leaf in leaves]
@@ -123,13 +124,10 @@ def vjp(fn: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., tuple
     def pullback(gradient: Any) -> tuple[Any, ...]:
         given = same_structure(gradient, structure, f"vjp: the pullback of {_name(fn)}")
         seeds = [_seed("vjp", each, value) for each, value in zip(given, values, strict=True)]
-        nodes = [node for argument in split for node in argument.nodes]
-        found = _pulled(values, seeds, nodes)
-        _, plain = _without(split, [values[0] if values else found[0].node, *(each.node for each in found)])
-        return tuple(unflatten(argument.structure, iter([next(plain) for _ in argument.nodes])) for argument in split)
+        _, *results = _with_gradients(split, values, seeds)
+        return tuple(results)
 
-    shown = _stripped(split, values)
-    return unflatten(structure, iter([Array(node) for node in shown])), pullback
+    return unflatten(structure, iter(_plain(split, values))), pullback
 
 
 @public()
@@ -148,6 +146,7 @@ def checkpoint(fn: Callable[..., Any]) -> Callable[..., Any]:
     Returns:
         A function of the same arguments and results. Gradients also reach arrays that ``fn`` captured.
     """
+    _check_callable("checkpoint", fn)
 
     @functools.wraps(fn)
     def checkpointed(*args: Any, **kwargs: Any) -> Any:
@@ -185,17 +184,22 @@ class _Argument:
         self.nest = unflatten(self.structure, iter([Array(node) for node in self.nodes]))
 
 
-def _stripped(arguments: Sequence[_Argument], nodes: Sequence[Node]) -> tuple[Node, ...]:
+def _plain(arguments: Sequence[_Argument], nodes: Sequence[Node]) -> list[Array]:
     """The graph over the arrays that were given: so that equal calls make equal graphs."""
     plain: dict[Node, Node] = {}
     for argument in arguments:
         plain |= argument.plain
-    return substituted(nodes, plain)
+    return list(map(Array, substituted(nodes, plain)))
 
 
-def _without(arguments: Sequence[_Argument], nodes: Sequence[Node]) -> tuple[Array, Any]:
-    value, *others = _stripped(arguments, nodes)
-    return Array(value), iter([Array(node) for node in others])
+def _with_gradients(arguments: Sequence[_Argument], values: Sequence[Node], seeds: Sequence[Array]) -> list[Any]:
+    """The values, and for each argument the gradients in its structure."""
+    wrt = [node for argument in arguments for node in argument.nodes]
+    found = _pulled(values, seeds, wrt)
+    plain = _plain(arguments, [*values, *(each.node for each in found)])
+    rest = iter(plain[len(values) :])
+    nests = [unflatten(each.structure, iter([next(rest) for _ in each.nodes])) for each in arguments]
+    return [plain[: len(values)], *nests]
 
 
 def _pulled(outputs: Sequence[Node], seeds: Sequence[Array], wrt: Sequence[Node]) -> list[Array]:
@@ -227,6 +231,11 @@ def _number(value: Any, name: str) -> Node:
     if node.shape:
         raise ShapeError(f"grad: {name} returns {node.type}, not a single number; ag.vjp takes any result")
     return node
+
+
+def _check_callable(operation: str, fn: Any) -> None:
+    if not callable(fn):
+        raise ArgumentError(f"{operation}: takes a function, not {fn!r}")
 
 
 def _argnums(argnums: int | Sequence[int]) -> tuple[int, ...]:
