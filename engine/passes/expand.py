@@ -23,6 +23,8 @@ QUICK = 16
 MOST_TERMS = 64
 # Contractions beside each other, or terms within one: each is a loop, or makes one longer.
 MOST_CONTRACTED = 16
+# Values that all terms of one reduction may come to: code that is compiled in a fraction of a second.
+MOST_WRITTEN = 512
 
 _STEPS = {"max": "maximum", "sum": "add", "lse": "logaddexp"}
 
@@ -59,13 +61,20 @@ class Expansion:
             same = scalar if args == scalar.args else self.elements.rebuild(scalar, args)
             self.elements.descends(same, scalar)
             if same.op == "reduce" and self._in_tile(same):
-                same = self._plain(same)
+                same = self._plain_or_stored(same)
                 self.elements.descends(same, scalar)
             memo[scalar] = same
         return [memo[root] for root in roots]
 
     def _in_tile(self, scalar: Scalar) -> bool:
         return (self.rows.length == 1 or self.rows in scalar.axes) and not self.streamed.isdisjoint(scalar.axes)
+
+    def _plain_or_stored(self, scalar: Scalar) -> Scalar:
+        try:
+            return self._plain(scalar)
+        except UnfusableError as reason:
+            reason.node = reason.node or self.elements.origin.get(scalar)
+            raise
 
     def _plain(self, scalar: Scalar) -> Scalar:
         kind, axis = scalar.attribute
@@ -84,9 +93,7 @@ class Expansion:
             return self.elements.reduce(kind, axis, self._all_written_out(body, inner))
         if length * longest <= MOST_TERMS:
             return self._written_out(kind, axis, self._all_written_out(body, inner))
-        reason = UnfusableError(f"a {kind} over {length} places that no contraction computes")
-        reason.node = self.elements.origin.get(scalar)
-        raise reason
+        raise UnfusableError(f"a {kind} over {length} places that no contraction computes")
 
     def _inner(self, body: Scalar, axis: Axis) -> list[Scalar]:
         """Reductions within the body of another one that vary with its index."""
@@ -104,9 +111,16 @@ class Expansion:
         return self.elements.substitute([body], found)[0]
 
     def _written_out(self, kind: str, axis: Axis, body: Scalar) -> Scalar:
-        """One term for each index."""
+        """One term for each index.
+
+        Raises:
+            UnfusableError: If that would be too much code.
+        """
         elements = self.elements
         index = elements.index(axis)
+        varying = sum(axis in each.axes for each in below([body]))
+        if varying * int(axis.length) > MOST_WRITTEN:
+            raise UnfusableError(f"a {kind} over {axis.length} places of {varying} values each, too long to write out")
         terms = [elements.substitute([body], {index: elements.constant(at)})[0] for at in range(int(axis.length))]
         result = terms[0]
         for term in terms[1:]:

@@ -86,3 +86,14 @@ def test_one_query():
     with ag.config.set(target="reference64"):
         truth = plan.compute()
     np.testing.assert_allclose(plan.compute(), truth, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("times", "stored"), [(2, []), (60, ["max"])])
+def test_what_would_be_long_is_stored_first(times, stored):
+    # The largest of eight long functions: written out, they are more code than compiles in good time.
+    q, k, v = inputs()
+    differences = q[..., :, None, :] - k[..., None, :, :]
+    for _ in range(times):
+        differences = ag.sin(differences) + differences * differences
+    plan = check_plan(attend(scores(q, k) + differences.max(axis=-1), v))
+    assert [node.name for node, _ in plan.not_fused] == stored
