@@ -25,6 +25,7 @@ import growth
 import masks
 import portability
 import scores
+import training
 import variants
 from cases import square
 from measure import paired
@@ -97,6 +98,18 @@ SECTIONS = (
         "scores",
         f"{scores.SHAPE}, time over that of a plain score",
         lambda run: scores.beside_plain(run.rounds, run.threads),
+        every_thread_count=True,
+    ),
+    Section(
+        "training",
+        "forward and backward in one step, time of PyTorch's over ours",
+        lambda run: training.beside_torch(run.rounds, run.threads, run.quick),
+        every_thread_count=True,
+    ),
+    Section(
+        "training_scores",
+        "backward passes, causal, time over that of a plain score",
+        lambda run: training.backward_over_plain(run.rounds, run.threads, 512 if run.quick else 2048),
         every_thread_count=True,
     ),
     Section("lanes", "one thread: time of the same kernel of one lane", lambda run: scores.beside_scalar(run.rounds)),
