@@ -30,7 +30,7 @@ class Outputs:
     def _row(self, scalar: Scalar, vector: int, small: Value | None, memo: dict[Scalar, Value]) -> Value:
         """An output's value for a vector of rows, at one place of its small axis."""
         f, ops = self.writer.f, self.writer.operands
-        for each in below([scalar]):
+        for each in self._steps(scalar):
             if each in memo:
                 continue
             fixed = ops.fixed(each)
@@ -42,7 +42,7 @@ class Outputs:
                 memo[each] = f.load(f.offset(self.writer.totals[each.attribute], at), self.writer.vector, aligned=True)
             elif each.op in ("accumulator", "maximum_of"):
                 memo[each] = f.load(self.writer.kept[each.attribute, vector], self.writer.vector, aligned=True)
-            elif ops.varies_over_rows_only(each) and not needs_result(each):
+            elif self._is_known(each):
                 memo[each] = ops.rows(each, vector)
             elif each.op in ("load", "reduce", "axis"):
                 raise UnfusableError(f"an output that needs a {each.op} along a small axis")
@@ -52,6 +52,17 @@ class Outputs:
                     convert(f, args[0], each, self.writer.integer) if each.op == "astype" else apply(f, each, args)
                 )
         return memo[scalar]
+
+    def _steps(self, scalar: Scalar) -> list[Scalar]:
+        """What is computed for it, arguments first; what is known for rows already is not taken apart."""
+        everything, wanted = below([scalar]), {scalar}
+        for each in reversed(everything):
+            if each in wanted and not self._is_known(each):
+                wanted.update(each.args)
+        return [each for each in everything if each in wanted]
+
+    def _is_known(self, scalar: Scalar) -> bool:
+        return self.writer.operands.varies_over_rows_only(scalar) and not needs_result(scalar)
 
     def write(self, output: Output, first: Value, stop: Value) -> None:
         f, ops = self.writer.f, self.writer.operands

@@ -5,14 +5,13 @@ maximum here: exponents stay inside the weights as they are. A backward pass has
 sum, so that no weight is above 1; where one overflows all the same, the results show it.
 
 Weights hold all that does not vary over a small axis, in one order, so that sums share them; and conditions that
-hide stand outside of everything else: ``exp(where(c, x, -inf) - r) * y`` is ``where(c, exp(x - r) * y, 0)``.
+hide stand outside of everything else: ``exp(where(c, x, -inf) - r) * y`` is ``where(c, exp(x - r) * y, 0)``, and so
+is a sum of two terms what hides both.
 """
 
 import math
-from collections.abc import Callable
 
 from ..ir import UnfusableError
-from ..kernel import Elements
 from ..scalar import Axis, Scalar
 from ..sweep import Accumulator
 from ..types import BOOL
@@ -23,13 +22,13 @@ from .stream import Streaming, is_finite
 class HidingProduct(Product):
     """A product whose factors' conditions, without which it is 0, are taken out."""
 
-    def __init__(self, elements: Elements, scalar: Scalar, streamed: Axis, whole: Callable[[Scalar], bool]) -> None:
-        self.elements = elements
+    def __init__(self, streaming: "ColumnStreaming", scalar: Scalar) -> None:
+        self.streaming, self.elements = streaming, streaming.elements
         self.conditions: dict[Scalar, None] = {}
-        super().__init__(scalar, streamed, whole)
+        super().__init__(scalar, streaming.sweep.columns, streaming._of_columns)
 
     def _multiply(self, factor: Scalar, times: int) -> None:
-        shown = self._shown(factor, 0.0) if times > 0 else None
+        shown = (self._shown(factor, 0.0) or self._shown_sum(factor)) if times > 0 else None
         if shown is None:
             super()._multiply(factor, times)
         else:
@@ -57,6 +56,21 @@ class HidingProduct(Product):
             self.conditions[self.elements.apply("logical_not", BOOL, condition)] = None
             return right
         return None
+
+    def _shown_sum(self, scalar: Scalar) -> Scalar | None:
+        """A sum without the conditions that hide each of its terms."""
+        if scalar.op not in ("add", "subtract") or not self.streaming.is_tile(scalar):
+            return None
+        sides = [HidingProduct(self.streaming, each) for each in scalar.args]
+        common = [condition for condition in sides[0].conditions if condition in sides[1].conditions]
+        if not common:
+            return None
+        for side in sides:
+            self.cancelled |= side.cancelled
+            for condition in common:
+                del side.conditions[condition]
+        self.conditions |= dict.fromkeys(common)
+        return self.elements.apply(scalar.op, scalar.dtype, *(self.streaming.shown(side, scalar) for side in sides))
 
 
 class ColumnStreaming(Streaming):
@@ -86,22 +100,35 @@ class ColumnStreaming(Streaming):
 
     def _sum(self, body: Scalar) -> Scalar:
         elements = self.elements
-        product = HidingProduct(elements, body, self.sweep.columns, self._of_columns)
+        product = HidingProduct(self, body)
         brought = {f: p for f, p in product.factors.items() if self._small(f)}
-        inside = {f: p for f, p in product.factors.items() if f not in brought}
         column, small = self._column(brought, body)
-        weight = self.power(1.0, inside, body)
-        if product.exponent:
-            weight = elements.multiply(weight, elements.apply("exp", body.dtype, self.linear(product.exponent, body)))
-        zero = elements.constant(0.0, body.dtype)
-        for condition in sorted(product.conditions, key=lambda each: each.number):
-            weight = elements.apply("where", body.dtype, condition, weight, zero)
+        coefficient = product.coefficient
+        for factor in brought:
+            del product.factors[factor]
+        product.coefficient = 1.0
+        weight = self.shown(product, body)
         if weight.waits:
             raise UnfusableError("a tile value that needs another reduction's result needs a second sweep")
         if not all(self.varies(term) or is_finite(term) for term in product.cancelled):
             raise UnfusableError("an exponent in which something cancels that may be infinite")
         total = self._accumulated(weight, column, small)
-        return elements.multiply(total, elements.constant(product.coefficient, body.dtype))
+        return elements.multiply(total, elements.constant(coefficient, body.dtype))
+
+    def is_tile(self, scalar: Scalar) -> bool:
+        """Whether it is a value of a row and a column, without a small axis."""
+        return self.sweep.pair <= scalar.axes and not self._small(scalar)
+
+    def shown(self, product: HidingProduct, like: Scalar) -> Scalar:
+        """A product put together, its conditions outside."""
+        elements = self.elements
+        value = self.power(product.coefficient, product.factors, like)
+        if product.exponent:
+            value = elements.multiply(value, elements.apply("exp", like.dtype, self.linear(product.exponent, like)))
+        zero = elements.constant(0.0, like.dtype)
+        for condition in sorted(product.conditions, key=lambda each: each.number):
+            value = elements.apply("where", like.dtype, condition, value, zero)
+        return value
 
     def _accumulated(self, weight: Scalar, column: Scalar, small: Axis | None) -> Scalar:
         if not self.of_columns:

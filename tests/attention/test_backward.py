@@ -38,6 +38,19 @@ def of_documents(b, h, i, j):
     return (documents[i] == documents[j]) & (i >= j)
 
 
+def gated_causally(q, k, v):
+    visible = ag.arange(LENGTH)[:, None] >= ag.arange(LENGTH)
+    return (ag.softmax(ag.where(visible, scores(q, k), -ag.inf)) * ag.sigmoid(scores(q, k))) @ v
+
+
+def softmax_plus_one(q, k, v):
+    visible = ag.arange(LENGTH)[:, None] >= ag.arange(LENGTH)
+    shown = ag.where(visible, scores(q, k), -ag.inf)
+    largest = ag.maximum(ag.max(shown, axis=-1, keepdims=True), 0)
+    weights = ag.exp(shown - largest)
+    return weights / (ag.exp(-largest) + ag.sum(weights, axis=-1, keepdims=True)) @ v
+
+
 ONE_PASS = {
     "plain": ag.attention,
     "causal": lambda q, k, v: ag.attention(q, k, v, is_causal=True),
@@ -46,6 +59,7 @@ ONE_PASS = {
     "softcap": softcap,
     "sigmoid": lambda q, k, v: ag.sigmoid(scores(q, k)) @ v,
     "gated": lambda q, k, v: (ag.softmax(scores(q, k)) * ag.sigmoid(scores(q, k))) @ v,
+    "gated, causal": gated_causally,
 }
 
 
@@ -75,6 +89,25 @@ def test_all_gradients_are_one_pass(name):
         wanted = ag.compute(*lazy)
     for found, right in zip(ag.compile(step(ONE_PASS[name]))(*given), wanted, strict=True):
         np.testing.assert_allclose(found, right, rtol=2e-5, atol=2e-5 * np.abs(right).max())
+
+
+def test_every_sweep_that_is_planned_is_written():
+    given = arrays()
+    lazy = step(softmax_plus_one)(*map(ag.asarray, given))
+    assert all("compiled in" in str(kernel) for kernel in ag.explain(list(lazy)).kernels)
+    with ag.config.set(target="reference64"):
+        wanted = ag.compute(*lazy)
+    for found, right in zip(ag.compute(*lazy), wanted, strict=True):
+        np.testing.assert_allclose(found, right, rtol=2e-5, atol=2e-5 * np.abs(right).max())
+
+
+def test_what_hides_both_terms_of_a_weight_stands_outside():
+    given = arrays()
+    report = ag.explain(list(step(gated_causally)(*map(ag.asarray, given))))
+    (backward,) = [kernel for kernel in report.kernels if "sum over rows" in str(kernel)]
+    sums = [line for line in str(backward).splitlines() if line.strip().startswith("sum")]
+    assert len(sums) == 3
+    assert all(": where(" in line for line in sums), sums
 
 
 @pytest.mark.parametrize("name", ["slopes", "softcap"])
