@@ -11,8 +11,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+from cases import square
 from measure import PAUSE, paired, seconds, turns
 from processes import ProcessError, run_alone
+from scores import scores
 
 import attngraph as ag
 
@@ -126,34 +128,24 @@ def _ours(step: Step) -> Callable[..., Any]:
     length = step.shape[2]
     place = ag.asarray(documents(length))
 
-    def causal(b: Any, h: Any, i: Any, j: Any) -> Any:
-        return i >= j
-
-    def window(b: Any, h: Any, i: Any, j: Any) -> Any:
-        return (i >= j) & (i - j < WINDOW)
-
     def same(b: Any, h: Any, i: Any, j: Any) -> Any:
         return place[i] == place[j]
 
-    def softcap(s: Any, b: Any, h: Any, i: Any, j: Any) -> Any:
-        return 20 * ag.tanh(s / 20)
+    def program(score_mod: Any, mask_mod: Any) -> Callable[..., Any]:
+        mask = ag.create_block_mask(mask_mod, None, None, length, length)
+        return functools.partial(ag.flex_attention, score_mod=score_mod, block_mask=mask)
 
-    def learned(q: Any, k: Any, v: Any, slopes: Any) -> Any:
-        mask = ag.create_block_mask(causal, None, None, length, length)
-        return ag.flex_attention(q, k, v, score_mod=lambda s, b, h, i, j: s + slopes[h] * (j - i), block_mask=mask)
-
-    def masked(mask: Any, score: Any = None) -> Callable[..., Any]:
-        blocks = ag.create_block_mask(mask, None, None, length, length)
-        return functools.partial(ag.flex_attention, score_mod=score, block_mask=blocks)
+    def named() -> Callable[..., Any]:
+        return program(*square(step.name, step.shape).functions("attngraph"))
 
     attends = {
         "full": lambda: ag.scaled_dot_product_attention,
         "causal": lambda: functools.partial(ag.scaled_dot_product_attention, is_causal=True),
-        "ALiBi, learned slopes, causal": lambda: learned,
+        "ALiBi, learned slopes, causal": lambda: _attends_causally(length, _slopes),
         "Poincaré": lambda: _poincare,
-        "window 256": lambda: masked(window),
-        "documents": lambda: masked(same),
-        "softcap, causal": lambda: masked(causal, softcap),
+        "window 256": named,
+        "documents": lambda: program(None, same),
+        "softcap, causal": named,
     }
     return stepped(attends[step.name]())
 
@@ -257,6 +249,10 @@ def _attends_causally(length: int, score: Any = None) -> Callable[..., Any]:
     return attend
 
 
+def _slopes(s: Any, b: Any, h: Any, i: Any, j: Any, slopes: Any) -> Any:
+    return s + slopes[h] * (j - i)
+
+
 def _poincare(q: Any, k: Any, v: Any) -> Any:
     distance = ag.manifold.PoincareBall().dist(q[..., :, None, :], k[..., None, :, :])
     return ag.softmax(-distance, axis=-1) @ v
@@ -269,9 +265,6 @@ def _scores(length: int) -> tuple[Learned, ...]:
     bias = rng.standard_normal((8, length, length), dtype="float32")
     visible = ag.arange(length)[:, None] >= ag.arange(length)
     plain = _attends_causally(length)
-
-    def scores(q: Any, k: Any) -> Any:
-        return q @ k.mT * q.shape[-1] ** -0.5
 
     def weights(q: Any, k: Any) -> Any:
         return ag.softmax(ag.where(visible, scores(q, k), -ag.inf), axis=-1)
@@ -290,7 +283,7 @@ def _scores(length: int) -> tuple[Learned, ...]:
         return Learned(name, _attends_causally(length, score), plain, target, more)
 
     return (
-        causal("ALiBi", 1.12, lambda s, b, h, i, j, t: s + t[h] * (j - i), slopes),
+        causal("ALiBi", 1.12, _slopes, slopes),
         causal("softcap", 1.12, lambda s, b, h, i, j: 20 * ag.tanh(s / 20)),
         causal("relative table", 1.12, lambda s, b, h, i, j, t: s + t[h, i - j + length], table),
         Learned("softmax plus one", plus_one, plain, 1.12),

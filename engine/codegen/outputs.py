@@ -42,7 +42,7 @@ class Outputs:
                 memo[each] = f.load(f.offset(self.writer.totals[each.attribute], at), self.writer.vector, aligned=True)
             elif each.op in ("accumulator", "maximum_of"):
                 memo[each] = f.load(self.writer.kept[each.attribute, vector], self.writer.vector, aligned=True)
-            elif self._is_known(each):
+            elif self.writer.is_of_rows(each):
                 memo[each] = ops.rows(each, vector)
             elif each.op in ("load", "reduce", "axis"):
                 raise UnfusableError(f"an output that needs a {each.op} along a small axis")
@@ -57,12 +57,9 @@ class Outputs:
         """What is computed for it, arguments first; what is known for rows already is not taken apart."""
         everything, wanted = below([scalar]), {scalar}
         for each in reversed(everything):
-            if each in wanted and not self._is_known(each):
+            if each in wanted and not self.writer.is_of_rows(each):
                 wanted.update(each.args)
         return [each for each in everything if each in wanted]
-
-    def _is_known(self, scalar: Scalar) -> bool:
-        return self.writer.operands.varies_over_rows_only(scalar) and not needs_result(scalar)
 
     def write(self, output: Output, first: Value, stop: Value) -> None:
         f, ops = self.writer.f, self.writer.operands

@@ -160,15 +160,18 @@ class Writer(ABC):
     def _block_of_rows(self, first: Value, stop: Value) -> None:
         """Write what a task does; its place along the batch axes is known."""
 
+    def is_of_rows(self, scalar: Scalar) -> bool:
+        """Whether it is a value of rows that is known before the columns are streamed."""
+        return self.operands.varies_over_rows_only(scalar) and not needs_result(scalar)
+
     def _row_values(self, everything: list[Scalar]) -> list[Scalar]:
         """Maximal row values that tiles, contractions and outputs use."""
-        ops = self.operands
         found: dict[Scalar, None] = {}
         for scalar in below(everything):
-            if ops.varies_over_rows_only(scalar) and not needs_result(scalar):
+            if self.is_of_rows(scalar):
                 continue
             if scalar.op == "load" and not self.sweep.pair <= scalar.axes:
                 continue
             found |= dict.fromkeys(scalar.args)
         found |= dict.fromkeys(everything)
-        return [each for each in found if ops.varies_over_rows_only(each) and not needs_result(each)]
+        return list(filter(self.is_of_rows, found))

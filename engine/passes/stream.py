@@ -185,10 +185,7 @@ class Streaming:
             add_linear(exponent_rows, self.maximum(group), 1.0, self.sweep.columns)
         accumulator = self.accumulate(group, weight, column, small)
         rows[accumulator] = rows.get(accumulator, 0) + 1
-        result = self.power(product.coefficient, rows, body)
-        if exponent_rows:
-            scale = self.elements.apply("exp", body.dtype, self.linear(exponent_rows, body))
-            result = self.elements.multiply(result, scale)
+        result = self.product(product.coefficient, rows, exponent_rows, body)
         return self._weighed(self._tidied(result), product)
 
     def _weighed(self, result: Scalar, product: Product) -> Scalar:
@@ -216,11 +213,8 @@ class Streaming:
 
     def _distributed(self, product: Product, factor: Scalar, body: Scalar) -> Scalar:
         """``(P1 - c * P2) * V`` as two sums: each has a normaliser of its own."""
-        rest = self.power(product.coefficient, {f: p for f, p in product.factors.items() if f is not factor}, body)
-        if product.exponent:
-            rest = self.elements.multiply(
-                rest, self.elements.apply("exp", body.dtype, self.linear(product.exponent, body))
-            )
+        others = {f: p for f, p in product.factors.items() if f is not factor}
+        rest = self.product(product.coefficient, others, product.exponent, body)
         left, right = (self._sum(self.elements.multiply(term, rest)) for term in factor.args)
         return self.elements.apply(factor.op, body.dtype, left, right)
 
@@ -245,11 +239,15 @@ class Streaming:
         if not is_float(scalar.dtype) or scalar.op not in ("multiply", "divide", "exp"):
             return scalar
         product = Product(scalar, self.sweep.columns, self._of_columns)
-        result = self.power(product.coefficient, product.factors, scalar)
-        if product.exponent:
-            scale = self.elements.apply("exp", scalar.dtype, self.linear(product.exponent, scalar))
-            result = self.elements.multiply(result, scale)
+        result = self.product(product.coefficient, product.factors, product.exponent, scalar)
         return self._weighed(result, product)
+
+    def product(self, coefficient: float, factors: Mapping[Scalar, int], exponent: Linear, like: Scalar) -> Scalar:
+        """``coefficient * product of factor ** power * exp(exponent)``."""
+        result = self.power(coefficient, factors, like)
+        if not exponent:
+            return result
+        return self.elements.multiply(result, self.elements.apply("exp", like.dtype, self.linear(exponent, like)))
 
     def power(self, coefficient: float, factors: Mapping[Scalar, int], like: Scalar) -> Scalar:
         """``coefficient * product of factor ** power``."""

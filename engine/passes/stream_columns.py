@@ -10,6 +10,7 @@ is a sum of two terms what hides both.
 """
 
 import math
+from collections.abc import Iterable
 
 from ..ir import UnfusableError
 from ..scalar import Axis, Scalar
@@ -23,7 +24,7 @@ class HidingProduct(Product):
     """A product whose factors' conditions, without which it is 0, are taken out."""
 
     def __init__(self, streaming: "ColumnStreaming", scalar: Scalar) -> None:
-        self.streaming, self.elements = streaming, streaming.elements
+        self.streaming = streaming
         self.conditions: dict[Scalar, None] = {}
         super().__init__(scalar, streaming.sweep.columns, streaming._of_columns)
 
@@ -53,7 +54,7 @@ class HidingProduct(Product):
             self.conditions[condition] = None
             return left
         if left.is_constant and left.attribute == hidden:
-            self.conditions[self.elements.apply("logical_not", BOOL, condition)] = None
+            self.conditions[self.streaming.elements.apply("logical_not", BOOL, condition)] = None
             return right
         return None
 
@@ -62,15 +63,16 @@ class HidingProduct(Product):
         if scalar.op not in ("add", "subtract") or not self.streaming.is_tile(scalar):
             return None
         sides = [HidingProduct(self.streaming, each) for each in scalar.args]
-        common = [condition for condition in sides[0].conditions if condition in sides[1].conditions]
+        common = sides[0].conditions.keys() & sides[1].conditions.keys()
         if not common:
             return None
+        terms = []
         for side in sides:
             self.cancelled |= side.cancelled
-            for condition in common:
-                del side.conditions[condition]
+            value = self.streaming.product(side.coefficient, side.factors, side.exponent, scalar)
+            terms.append(self.streaming.shown(value, side.conditions.keys() - common))
         self.conditions |= dict.fromkeys(common)
-        return self.elements.apply(scalar.op, scalar.dtype, *(self.streaming.shown(side, scalar) for side in sides))
+        return self.streaming.elements.apply(scalar.op, scalar.dtype, *terms)
 
 
 class ColumnStreaming(Streaming):
@@ -102,32 +104,25 @@ class ColumnStreaming(Streaming):
         elements = self.elements
         product = HidingProduct(self, body)
         brought = {f: p for f, p in product.factors.items() if self._small(f)}
+        inside = {f: p for f, p in product.factors.items() if f not in brought}
         column, small = self._column(brought, body)
-        coefficient = product.coefficient
-        for factor in brought:
-            del product.factors[factor]
-        product.coefficient = 1.0
-        weight = self.shown(product, body)
+        weight = self.shown(self.product(1.0, inside, product.exponent, body), product.conditions)
         if weight.waits:
             raise UnfusableError("a tile value that needs another reduction's result needs a second sweep")
         if not all(self.varies(term) or is_finite(term) for term in product.cancelled):
             raise UnfusableError("an exponent in which something cancels that may be infinite")
         total = self._accumulated(weight, column, small)
-        return elements.multiply(total, elements.constant(coefficient, body.dtype))
+        return elements.multiply(total, elements.constant(product.coefficient, body.dtype))
 
     def is_tile(self, scalar: Scalar) -> bool:
         """Whether it is a value of a row and a column, without a small axis."""
         return self.sweep.pair <= scalar.axes and not self._small(scalar)
 
-    def shown(self, product: HidingProduct, like: Scalar) -> Scalar:
-        """A product put together, its conditions outside."""
-        elements = self.elements
-        value = self.power(product.coefficient, product.factors, like)
-        if product.exponent:
-            value = elements.multiply(value, elements.apply("exp", like.dtype, self.linear(product.exponent, like)))
-        zero = elements.constant(0.0, like.dtype)
-        for condition in sorted(product.conditions, key=lambda each: each.number):
-            value = elements.apply("where", like.dtype, condition, value, zero)
+    def shown(self, value: Scalar, conditions: Iterable[Scalar]) -> Scalar:
+        """The value where all conditions hold, and 0 elsewhere."""
+        zero = self.elements.constant(0.0, value.dtype)
+        for condition in sorted(conditions, key=lambda each: each.number):
+            value = self.elements.apply("where", value.dtype, condition, value, zero)
         return value
 
     def _accumulated(self, weight: Scalar, column: Scalar, small: Axis | None) -> Scalar:
