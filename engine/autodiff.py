@@ -21,7 +21,7 @@ def reverse(
     wrt: Sequence[Node],
     *,
     add: Callable[[Handle, Handle], Handle],
-    fit: Callable[[Handle, Node], Handle],
+    fit: Callable[[Handle, Node], Handle | None],
 ) -> list[Handle | None]:
     """The gradients of ``sum(output * seed)`` over all outputs, for each node of ``wrt``; None where it is zero.
 
@@ -31,7 +31,7 @@ def reverse(
         wrt: By what.
         add: Adds two contributions.
         fit: Brings a contribution to a node's own shape and data type: a rule may leave it in the shape that the
-            node was broadcast to.
+            node was broadcast to. None where that is known to be zero.
     """
     order = walk(outputs)
     depends = _dependents(order, wrt)
@@ -54,8 +54,9 @@ def reverse(
             for operand, part in zip(node.operands, node.gradient(upstream), strict=True):
                 if part is None or operand not in depends:
                     continue
-                part = fit(part, operand)
-                arrived[operand] = add(arrived[operand], part) if operand in arrived else part
+                fitting = fit(part, operand)
+                if fitting is not None:
+                    arrived[operand] = add(arrived[operand], fitting) if operand in arrived else fitting
     return [found.get(node) for node in wrt]
 
 
