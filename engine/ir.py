@@ -196,6 +196,8 @@ class Node(metaclass=_NodeClass):
     wide: ClassVar[bool] = False
     # It says something about gradients: what that is for is gone once they are taken, and until then it stays.
     of_gradients: ClassVar[bool] = False
+    # What is computed from it is computed again, though it has been before: that is not to be done together.
+    begins_anew: ClassVar[bool] = False
     # The result is rounded to its stored type at once (an explicit cast), not only at the end.
     rounds: ClassVar[bool] = False
 

@@ -234,9 +234,9 @@ class Multiply(Arithmetic):
         return super().simplify()
 
     def divided(self, divisor: Node) -> Node | None:
-        """``(x * y) / z`` is ``(x / z) * y``, if x knows what that is."""
+        """``(x * y) / z`` is ``(x / z) * y``, if x knows what that is; factors of factors are not asked."""
         for one, other in ((self.left, self.right), (self.right, self.left)):
-            quotient = one.divided(divisor)
+            quotient = None if isinstance(one, Multiply) else one.divided(divisor)
             if quotient is not None and quotient.shape == self.shape:
                 return Multiply(quotient, other)
         return None

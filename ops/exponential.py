@@ -18,6 +18,9 @@ from .selection import Where, where
 from .shifts import axis_of
 from .softmax import LogSoftmax, LogSumExp, SinkSoftmax, Softmax
 
+# Terms of a sum that are looked at, one by one.
+_MOST_TERMS = 8
+
 
 class FloatUnary(FloatFunction):
     """A function of one float."""
@@ -160,10 +163,16 @@ def _log_of_sum(node: Node) -> Node | None:
 
 
 def _terms(node: Node) -> list[Node]:
-    """The terms of a sum of two, and of those."""
-    if isinstance(node, Add) and all(each.dtype == node.dtype for each in node.operands):
-        return [*_terms(node.left), *_terms(node.right)]
-    return [node]
+    """The terms of a sum of few; of more, what is left of them when these have been found."""
+    found: list[Node] = []
+    stack = [node]
+    while stack and len(found) < _MOST_TERMS:
+        each = stack.pop()
+        if isinstance(each, Add):
+            stack += [each.right, each.left]
+        else:
+            found.append(each)
+    return found + stack
 
 
 def _logarithm(node: Node) -> Node | None:

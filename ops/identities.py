@@ -61,6 +61,8 @@ class Differentiated(Identity):
 class Recomputed(Identity):
     """Its operand; what is computed from it is computed anew, rather than kept from before."""
 
+    begins_anew: ClassVar[bool] = True
+
     def simplify(self) -> Node | None:
         """It stays: without it, equal expressions would be one."""
         return None

@@ -106,7 +106,7 @@ class Matmul(Node):
 
     def divided(self, divisor: Node) -> Node | None:
         """``(e @ V) / r`` is ``(e / r) @ V`` for numbers r of rows, if e knows what that is."""
-        if divisor.shape[-1:] != (1,):
+        if divisor.shape[-1:] != (1,) or isinstance(self.left, Matmul):
             return None
         weights = self.left.divided(divisor)
         return Matmul(weights, self.right) if weights is not None and weights.type == self.left.type else None

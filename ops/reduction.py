@@ -4,7 +4,7 @@ Sums and products of floats accumulate in float64 and are rounded once.
 """
 
 import builtins
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -21,6 +21,9 @@ from .kinds import AlongAxis, Reduction, flag, line_maximum, normalize_axes, nor
 from .registry import public
 from .selection import where
 from .shape import BroadcastTo, PermuteDims, Reshape
+
+# Sums of two that are taken apart in search of products that are there: each doubles what is looked at.
+_MOST_TAKEN_APART = 16
 
 
 def spread(array: Array, reduction: Reduction) -> Array:
@@ -85,10 +88,10 @@ class Sum(Accumulation):
         axis = len(self.operand.shape) - 1
         if self.axes != (axis,) or not is_float(self.dtype):
             return None
-        return self._exchanged(_factors(self.operand), present)
+        return self._exchanged(_factors(self.operand), present, iter(range(_MOST_TAKEN_APART)))
 
-    def _exchanged(self, factors: list[Node], present: Collection[Node]) -> Node | None:
-        """The sum over a product of these factors."""
+    def _exchanged(self, factors: list[Node], present: Collection[Node], left: Iterator[int]) -> Node | None:
+        """The sum over a product of these factors; as many sums among them are taken apart as are ``left``."""
         for place, factor in enumerate(factors):
             others = factors[:place] + factors[place + 1 :]
             if factor.role == "contraction":
@@ -96,9 +99,16 @@ class Sum(Accumulation):
                 if found is not None:
                     return found
             elif isinstance(factor, Add | Subtract) and _both_of(factor, self.operand.shape):
-                sides = [self._exchanged([*others, *_factors(side)], present) for side in factor.operands]
-                if sides[0] is not None and sides[1] is not None:
-                    return type(factor)(sides[0], sides[1])
+                if next(left, None) is None:
+                    return None
+                sides: list[Node] = []
+                for side in factor.operands:
+                    found = self._exchanged([*others, *_factors(side)], present, left)
+                    if found is None:
+                        break
+                    sides.append(found)
+                else:
+                    return type(factor)(*sides)
         return None
 
     def _through(self, product: Node, others: list[Node], present: Collection[Node]) -> Node | None:

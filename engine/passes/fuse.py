@@ -14,6 +14,7 @@ from ..loop import Loop
 from ..sweep import Sweep
 from ..types import is_float
 from .fused import Fused, as_sweep
+from .generations import begun_from
 from .join import joined
 from .reach import Reach, with_components
 from .rows import FEW_ROWS
@@ -48,9 +49,9 @@ def fuse(roots: Sequence[Node], rejected: Collection[Node] = (), least_work: int
     """
     plan = Plan()
     found: dict[Node, Fused] = {}
-    needed: set[Node] = set(roots)
     meets: dict[Node, Node] = {}
     order = with_components(walk(roots))
+    needed: set[Node] = {*roots, *begun_from(order)}
     reach = Reach(order, needed)
     for node in reversed(order):  # users first: what a sweep inlines is not tried for itself
         if node.role == "pointwise":

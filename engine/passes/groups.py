@@ -10,10 +10,12 @@ into numbers.
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-from ..ir import Node
+from ..ir import Node, walk
 from ..types import Shape, is_float
 from .fuse import Plan, Step
+from .generations import generations
 from .lower_loop import Views, keeps_digits, squeezed
+from .reach import with_components
 
 # Lowering recurses on the nodes of a loop, and LLVM's time grows faster than their number.
 _MOST_WEIGHT = 80
@@ -71,6 +73,7 @@ class Grouping:
 
     def __init__(self, plan: Plan, roots: Sequence[Node], apart: Collection[Node], views: Views) -> None:
         self.roots, self.views, self.apart = set(roots), views, apart
+        self.generations = generations(with_components(walk(roots)))
         self.nodes = [step for step in plan.steps if isinstance(step, Node)]
         self.stages: dict[Node, int] = {}
         self.groups: dict[Node, Group] = {}
@@ -191,12 +194,17 @@ class Grouping:
             for other in others:
                 domain = other.domain.meet(group.domain)
                 few = other.weight + group.weight <= _MOST_WEIGHT
-                if domain is not None and few and self._reads(group) & self._reads(other):
+                if domain is not None and few and self._share(group, other):
                     self._merge(other, group)
                     other.domain = domain
                     break
             else:
                 others.append(group)
+
+    def _share(self, group: Group, other: Group) -> bool:
+        """Whether two groups read an array that is there for both, and neither computes anew what the other does."""
+        ages = [{self.generations.get(node, 0) for node in each.members} for each in (group, other)]
+        return ages[0] == ages[1] and not self._reads(group).isdisjoint(self._reads(other))
 
     def _reads(self, group: Group) -> set[Node]:
         """Arrays from elsewhere in the shape of the loop's rows."""

@@ -20,6 +20,8 @@ def joined(node: Node, others: Iterable[Fused], meets: Mapping[Node, Node], reac
         meets: For what is an operand of element-wise functions, the last one that it goes into.
         reach: What it may compute inside.
     """
+    own = reach.generations.get(node, 0)
+    others = [each for each in others if own == reach.generations.get(each.nodes[0], 0)]
     for fused in {id(each): each for each in others}.values():
         meet = node in meets and any(meets.get(each) is meets[node] for each in fused.nodes)
         if _join(node, fused, meet, reach):

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from ..ir import Node, UnfusableError
 from ..leaves import Data, Placeholder
 from ..lengths import estimate
+from .generations import generations
 
 # A contraction over more than this is a matrix product of its own, not a part of a tile.
 WIDEST_CONTRACTION = 256
@@ -55,6 +56,8 @@ class Reach:
     def __init__(self, order: Sequence[Node], needed: Set[Node]) -> None:
         order = with_components(order)
         self._needed = needed
+        # What each node takes that is computed anew.
+        self.generations = generations(order)
         self._place = {node: place for place, node in enumerate(order)}
         self._facts: dict[Node, _Facts] = {}
         self._reads: set[Node] = set()  # what depends on an array, and not on positions alone

@@ -288,6 +288,42 @@ def test_a_checkpoint_changes_no_gradient_and_keeps_less():
         assert ag.explain(again).memory.peak_bytes < 0.5 * ag.explain(plain).memory.peak_bytes
 
 
+@pytest.mark.parametrize("group", [3, 6])
+def test_a_checkpoint_keeps_less_of_a_deep_model(group):
+    weight = np.ones((64, 64), "float32") / 64
+
+    def block(x):
+        for _ in range(group):
+            head = x[None]
+            y = x + ag.attention(head @ weight, head @ weight * 0.5, head)[0] @ weight * 0.1
+            x = y + ag.gelu(ag.rms_norm(y) @ weight) @ weight
+        return x
+
+    def loss(x, block):
+        for _ in range(12 // group):
+            x = block(x)
+        return ag.sum(x * x)
+
+    x = np.linspace(-1, 1, 512 * 64, dtype="float32").reshape(512, 64)
+    plain, again = (ag.explain(ag.grad(loss)(x, each)) for each in (block, ag.checkpoint(block)))
+    assert again.memory.peak_bytes < 0.4 * plain.memory.peak_bytes
+
+
+def test_what_is_computed_anew_joins_nothing_that_was_there_before():
+    weight = np.ones((64, 64), "float32") / 64
+    x = np.linspace(-1, 1, 4096 * 64, dtype="float32").reshape(4096, 64)
+
+    def layer(x):
+        return x + ag.tanh(ag.tanh(x @ weight) @ weight)
+
+    def gradient(layer):
+        return ag.grad(lambda x: ag.sum(layer(layer(x)) ** 2))(x)
+
+    again = ag.explain(gradient(ag.checkpoint(layer)))
+    assert all(kernel.name.count("float32") == 1 for kernel in again.kernels), again
+    assert again.memory.peak_bytes <= ag.explain(gradient(layer)).memory.peak_bytes
+
+
 def test_a_checkpoint_lets_gradients_reach_what_it_captured():
     weight = ag.asarray(np.array([2.0, 3.0]))
     inside = ag.checkpoint(lambda x: x * weight * weight)

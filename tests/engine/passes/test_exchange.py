@@ -50,3 +50,11 @@ def test_without_the_product_nothing_changes():
     assert exchange([total.node]) == (total.node,)
     other = ag.sum(weights(k, q) * (v @ upstream.mT), axis=-1)
     assert exchange([other.node, (weights(q, k) @ v).node])[0] is other.node
+
+
+def test_sums_of_sums_are_not_searched_for_ever():
+    p, x = ag.placeholder((8, 8)), ag.placeholder((8, 8))
+    for _ in range(30):
+        x = x * x + ag.tanh(x) * x
+    total = ag.sum(p * x, axis=-1)
+    assert exchange([total.node, (p @ p).node])[0] is total.node

@@ -152,3 +152,11 @@ def test_log_of_sums_of_large_exponentials_does_not_overflow():
     expected = 500 + np.log(3)
     np.testing.assert_allclose(ag.log(ag.sum(ag.exp(ag.asarray(x)), axis=1)).compute(), expected, rtol=1e-6)
     np.testing.assert_allclose(ag.log(1 + ag.sum(ag.exp(ag.asarray(x)), axis=1)).compute(), expected, rtol=1e-6)
+
+
+def test_long_products_and_sums_are_looked_at_once():
+    product = total = E
+    for _ in range(60):
+        product, total = product * product, total + total
+    for kept in (product / row_sum(E), E / total, E / (row_sum(E) + total)):
+        assert simplify([kept.node]) == (kept.node,)
