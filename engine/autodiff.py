@@ -5,14 +5,20 @@ the contributions up. Since rules make nodes of the same operators, gradients ha
 """
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from .ir import Node, walk
 from .location import inherited_lines
-from .types import is_float
+from .types import Shape, is_float
+
+
+class _Shaped(Protocol):
+    @property
+    def shape(self) -> Shape: ...
+
 
 # A gradient as rules have it: a handle on a node.
-Handle = TypeVar("Handle")
+Handle = TypeVar("Handle", bound=_Shaped)
 
 
 def reverse(
@@ -36,9 +42,17 @@ def reverse(
     order = walk(outputs)
     depends = _dependents(order, wrt)
     arrived: dict[Node, Handle] = {}
+
+    def arrives(node: Node, part: Handle) -> None:
+        before = arrived.get(node)
+        if before is None:
+            arrived[node] = part if _may_stay_spread(part, node) else fit(part, node)
+        else:
+            arrived[node] = add(fit(before, node), fit(part, node))
+
     for output, seed in zip(outputs, seeds, strict=True):
         if output in depends:
-            arrived[output] = add(arrived[output], seed) if output in arrived else seed
+            arrives(output, seed)
     found: dict[Node, Handle] = {}
     wanted = frozenset(wrt)
     with inherited_lines() as inherit:
@@ -48,15 +62,23 @@ def reverse(
                 continue
             inherit(node.lines)
             if node in wanted:
-                found[node] = upstream
+                found[node] = upstream = fit(upstream, node)
             if not any(operand in depends for operand in node.operands):
                 continue
             for operand, part in zip(node.operands, node.gradient(upstream), strict=True):
-                if part is None or operand not in depends:
-                    continue
-                part = fit(part, operand)
-                arrived[operand] = add(arrived[operand], part) if operand in arrived else part
+                if part is not None and operand in depends:
+                    arrives(operand, part)
     return [found.get(node) for node in wrt]
+
+
+def _may_stay_spread(part: _Shaped, node: Node) -> bool:
+    """Whether a contribution may stay in the shape that a matrix was broadcast to, until its own operands need less.
+
+    What is made of the scores of all heads, say, and summed over them now, would be an array of all pairs. The
+    operands of an element-wise function are mostly smaller, and sums for them are a sweep's.
+    """
+    matrix = node.shape[-2:]
+    return node.role == "pointwise" and len(matrix) == 2 and 1 not in matrix and part.shape[-2:] == matrix
 
 
 def _dependents(order: Sequence[Node], wrt: Sequence[Node]) -> set[Node]:

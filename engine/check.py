@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from .ir import Node, users, walk
-from .scalar import below
-from .sweep import Sweep
+from .scalar import Axis, below
+from .sweep import Output, Sweep
 
 
 def check(before: Sequence[Node], after: Sequence[Node]) -> None:
@@ -34,6 +34,13 @@ def check_hoisted(roots: Sequence[Node]) -> None:
         assert node.hoist(uses) is None, f"{node!r} still holds a factor"
 
 
+def _ended(sweep: Sweep, output: Output) -> set[Axis]:
+    """The axes that are summed over by the time a result is computed."""
+    if output.of_pairs is not None:
+        return set()
+    return {sweep.columns if output.total is None else sweep.rows}
+
+
 def check_sweep(sweep: Sweep) -> None:
     """What streams depends on nothing that is known only afterwards; contractions hold no contractions."""
     tiles = [*sweep.groups, *(each.weight for each in sweep.accumulators)]
@@ -50,7 +57,7 @@ def check_sweep(sweep: Sweep) -> None:
             inner = [each for each in below(scalar.args) if each.op == "reduce" and sweep.pair <= each.axes]
             assert all(each.axes <= own for each in inner), f"{scalar!r} contracts contractions"
     for output in sweep.outputs:
-        allowed = own - {sweep.columns if output.total is None else sweep.rows} | {output.small}
+        allowed = own - _ended(sweep, output) | {output.small}
         assert output.value.axes <= allowed, f"{output.value!r} varies over more than {output.axes}"
         results = {each.attribute for each in below([output.value]) if each.op == "accumulator"}
         assert results <= set(sweep.accumulators), f"{output.value!r} is of sums that nobody makes"

@@ -190,10 +190,12 @@ class Node(metaclass=_NodeClass):
     # Under check_finite the operand must be finite where it counts.
     guards: ClassVar[bool] = False
     # What the operator does to the shape of its operands, for those who look for what to fuse:
-    # "leaf", "pointwise", "rearrangement", "reduction", "contraction", or "opaque".
+    # "leaf", "pointwise", "rearrangement", "reduction", "contraction", "placement", or "opaque".
     role: ClassVar[str] = "opaque"
     # The interpreter computes this operator's floats in float64 and rounds once.
     wide: ClassVar[bool] = False
+    # It tells equal numbers from others: computed once more in another way, a number may be another one.
+    is_exact: ClassVar[bool] = False
     # The result is rounded to its stored type at once (an explicit cast), not only at the end.
     rounds: ClassVar[bool] = False
 
@@ -234,12 +236,23 @@ class Node(metaclass=_NodeClass):
         """
         raise UnfusableError(f"{self.name} has no element that a kernel computes")
 
+    def adds_to(self, kernel: Any, at: Sequence[Any]) -> "Sequence[Any] | None":
+        """The indices of the element to which that of the first operand at ``at`` is added.
+
+        None for an operator that does anything else with elements than to add them up.
+        """
+        return None
+
     def components(self) -> "tuple[Node, ...]":
         """Nodes that its element is made through, though no operand leads there: each may be stored instead."""
         return ()
 
+    def permuted(self, axes: tuple[int, ...]) -> "Node | None":
+        """The same with its axes in this order, from operands in another order; None where that is no better."""
+        return None
+
     def split(self) -> "Node | None":
-        """The same in two steps, that over the last axis but one first; None if there is only one."""
+        """The same in two steps, that over one of the last two axes first; None if there is only one."""
         return None
 
     def exchange(self, present: "Collection[Node]") -> "Node | None":

@@ -108,6 +108,8 @@ class ScatterAdd(Node):
     hides all that it brings.
     """
 
+    role: ClassVar[str] = "placement"
+
     values: Node
     indices: tuple[Node, ...]
     axes: tuple[int, ...]
@@ -117,6 +119,15 @@ class ScatterAdd(Node):
     def infer(self) -> TensorType:
         """``to``."""
         return TensorType(self.to, self.values.dtype)
+
+    def adds_to(self, kernel: Any, at: Sequence[Any]) -> Sequence[Any] | None:
+        """Where the indices say; negative ones wrap."""
+        ahead = len(at) - (len(self.to) - len(self.axes))
+        picked = {axis: kernel.spread(index, at[:ahead]) for axis, index in zip(self.axes, self.indices, strict=True)}
+        rest = iter(at[ahead:])
+        places = [picked[axis] if axis in picked else next(rest) for axis in range(len(self.to))]
+        found: Sequence[Any] = kernel.inside(self.to, places)
+        return found
 
     def gradient(self, upstream: Array) -> Sequence[Array | None]:
         """The upstream, picked."""

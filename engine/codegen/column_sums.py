@@ -6,10 +6,10 @@ results of its own for all columns, so that no two threads add to one place; str
 their order. How many there are follows from the shape alone, and so do the bits.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..ir import UnfusableError
-from ..scalar import Scalar
+from ..scalar import Axis, Scalar
 from ..sweep import Accumulator, Output
 from .llvm import Value
 from .watch import look_at_results
@@ -36,11 +36,12 @@ class ColumnSums:
 
     Args:
         writer: The sweep's.
+        batch: The task's place along the batch axes; results may vary over further ones, which it goes through.
         chunk: The number of the task's stretch of rows.
     """
 
-    def __init__(self, writer: "SweepWriter", chunk: Value) -> None:
-        self.writer = writer
+    def __init__(self, writer: "SweepWriter", batch: dict[Axis, Value], chunk: Value) -> None:
+        self.writer, self.batch = writer, batch
         self.places = [
             self._place(output, output.total, number, chunk)
             for number, output in enumerate(writer.sweep.outputs)
@@ -57,9 +58,6 @@ class ColumnSums:
         f, ops = self.writer.f, self.writer.operands
         pointer = ops.slot(("out", output.node, "pointer"))
         pointer = f.offset(pointer, f.mul(chunk, ops.slot(("partial", number, "stride"))))
-        for axis, each in enumerate(output.axes[:-2]):
-            if each in ops.batch:
-                pointer = f.offset(pointer, f.mul(ops.batch[each], ops.slot(("out", output.node, axis))))
         assert total.small is not None
         stride = ops.slot(("out", output.node, len(output.axes) - 2))
         return _Place(output, total, int(total.small.length), pointer, stride)
@@ -99,15 +97,39 @@ class ColumnSums:
 
     def begin(self) -> None:
         """Nothing added yet."""
-        f, zero = self.writer.f, self.writer.f.constant(0.0, self.writer.vector)
+        zero = self.writer.f.constant(0.0, self.writer.vector)
+
+        def clear(place: _Place, line: Value) -> None:
+            for element in range(0, place.width, self.lanes):
+                self._store(place, zero, line, element)
+
+        self._each_line(clear)
+
+    def _each_line(self, body: Callable[[_Place, Value], None]) -> None:
+        """What ``body`` writes for each column of each result, at all places that the task goes through."""
+        f, writer = self.writer.f, self.writer
         for place in self.places:
+            axes = [axis for axis in (*writer.sweep.streamed, *writer.sweep.looped) if axis in place.output.axes]
 
-            def column(index: Value, _: list[Value], place: _Place = place) -> None:
-                line = f.offset(place.pointer, f.mul(index, place.stride))
-                for element in range(0, place.width, self.lanes):
-                    self._store(place, zero, line, element)
+            def columns(batch: dict[Axis, Value], _: list[Value], place: _Place = place) -> list[Value]:
+                pointer = self._pointer(place, batch)
 
-            f.loop(0, self.writer.columns, 1, [], column)
+                def column(index: Value, _: list[Value]) -> None:
+                    body(place, f.offset(pointer, f.mul(index, place.stride)))
+
+                f.loop(0, writer.columns, 1, [], column)
+                return []
+
+            writer.along(axes, self.batch, [], columns)
+
+    def _pointer(self, place: _Place, batch: dict[Axis, Value]) -> Value:
+        """Where a result begins, at a place along the batch axes."""
+        f, pointer = self.writer.f, place.pointer
+        for axis, each in enumerate(place.output.axes[:-2]):
+            if each in batch:
+                stride = self.writer.operands.slot(("out", place.output.node, axis))
+                pointer = f.offset(pointer, f.mul(batch[each], stride))
+        return pointer
 
     def lay_out(self) -> None:
         """What the block's rows bring, row by row, with zeros behind."""
@@ -168,6 +190,7 @@ class ColumnSums:
             writer.weights.buffers[place.total.group, place.total.weight], f.mul(at, writer.block_rows * 4)
         )
         brought = f.offset(self.brought[place.total], first * 4)
+        pointer = self._pointer(place, ops.batch)
         line_bytes = self._padded(place.width) * 4
 
         def row(number: Value, sums: list[Value]) -> list[Value]:
@@ -183,7 +206,7 @@ class ColumnSums:
         zeros = [f.constant(0.0, writer.vector)] * (columns * vectors)
         sums = writer.in_steps(f.sub(ops.row_stop, ops.row_first), _TOGETHER, zeros, row)
         for column in range(columns):
-            line = f.offset(place.pointer, f.mul(f.add(f.add(start, at), column), place.stride))
+            line = f.offset(pointer, f.mul(f.add(f.add(start, at), column), place.stride))
             for n in range(vectors):
                 element = first + n * self.lanes
                 total = f.add(self._load(place, line, element), sums[column * vectors + n])
@@ -192,33 +215,17 @@ class ColumnSums:
     def end(self) -> None:
         """Multiply by what the sums are multiplied by, and look whether all is well."""
         f, writer = self.writer.f, self.writer
-        for place in self.places:
-            scale = coefficient(place.output)
-            factor = None if scale is None else f.splat(writer.operands.number(scale), self.lanes)
 
-            def column(index: Value, _: list[Value], place: _Place = place, factor: Value | None = factor) -> None:
-                line = f.offset(place.pointer, f.mul(index, place.stride))
-                elements = range(0, place.width, self.lanes)
-                values = [self._load(place, line, element) for element in elements]
-                if factor is not None:
-                    values = [f.mul(value, factor) for value in values]
-                look_at_results(writer, values, lambda: None)
-                if factor is not None:
-                    for element, value in zip(elements, values, strict=True):
-                        self._store(place, value, line, element)
+        def finish(place: _Place, line: Value) -> None:
+            scale = place.output.coefficient
+            elements = range(0, place.width, self.lanes)
+            values = [self._load(place, line, element) for element in elements]
+            if scale is not None:
+                factor = f.splat(writer.operands.number(scale), self.lanes)
+                values = [f.mul(value, factor) for value in values]
+            look_at_results(writer, values, lambda: None)
+            if scale is not None:
+                for element, value in zip(elements, values, strict=True):
+                    self._store(place, value, line, element)
 
-            f.loop(0, writer.columns, 1, [], column)
-
-
-def coefficient(output: Output) -> Scalar | None:
-    """The number that a result of columns is multiplied by; None for 1.
-
-    Raises:
-        UnfusableError: If there is more to it.
-    """
-    value = output.value
-    if value.op == "accumulator":
-        return None
-    if value.op == "multiply" and {value.args[0].op, value.args[1].op} == {"accumulator", "constant"}:
-        return next(each for each in value.args if each.is_constant)
-    raise UnfusableError("a result of columns that is more than a multiple of a sum")
+        self._each_line(finish)

@@ -5,7 +5,6 @@ from ..scalar import Scalar, below
 from ..sweep import Sweep
 from ..types import is_float
 from .apply import can_apply
-from .column_sums import coefficient
 from .layout import LARGEST_FLOAT
 
 _OWN = frozenset({"constant", "axis", "length", "load", "accumulator", "maximum_of"})
@@ -15,15 +14,16 @@ def check_writable(sweep: Sweep) -> None:
     """Raise UnfusableError, with the reason, for what no kernel can hold."""
     tile = [*sweep.groups, *(each.weight for each in sweep.accumulators)]
     columns = [each.column for each in sweep.accumulators]
-    for scalar in below([*tile, *columns, *(output.value for output in sweep.outputs)]):
+    places = [place for output in sweep.outputs for place in output.places]
+    for scalar in below([*tile, *columns, *(output.value for output in sweep.outputs), *places]):
         _check_scalar(scalar)
     for scalar in below(tile):
         if scalar.op == "reduce":
             _check_contraction(sweep, scalar)
     for output in sweep.outputs:
         _check_output(sweep, output.value)
-        if output.total is not None:
-            coefficient(output)
+        if not output.is_of_rows and output.value.op != "accumulator" and output.coefficient is None:
+            raise UnfusableError("a result that is more than a multiple of what several blocks of rows add to")
 
 
 def _check_scalar(scalar: Scalar) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from ..ir import Node, UnfusableError, walk
 from ..scalar import Scalar
 from ..sweep import Accumulator, Output, Sweep
-from .fused import MOST_TRIES, Fused, finish, leaves_of, to_store
+from .fused import MOST_TRIES, Fused, axes_of_result, finish, leaves_of, summed_product, to_store
 from .join_columns import join_columns
 from .pack import to_pack
 from .reach import Reach
@@ -33,22 +33,26 @@ def joined(node: Node, others: Iterable[Fused], meets: Mapping[Node, Node], reac
 def _join(node: Node, fused: Fused, meet: bool, reach: Reach) -> bool:
     """Add ``node`` to a sweep, if it meets its results or shares work, and nothing depends on itself then."""
     sweep, elements = fused.sweep, fused.elements
+    source = summed_product(node) or node
     shape = (*(axis.length for axis in sweep.batch), sweep.rows.length)
-    if node.shape[: len(shape)] != shape or len([n for n in node.shape[len(shape) :] if n > 1]) > 1:
+    if source.shape[: len(shape)] != shape or len([n for n in source.shape[len(shape) :] if n > 1]) > 1:
         return False
     if node in walk(fused.inputs) or set(fused.nodes) & set(walk(node.operands)):
         return False
-    extra = [elements.new_axis("o", length) for length in node.shape[len(shape) :]]
-    axes = (*sweep.batch, sweep.rows, *extra)
+    extra = [elements.new_axis("o", length) for length in source.shape[len(shape) :]]
+    at = (*sweep.batch, sweep.rows, *extra)
+    axes = axes_of_result(node, source, at, elements)
+    if tuple(axis for axis in sweep.batch if axis not in axes and axis.length != 1) != sweep.streamed:
+        return False
     before = list(sweep.groups), list(sweep.accumulators), set(fused.inside)
     leaves = _leaves_of_tiles(sweep)
-    fused.inside |= reach.inlined(node) - set(fused.inputs)
+    fused.inside |= reach.inlined(source) - set(fused.inputs)
     try:
         for _ in range(MOST_TRIES):
-            element = elements.element(node, [elements.index(axis) for axis in axes])
+            element = elements.element(source, [elements.index(axis) for axis in at])
             (value,) = fused.streaming().rewrite([element])
             small = next((axis for axis in extra if axis.length > 1), None)
-            sweep.outputs.append(Output(node, axes, value, small))
+            sweep.outputs.append(Output(node, axes, value, small, source, at))
             must_store = to_store(node, fused) or to_pack(sweep, elements)
             if not must_store and (meet or _shares(sweep, *before[:2], leaves)):
                 finish(fused)

@@ -6,7 +6,7 @@ from ..ir import Change, Node, rewrite
 
 
 def split_sums(roots: Sequence[Node], changes: list[Change] | None = None) -> tuple[Node, ...]:
-    """``sum_ij x`` is ``sum_j (sum_i x)``, where x is made of products for pairs of i and j.
+    """``sum_ij x`` is ``sum_j (sum_i x)``, ``sum_bj x`` is ``sum_b (sum_j x)``: of products for pairs of i and j.
 
     The gradient of a slope or a temperature is such a sum: of all scores, which are not stored.
     """

@@ -12,9 +12,9 @@ arXiv:2205.14135, for the stabilised sum; here for any product):
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from ..ir import UnfusableError
+from ..ir import Node, UnfusableError
 from ..kernel import Elements
 from ..scalar import Axis, Scalar, below
 from ..sweep import Accumulator, Sweep
@@ -36,6 +36,8 @@ class Streaming:
         self.outer: frozenset[Axis] = frozenset()
         # Terms of rows in exponents, and the sign with which they stand there: None for both.
         self._signs: dict[Scalar, float | None] = {}
+        # What reductions have become, and whose elements they are: stored, those are there before the next sweep.
+        self._made: dict[Scalar, Node] = {}
 
     def rewrite(self, roots: list[Scalar]) -> list[Scalar]:
         """The expressions over rows and accumulators.
@@ -54,7 +56,12 @@ class Streaming:
             if args != scalar.args:
                 same = self.elements.rebuild(scalar, args)
                 self.elements.descends(same, scalar)
-            memo[scalar] = self._reduced(same) if self._streams(scalar) else same
+            memo[scalar] = same
+            if self._streams(scalar):
+                result = memo[scalar] = self._reduced(same)
+                origin = self.elements.origin.get(scalar) or self.elements.origin.get(same)
+                if origin is not None:
+                    self._made.setdefault(result, origin)
         return [self._tidied(memo[root]) for root in roots]
 
     def _streams(self, scalar: Scalar) -> bool:
@@ -74,7 +81,7 @@ class Streaming:
         rows = {term: times for term, times in terms.items() if not self.varies(term)}
         tile = {term: times for term, times in terms.items() if term not in rows}
         if any(term.waits for term in tile):
-            raise UnfusableError(f"a {kind} over columns of what another one normalises needs a second sweep")
+            raise self.waiting(tile, f"a {kind} over columns of what another one normalises")
         for term, times in rows.items():
             sign = math.copysign(1.0, times)
             self._signs[term] = sign if self._signs.get(term, sign) == sign else None
@@ -176,7 +183,7 @@ class Streaming:
         column, small = self._column(columns, body)
         weight = self.power(1.0, tiles, body)
         if weight.waits or any(term.waits for term in exponent_tile):
-            raise UnfusableError("a tile value that needs another reduction's result needs a second sweep")
+            raise self.waiting([weight, *exponent_tile], "a tile value that needs another reduction's result")
         group: Scalar | None = None
         if exponent_tile:
             group, factor = self._exponential(exponent_tile, body)
@@ -187,6 +194,14 @@ class Streaming:
         rows[accumulator] = rows.get(accumulator, 0) + 1
         result = self.product(product.coefficient, rows, exponent_rows, body)
         return self._weighed(self._tidied(result), product)
+
+    def waiting(self, tiles: Iterable[Scalar], reason: str) -> UnfusableError:
+        """Of tiles that wait for a result of the same sweep: which node has to be stored by one before."""
+        error = UnfusableError(f"{reason}: that needs a second sweep")
+        awaited = _ended(tiles)
+        results = [each for each in self._made if awaited & _ended([each])]
+        error.node = self._made[max(results, key=lambda each: each.number)] if results else None
+        return error
 
     def _weighed(self, result: Scalar, product: Product) -> Scalar:
         """A result where what cancelled in its exponents is finite; elsewhere what ``exp(term - term)`` makes of it.
@@ -283,6 +298,11 @@ class Streaming:
         for term, sign in others:
             total = self.elements.apply("add" if sign == positive else "subtract", like.dtype, total, term)
         return total, positive
+
+
+def _ended(scalars: Iterable[Scalar]) -> set[Scalar]:
+    """What is known only when the columns have ended."""
+    return {each for each in below([*scalars]) if each.op in ("accumulator", "maximum_of")}
 
 
 def is_finite(term: Scalar) -> bool:

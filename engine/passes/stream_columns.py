@@ -10,7 +10,7 @@ is a sum of two terms what hides both.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 
 from ..ir import UnfusableError
 from ..scalar import Axis, Scalar
@@ -78,7 +78,22 @@ class HidingProduct(Product):
 class ColumnStreaming(Streaming):
     """As `Streaming`, for sweeps with results of columns."""
 
-    of_columns = False
+    of_columns = of_pairs = False
+
+    def pair_output(self, element: Scalar) -> Scalar:
+        """A result of pairs, the weight of each of them, as a multiple of what the sweep computes.
+
+        Raises:
+            UnfusableError: If it is none.
+        """
+        summed = self.elements.reduce("sum", self.sweep.columns, element)
+        before = list(self.sweep.accumulators)
+        self.rewrite([summed])  # raises, if it waits for another result
+        self.sweep.accumulators = before
+        self.of_pairs = True
+        (total,) = self.rewrite([summed])
+        self.of_pairs = False
+        return total
 
     def column_output(self, element: Scalar) -> Scalar:
         """A result of columns, ``sum over rows of weight * what a row brings``, as a multiple of an accumulator.
@@ -108,7 +123,7 @@ class ColumnStreaming(Streaming):
         column, small = self._column(brought, body)
         weight = self.shown(self.product(1.0, inside, product.exponent, body), product.conditions)
         if weight.waits:
-            raise UnfusableError("a tile value that needs another reduction's result needs a second sweep")
+            raise self.waiting([weight], "a tile value that needs another reduction's result")
         if not all(self.varies(term) or is_finite(term) for term in product.cancelled):
             raise UnfusableError("an exponent in which something cancels that may be infinite")
         total = self._accumulated(weight, column, small)
@@ -126,13 +141,22 @@ class ColumnStreaming(Streaming):
         return value
 
     def _accumulated(self, weight: Scalar, column: Scalar, small: Axis | None) -> Scalar:
+        sweep = self.sweep
+        if self.of_pairs:
+            if small is not None:
+                raise UnfusableError("a result of pairs that has an axis of its own")
+            return self._kept(Accumulator(None, weight, column, None, of_pairs=True), sweep.pair | {*sweep.batch})
         if not self.of_columns:
             return self.accumulate(None, weight, column, small)
-        accumulator = Accumulator(None, weight, column, small, of_columns=True)
+        axes = {sweep.columns, *sweep.batch} | ({small} if small is not None else set())
+        return self._kept(Accumulator(None, weight, column, small, of_columns=True), axes)
+
+    def _kept(self, accumulator: Accumulator, axes: Set[Axis]) -> Scalar:
+        """What stands for an accumulator's value, which varies over these axes."""
         if accumulator not in self.sweep.accumulators:
             self.sweep.accumulators.append(accumulator)
-        found = self.elements.make("accumulator", (), weight.dtype, accumulator)
-        found.axes = frozenset({self.sweep.columns, *self.sweep.batch} | ({small} if small is not None else set()))
+        found = self.elements.make("accumulator", (), accumulator.weight.dtype, accumulator)
+        found.axes = frozenset(axes)
         return found
 
     def _column(self, factors: dict[Scalar, int], body: Scalar) -> tuple[Scalar, Axis | None]:  # type: ignore[override]
