@@ -9,12 +9,15 @@ from typing import Protocol, TypeVar
 
 from .ir import Node, walk
 from .location import inherited_lines
-from .types import Shape, is_float
+from .types import DType, Shape, is_float
 
 
 class _Shaped(Protocol):
     @property
     def shape(self) -> Shape: ...
+
+    @property
+    def dtype(self) -> DType: ...
 
 
 # A gradient as rules have it: a handle on a node.
@@ -27,7 +30,7 @@ def reverse(
     wrt: Sequence[Node],
     *,
     add: Callable[[Handle, Handle], Handle],
-    fit: Callable[[Handle, Node], Handle],
+    fit: Callable[[Handle, Node], Handle | None],
 ) -> list[Handle | None]:
     """The gradients of ``sum(output * seed)`` over all outputs, for each node of ``wrt``; None where it is zero.
 
@@ -37,18 +40,22 @@ def reverse(
         wrt: By what.
         add: Adds two contributions.
         fit: Brings a contribution to a node's own shape and data type: a rule may leave it in the shape that the
-            node was broadcast to.
+            node was broadcast to. None where that is known to be zero.
     """
     order = walk(outputs)
     depends = _dependents(order, wrt)
     arrived: dict[Node, Handle] = {}
 
     def arrives(node: Node, part: Handle) -> None:
-        before = arrived.get(node)
-        if before is None:
-            arrived[node] = part if _may_stay_spread(part, node) else fit(part, node)
-        else:
-            arrived[node] = add(fit(before, node), fit(part, node))
+        if node not in arrived and _may_stay_spread(part, node):
+            arrived[node] = part
+            return
+        before = fit(arrived.pop(node), node) if node in arrived else None
+        fitting = fit(part, node)
+        if before is not None and fitting is not None:
+            fitting = add(before, fitting)
+        if before is not None or fitting is not None:
+            arrived[node] = before if fitting is None else fitting
 
     for output, seed in zip(outputs, seeds, strict=True):
         if output in depends:
@@ -62,7 +69,10 @@ def reverse(
                 continue
             inherit(node.lines)
             if node in wanted:
-                found[node] = upstream = fit(upstream, node)
+                fitting = fit(upstream, node)
+                if fitting is None:
+                    continue
+                found[node] = upstream = fitting
             if not any(operand in depends for operand in node.operands):
                 continue
             for operand, part in zip(node.operands, node.gradient(upstream), strict=True):
@@ -78,7 +88,9 @@ def _may_stay_spread(part: _Shaped, node: Node) -> bool:
     operands of an element-wise function are mostly smaller, and sums for them are a sweep's.
     """
     matrix = node.shape[-2:]
-    return node.role == "pointwise" and len(matrix) == 2 and 1 not in matrix and part.shape[-2:] == matrix
+    if node.role != "pointwise" or len(matrix) < 2 or 1 in matrix or part.dtype != node.dtype:
+        return False
+    return part.shape[-2:] == matrix and part.shape != node.shape
 
 
 def _dependents(order: Sequence[Node], wrt: Sequence[Node]) -> set[Node]:

@@ -196,6 +196,8 @@ class Node(metaclass=_NodeClass):
     wide: ClassVar[bool] = False
     # It tells equal numbers from others: computed once more in another way, a number may be another one.
     is_exact: ClassVar[bool] = False
+    # It says something about gradients: what that is for is gone once they are taken, and until then it stays.
+    of_gradients: ClassVar[bool] = False
     # The result is rounded to its stored type at once (an explicit cast), not only at the end.
     rounds: ClassVar[bool] = False
 
@@ -216,6 +218,18 @@ class Node(metaclass=_NodeClass):
 
     def simplify(self) -> "Node | None":
         """A better node of equal value, or None."""
+        return None
+
+    def distribute(self) -> "Node | None":
+        """The same as a sum of what gradients need each for itself, or None; `factor_out` undoes it where none do."""
+        return None
+
+    def divided(self, divisor: "Node") -> "Node | None":
+        """A better node for this one divided by another, or None: an exponential by the sum of such is a share."""
+        return None
+
+    def shown(self, condition: "Node", hides_where: bool) -> "Node | None":
+        """A better node for this one, and 0 where ``condition`` is ``hides_where``, or None."""
         return None
 
     def factor_out(self, uses: "Mapping[Node, int]") -> "Node | None":
@@ -335,16 +349,22 @@ Change = tuple["Node", "Node"]
 
 
 def rewrite(
-    roots: "Sequence[Node]", rule: "Callable[[Node], Node | None]", changes: "list[Change] | None" = None
+    roots: "Sequence[Node]",
+    rule: "Callable[[Node], Node | None]",
+    changes: "list[Change] | None" = None,
+    kept: "Collection[Node]" = (),
 ) -> "tuple[Node, ...]":
     """The graph with ``rule`` applied once to every node, from the leaves up.
 
     The rule sees a node whose operands are already rewritten, and returns a better node of the same
-    shape and data type, or None. ``changes`` collects the pairs of before and after.
+    shape and data type, or None. ``changes`` collects the pairs of before and after. Nodes of ``kept`` stay as they
+    are, and what is below those alone.
     """
-    better: dict[Node, Node] = {}
+    better: dict[Node, Node] = {each: each for each in kept}
     with inherited_lines() as inherit:
-        for node in walk(roots):
+        for node in postorder(roots, lambda each: () if each in better else each.operands) if kept else walk(roots):
+            if node in better:
+                continue
             inherit(node.lines)
             operands = tuple([better[operand] for operand in node.operands])
             candidate = node if operands == node.operands else node.with_operands(operands)

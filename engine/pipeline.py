@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from .check import check
 from .ir import Change, Node
 from .passes.common_factors import common_factors
+from .passes.distribute import distribute
 from .passes.exchange import exchange
 from .passes.fold_constants import fold_constants
 from .passes.hoist import hoist_row_factors
@@ -16,6 +17,7 @@ Pass = Callable[[Sequence[Node], list[Change] | None], tuple[Node, ...]]
 
 PASSES: tuple[Pass, ...] = (
     simplify,
+    distribute,
     exchange,
     fold_constants,
     common_factors,

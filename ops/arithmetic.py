@@ -76,6 +76,17 @@ def may_hide(factor: Node) -> bool:
     return False
 
 
+def _product_and_factor(node: Node, uses: Mapping[Node, int]) -> tuple[Node, Node | None] | None:
+    """A matrix product that nobody else needs, and what each of its rows is multiplied by."""
+    factor: Node | None = None
+    if isinstance(node, Multiply):
+        pair = next((pair for pair in (node.operands, node.operands[::-1]) if pair[0].role == "contraction"), None)
+        if pair is None or pair[1].shape[-1:] not in ((), (1,)):
+            return None
+        node, factor = pair
+    return (node, factor) if node.role == "contraction" and _used_once(node, uses) else None
+
+
 class Arithmetic(Elementwise):
     """Two operands of one type to that type."""
 
@@ -102,6 +113,9 @@ class Sum2(Arithmetic):
         if isinstance(left, Divide) and isinstance(right, Divide) and left.right is right.right:
             factored: Node = Divide(type(self)(left.left, right.left), left.right)
             return if_same_shape(factored, self)
+        products = _product_and_factor(left, uses), _product_and_factor(right, uses)
+        if products[0] is not None and products[1] is not None:
+            return self._one_product(*products[0], *products[1])
         if not (isinstance(left, Multiply) and isinstance(right, Multiply)):
             return None
         for factor, rest in ((left.left, left.right), (left.right, left.left)):
@@ -109,6 +123,19 @@ class Sum2(Arithmetic):
                 other = right.right if right.left is factor else right.left
                 return if_same_shape(Multiply(factor, type(self)(rest, other)), self)
         return None
+
+    def _one_product(self, left: Node, left_factor: Node | None, right: Node, right_factor: Node | None) -> Node | None:
+        """``(P + c * Q) @ V``, of two products with one right side."""
+        (one, values), (other, others) = left.operands, right.operands
+        if values is not others or one.type != other.type or one.role == "leaf" or other.role == "leaf":
+            return None
+        sides = [
+            weights if factor is None else Multiply(factor, weights)
+            for weights, factor in ((one, left_factor), (other, right_factor))
+        ]
+        if any(side.type != one.type for side in sides):
+            return None
+        return if_same_shape(left.with_operands((type(self)(*sides), values)), self)
 
     def careful(self, operands: Sequence[Careful], value: Values, court: Court) -> Careful:
         """Hidden where a side that adds is a hidden -inf, or both sides are hidden zeros."""
@@ -192,13 +219,27 @@ class Multiply(Arithmetic):
         return Careful(value, hidden, clear(blame_of_any(operands, value.shape), hidden))
 
     def simplify(self) -> Node | None:
-        """``x * 1`` is x, ``x * -1`` is ``-x``."""
+        """``x * 1`` is x, ``x * -1`` is ``-x``, ``-x * 2`` is ``x * -2``; ``x * (1 / y)`` is what x knows."""
         for one, other in ((self.left, self.right), (self.right, self.left)):
+            if isinstance(other, Divide) and is_constant(other.left, 1):
+                quotient = one.divided(other.right)
+                if quotient is not None and if_same_shape(quotient, self):
+                    return quotient
             if is_constant(other, 1) and if_same_shape(one, self):
                 return one
             if is_constant(other, -1) and self.dtype.kind != "u" and if_same_shape(one, self):
                 return Negative(one)
+            if isinstance(one, Negative) and isinstance(other, Constant) and is_float(self.dtype):
+                return Multiply(one.operand, Constant(-float(other.value), other.dtype, other.type.weak))
         return super().simplify()
+
+    def divided(self, divisor: Node) -> Node | None:
+        """``(x * y) / z`` is ``(x / z) * y``, if x knows what that is."""
+        for one, other in ((self.left, self.right), (self.right, self.left)):
+            quotient = one.divided(divisor)
+            if quotient is not None and quotient.shape == self.shape:
+                return Multiply(quotient, other)
+        return None
 
 
 class Divide(Arithmetic):
@@ -226,10 +267,13 @@ class Divide(Arithmetic):
         return Careful(value, hidden, clear(blame_of_any(operands, value.shape), hidden))
 
     def simplify(self) -> Node | None:
-        """``x / 1`` is x; dividing by a power of two is multiplying by its reciprocal, exactly."""
+        """``x / 1`` is x; dividing by a power of two is multiplying by its reciprocal, exactly; others know better."""
         if is_constant(self.right, 1) and if_same_shape(self.left, self):
             return self.left
         divisor = self.right
+        quotient = self.left.divided(divisor)
+        if quotient is not None and if_same_shape(quotient, self):
+            return quotient
         if isinstance(divisor, Constant) and _has_exact_reciprocal(float(divisor.value)):
             return Multiply(self.left, Constant(1.0 / float(divisor.value), divisor.dtype, divisor.type.weak))
         return super().simplify()

@@ -9,13 +9,14 @@ import numpy as np
 from ..engine.careful import Careful, Court, blame_of_any, clear, hidden_by_infinity
 from ..engine.ir import Node, Values
 from ..engine.leaves import Constant
-from .arithmetic import Add, Arithmetic, is_constant
+from .arithmetic import Add, Arithmetic, Subtract, is_constant
 from .array import Array
 from .function import binary, unary
-from .kinds import FloatFunction
+from .kinds import FloatFunction, constant_value, reduced_shape
 from .reduction import Sum
-from .selection import where
-from .softmax import LogSumExp
+from .selection import Where, where
+from .shifts import axis_of
+from .softmax import LogSoftmax, LogSumExp, SinkSoftmax, Softmax
 
 
 class FloatUnary(FloatFunction):
@@ -36,6 +37,36 @@ class Exp(FloatUnary):
     def reference(self, x: Values) -> Values:
         """NumPy's."""
         return np.asarray(np.exp(x))
+
+    def simplify(self) -> Node | None:
+        """``exp(log_softmax(x))`` is softmax; ``exp(x - logaddexp(lse(x), b))`` the one with a sink."""
+        if isinstance(self.operand, LogSoftmax):
+            return Softmax(self.operand.operand, self.operand.axis)
+        if not isinstance(self.operand, Subtract) or not isinstance(self.operand.right, Logaddexp):
+            return None
+        scores, total = self.operand.operands
+        for one, sink in (total.operands, total.operands[::-1]):
+            axis = axis_of(one, LogSumExp, scores)
+            if axis is not None:
+                return _softmax(scores, axis, [sink], self)
+        return None
+
+    def divided(self, divisor: Node) -> Node | None:
+        """``exp(x) / sum(exp(x))`` is a softmax; with exponentials or numbers beside the sum, one with a sink."""
+        terms = _terms(divisor)
+        axes = [axis_of(term, Sum, self) for term in terms]
+        found = [place for place, axis in enumerate(axes) if axis is not None]
+        sinks = [_logarithm(term) for place, term in enumerate(terms) if place not in found]
+        if len(found) != 1 or None in sinks:
+            return None
+        axis = axes[found[0]]
+        return _softmax(self.operand, axis, [sink for sink in sinks if sink is not None], self)
+
+    def shown(self, condition: Node, hides_where: bool) -> Node | None:
+        """``where(c, exp(x), 0)`` is ``exp(where(c, x, -inf))``."""
+        hidden = Constant(-math.inf, self.dtype, False)
+        sides = (hidden, self.operand) if hides_where else (self.operand, hidden)
+        return Exp(Where(condition, *sides))
 
     def careful(self, operands: Sequence[Careful], value: Values, court: Court) -> Careful:
         """Hidden where the exponent is -inf."""
@@ -83,13 +114,15 @@ class Log(FloatUnary):
         return np.asarray(np.log(x))
 
     def simplify(self) -> Node | None:
-        """``log(sum(exp(x)))`` is logsumexp; ``log(c + sum(exp(x)))`` its logaddexp with log c.
+        """``log(sum(exp(x)))`` is logsumexp; ``log(c + sum(exp(x)))`` its logaddexp with log c; of softmax log_softmax.
 
         As written they overflow from scores of 89 on.
         """
         plain = _log_of_sum(self.operand)
         if plain is not None:
             return plain
+        if type(self.operand) is Softmax:
+            return LogSoftmax(self.operand.operand, self.operand.axis)
         if isinstance(self.operand, Add):
             for one, other in (
                 (self.operand.left, self.operand.right),
@@ -124,6 +157,36 @@ def _log_of_sum(node: Node) -> Node | None:
     if isinstance(node, Sum) and isinstance(node.operand, Exp):
         return LogSumExp(node.operand.operand, node.axes, node.keepdims)
     return None
+
+
+def _terms(node: Node) -> list[Node]:
+    """The terms of a sum of two, and of those."""
+    if isinstance(node, Add) and all(each.dtype == node.dtype for each in node.operands):
+        return [*_terms(node.left), *_terms(node.right)]
+    return [node]
+
+
+def _logarithm(node: Node) -> Node | None:
+    """The logarithm of an exponential, or of a positive number."""
+    if isinstance(node, Exp):
+        return node.operand
+    value = constant_value(node)
+    return Constant(math.log(value), node.dtype, False) if value is not None and value > 0 else None
+
+
+def _softmax(scores: Node, axis: int | None, sinks: Sequence[Node], like: Node) -> Node | None:
+    """The softmax of scores, with these beside them in its sum; None if they do not fit."""
+    if axis is None or scores.type != like.type:
+        return None
+    if not sinks:
+        return Softmax(scores, axis)
+    sink, *others = sinks
+    for each in others:
+        sink = Logaddexp(sink, each)
+    line = reduced_shape(scores.shape, (axis,), True)
+    places = zip(reversed(sink.shape), reversed(line), strict=False)
+    fits = len(sink.shape) <= len(line) and all(length in (1, longest) for length, longest in places)
+    return SinkSoftmax(scores, axis, sink) if fits and sink.dtype == scores.dtype else None
 
 
 class Log2(FloatUnary):

@@ -15,7 +15,7 @@ from ..engine.structure import flatten, same_structure, unflatten
 from ..engine.types import is_float
 from .array import Array, ArrayLike, lift
 from .creation import ones
-from .identities import Checkpoint, Differentiated, NoPath, StopGradient
+from .identities import Checkpoint, Differentiated, NoPath, Source, StopGradient
 from .kinds import whole
 from .pulling import pulled
 from .registry import public
@@ -45,8 +45,9 @@ def gradients(output: ArrayLike, wrt: Any, seed: ArrayLike | None = None) -> Any
     nodes = [_differentiable(lift(each, "gradients"), "gradients: by") for each in given]
     if seed is None and node.shape:
         raise ShapeError(f"gradients: the output {node.type} is no single number; seed= says how to weigh its elements")
-    found = _pulled([node], [_seed("gradients", seed, node)], nodes)
-    return unflatten(structure, iter(found))
+    plain, output_of_them, wanted = _told_apart(node, nodes)
+    found = _pulled([output_of_them], [_seed("gradients", seed, node)], wanted)
+    return unflatten(structure, iter(map(Array, substituted([each.node for each in found], plain))))
 
 
 @public()
@@ -170,7 +171,31 @@ def _checkpointed(result: Any, inputs: set[Node]) -> Any:
     sources = tuple(
         node for node in borders if is_float(node.dtype) and (node.operands or node.shape or node in inputs)
     )
-    return Array(Checkpoint(result.node, sources)) if inside else result
+    if not inside:
+        return result
+    inlets = {source: Source(source) for source in sources}
+    (own,) = substituted([result.node], inlets)
+    return Array(Checkpoint(own, tuple(inlets.values())))
+
+
+def _told_apart(output: Node, wrt: Sequence[Node]) -> tuple[dict[Node, Node], Node, list[Node]]:
+    """An output over nodes of their own in place of those by which it is differentiated.
+
+    Rules that look for what an expression is made of do not see through these.
+
+    Returns:
+        What each such node stands for, the output, and the nodes in the order of ``wrt``.
+    """
+    asked = {node for node in wrt if node.operands}
+    better: dict[Node, Node] = {}
+    plain: dict[Node, Node] = {}
+    for node in walk([output, *wrt]) if asked else ():
+        operands = tuple([better[operand] for operand in node.operands])
+        better[node] = node if operands == node.operands else node.with_operands(operands)
+        if node in asked:
+            better[node] = Differentiated(better[node], next(_numbers))
+            plain[better[node]] = node
+    return plain, better.get(output, output), [better.get(node, node) for node in wrt]
 
 
 class _Argument:

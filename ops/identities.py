@@ -1,7 +1,7 @@
 """Nodes that are their operand, and say something about gradients: what they are for is gone when a graph is run."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -15,6 +15,8 @@ from .shape import BroadcastTo
 
 class Identity(Rearrangement):
     """Its first operand, as it is."""
+
+    of_gradients: ClassVar[bool] = True
 
     operand: Node
 
@@ -64,6 +66,10 @@ class Recomputed(Identity):
         return None
 
 
+class Source(Identity):
+    """What the insides of a function start from that is not to be taken apart with them."""
+
+
 class Checkpoint(Identity):
     """A result of a function whose insides are computed again when its gradient is: ``ag.checkpoint``.
 
@@ -74,13 +80,15 @@ class Checkpoint(Identity):
 
     def gradient(self, upstream: Any) -> Sequence[Any]:
         """Through a copy of the insides that begins at copies of the sources."""
-        copies = [Recomputed(source) for source in self.sources]
+        copies = [Recomputed(source.operands[0]) for source in self.sources]
         (again,) = substituted([self.operand], dict(zip(self.sources, copies, strict=True)))
         return (None, *pulled([again], [upstream], copies))
 
 
 class NoPath(Leaf):
     """A gradient of zeros: what was differentiated does not depend on an argument, or gradients were stopped."""
+
+    of_gradients: ClassVar[bool] = True
 
     lengths: Shape
     element_type: DType

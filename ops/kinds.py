@@ -321,8 +321,8 @@ def normalize_axes(operation: str, axis: Any, ndim: int) -> tuple[int, ...]:
 
 
 def constant_value(node: Node) -> bool | int | float | None:
-    """The scalar that a constant spreads over its whole shape, else None."""
+    """The scalar that a constant spreads over its whole shape, else None; not through what is differentiated by."""
     # A cast keeps 0 and -inf what they are.
-    while (isinstance(node, Rearrangement) or node.rounds) and len(node.operands) == 1:
+    while (isinstance(node, Rearrangement) or node.rounds) and len(node.operands) == 1 and not node.of_gradients:
         node = node.operands[0]
     return node.value if isinstance(node, Constant) else None

@@ -9,14 +9,15 @@ from ..engine.careful import EMPTY, Careful, Court, none_if_empty
 from ..engine.errors import ShapeError
 from ..engine.ir import Node, Values
 from ..engine.threads import product
-from ..engine.types import TensorType, broadcast, is_float
-from .arithmetic import Divide, Multiply, row_factors
+from ..engine.types import Shape, TensorType, broadcast, is_float
+from .arithmetic import Add, Divide, Multiply, Subtract, row_factors
 from .array import Array, ArrayLike, lift
 from .casting import promoted
 from .kinds import normalize_axes, normalize_axis, whole
 from .reduction import Sum, sum
 from .registry import public
 from .shape import BroadcastTo, PermuteDims, Reshape, expand_dims, permute_dims
+from .softmax import Softmax
 
 
 class Matmul(Node):
@@ -104,6 +105,42 @@ class Matmul(Node):
             return None
         candidate = Matmul(stripped[0], stripped[1])
         return candidate if candidate.type == self.type else None
+
+    def distribute(self) -> Node | None:
+        """``(P1 - c * P2) @ V`` is ``P1 @ V - c * (P2 @ V)`` for softmaxes: the gradient of each has its row's sum."""
+        if not isinstance(self.left, Add | Subtract):
+            return None
+        terms = [_shares(each, self.left.shape) for each in self.left.operands]
+        if None in terms:
+            return None
+        return type(self.left)(*(_weighed(term, self.right) for term in terms if term is not None))
+
+    def divided(self, divisor: Node) -> Node | None:
+        """``(e @ V) / r`` is ``(e / r) @ V`` for numbers r of rows, if e knows what that is."""
+        if divisor.shape[-1:] != (1,):
+            return None
+        weights = self.left.divided(divisor)
+        return Matmul(weights, self.right) if weights is not None and weights.type == self.left.type else None
+
+
+def _shares(node: Node, shape: Shape) -> tuple[Node, Node | None] | None:
+    """A softmax along the last axis and what each of its rows is multiplied by, of a product of this shape."""
+    factor: Node | None = None
+    while isinstance(node, Multiply):
+        found = [(one, other) for one, other in (node.operands, node.operands[::-1]) if other.shape[-1:] in ((), (1,))]
+        if len(found) != 1:
+            return None
+        node, other = found[0]
+        factor = other if factor is None else Multiply(factor, other)
+    if not isinstance(node, Softmax) or node.axis != len(shape) - 1 or node.shape != shape:
+        return None
+    return node, factor
+
+
+def _weighed(term: tuple[Node, Node | None], values: Node) -> Node:
+    weights, factor = term
+    product = Matmul(weights, values)
+    return product if factor is None else Multiply(factor, product)
 
 
 def _varies_along(axis: int) -> Callable[[Node], bool]:

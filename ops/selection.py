@@ -50,10 +50,17 @@ class Where(Elementwise):
         return chosen(value, operands, (_is_mask_value(self.left), _is_mask_value(self.right)))
 
     def simplify(self) -> Node | None:
-        """A condition known now chooses now. Equal branches need it too: an index in it may be an error."""
+        """A condition known now chooses now. Equal branches need it too: an index in it may be an error.
+
+        What stands beside a 0 may know how to be hidden.
+        """
         if isinstance(self.condition, Constant):
             chosen = self.left if self.condition.value else self.right
             return chosen if chosen.type == self.type else None
+        for side, other, hides_where in ((self.left, self.right, False), (self.right, self.left, True)):
+            if constant_value(other) == 0:
+                found = side.shown(self.condition, hides_where)
+                return found if found is not None and found.type == self.type else None
         return None
 
 

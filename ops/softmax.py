@@ -1,19 +1,24 @@
 """The softmax family: logsumexp, softmax, log_softmax. All -inf gives zeros, and -inf as the sum."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
-from ..engine.careful import Careful, Court, clear, hidden_by_infinity
+from ..engine.careful import Careful, Court, blame_of_any, clear, hidden_by_infinity
 from ..engine.errors import ShapeError
 from ..engine.ir import Node, Values
+from ..engine.types import BOOL
+from .arithmetic import Multiply, Negative, Subtract
 from .array import Array, ArrayLike
 from .function import lifted_float
 from .kinds import AlongAxis, Reduction, flag, line_blame, normalize_axes, normalize_axis, reduced_shape
+from .reduction import Sum
 from .registry import FUNCTIONS, public
 from .selection import where
 from .shape import BroadcastTo, Reshape
+from .shifts import is_largest, is_largest_with, plus, shift_outside, shifted
 
 
 def _safe_maximum(x: Values, axis: Any, unsafe: Any = np.isneginf) -> Values:
@@ -56,18 +61,24 @@ def _spread(array: Array, reduction: Reduction) -> Array:
     return Array(BroadcastTo(Reshape(array.node, kept), reduction.operand.shape))
 
 
-def _along_scores(node: "Softmax | LogSoftmax", scores: Careful, value: Values) -> Careful:
+def _along_scores(node: "Softmax | LogSoftmax", operands: Sequence[Careful], value: Values) -> Careful:
     """A score of -inf is hidden, and a line blames whom its visible scores do."""
+    scores, *others = operands
     hidden = hidden_by_infinity(scores)
     if scores.hidden is not None:  # 0 times infinity, where the 0 is a mask's
-        value = node.reference(scores.contribution())
+        value = node.reference(scores.contribution(), *(each.value for each in others))
     visible = Careful(scores.value, None, clear(scores.blame, hidden))
-    return Careful(value, hidden, clear(line_blame(visible, node.axis, value), hidden))
+    lines = Careful(value, None, line_blame(visible, node.axis, value))
+    return Careful(value, hidden, clear(blame_of_any([lines, *others], value.shape), hidden))
 
 
 def _less_total(kernel: Any, node: "Softmax | LogSoftmax", total: Node, at: Sequence[Any]) -> Any:
     there = [kernel.constant(0) if n == node.axis else index for n, index in enumerate(at)]
-    return kernel.subtract(kernel.element(node.operand, at), kernel.part(total, there))
+    scores, found = kernel.element(node.operand, at), kernel.part(total, there)
+    if found.op == "load":  # stored, it may be -inf: of a line that is -inf alone, which less 0 has no weights
+        empty = kernel.apply("equal", BOOL, found, kernel.constant(-math.inf, found.dtype))
+        found = kernel.apply("where", found.dtype, empty, kernel.constant(0.0, found.dtype), found)
+    return kernel.subtract(scores, found)
 
 
 class Softmax(AlongAxis):
@@ -79,7 +90,7 @@ class Softmax(AlongAxis):
 
     def lower(self, kernel: Any, at: Sequence[Any]) -> Any:
         """``exp(x - lse(x))``."""
-        (total,) = self.components()
+        total = self.components()[0]
         return kernel.apply("exp", self.dtype, _less_total(kernel, self, total, at))
 
     def components(self) -> tuple[Node, ...]:
@@ -92,7 +103,19 @@ class Softmax(AlongAxis):
         mean = FUNCTIONS["sum"](weights * upstream, self.axis, keepdims=True)
         return (weights * (upstream - mean),)
 
-    def reference(self, x: Values) -> Values:
+    def simplify(self) -> Node | None:
+        """What is subtracted from a whole line stands outside of what hides some of it; its largest need not be."""
+        outside = shift_outside(self.operand, self.axis)
+        if outside is not None:
+            return self.with_operands((outside, *self.operands[1:]))
+        found = shifted(self.operand, self.axis)
+        return None if found is None else self.without_shift(*found)
+
+    def without_shift(self, scores: Node, shift: Node) -> Node | None:
+        """The same of scores of which ``shift`` is not subtracted; None if that could be another."""
+        return Softmax(scores, self.axis) if is_largest(shift, scores) else None
+
+    def reference(self, x: Values, *beside: Values) -> Values:
         """Shifted by the maximum."""
         weights = np.exp(x - _safe_maximum(x, self.axis))
         total = np.sum(weights, axis=self.axis, keepdims=True)
@@ -100,7 +123,69 @@ class Softmax(AlongAxis):
 
     def careful(self, operands: Sequence[Careful], value: Values, court: Court) -> Careful:
         """A score of -inf is a hidden weight of 0."""
-        return _along_scores(self, operands[0], value)
+        return _along_scores(self, operands, value)
+
+
+class SinkSoftmax(Softmax):
+    """``exp(x) / (exp(sink) + sum(exp(x)))`` along an axis, where the sink is 1 long; zeros where all is -inf.
+
+    A sink takes a share of the weights that goes nowhere: a logit for each head (Xiao 2023, arXiv:2309.17453), or 0,
+    the softmax plus one.
+    """
+
+    sink: Node
+
+    def lower(self, kernel: Any, at: Sequence[Any]) -> Any:
+        """``exp(x - logaddexp(lse(x), sink))``."""
+        return Softmax.lower(self, kernel, at)
+
+    def components(self) -> tuple[Node, ...]:
+        """The logarithm of the sum, and that of the scores alone."""
+        (scores,) = super().components()
+        return FUNCTIONS["logaddexp"](Array(scores), Array(self.sink)).node, scores
+
+    def gradient(self, upstream: Array) -> Sequence[Array | None]:
+        """``P (upstream - m)`` with ``m = sum(P * upstream)``, and ``-m * share`` to the sink, for its own share."""
+        weights, sink = Array(self), Array(self.sink)
+        mean = FUNCTIONS["sum"](weights * upstream, self.axis, keepdims=True)
+        total = Array(self.components()[0])
+        share = FUNCTIONS["exp"](sink - where(total == -np.inf, 0.0, total))
+        return weights * (upstream - mean), -(mean * share)
+
+    def reference(self, x: Values, *beside: Values) -> Values:
+        """Shifted by the largest of all."""
+        largest = np.maximum(_safe_maximum(x, self.axis), beside[0])
+        weights = np.exp(x - largest)
+        total = np.sum(weights, axis=self.axis, keepdims=True) + np.exp(beside[0] - largest)
+        return np.asarray(weights / np.where(total == 0, 1.0, total))
+
+    def without_shift(self, scores: Node, shift: Node) -> Node | None:
+        """``e / (exp(-m) + sum(e))`` with ``e = exp(x - m)`` is that of x, and of 0."""
+        sink = plus(self.sink, shift)
+        if sink is None or not (is_largest(shift, scores) or is_largest_with(shift, sink)):
+            return None
+        return SinkSoftmax(scores, self.axis, sink)
+
+
+def vanishes(node: Node, axes: Sequence[int]) -> bool:
+    """Whether the sum along these axes is 0: of ``P * (g - sum(P * g))`` it is, where P is a softmax along them.
+
+    So nothing arrives at what is subtracted from whole lines of scores, such as their maximum.
+    """
+    while isinstance(node, Negative):
+        node = node.operand
+    if not isinstance(node, Multiply):
+        return False
+    weights, rest = node.operands
+    if type(weights) is not Softmax or weights.axis not in axes or not isinstance(rest, Subtract):
+        return False
+    mean = rest.right
+    return (
+        isinstance(mean, Sum)
+        and mean.axes == (weights.axis,)
+        and isinstance(mean.operand, Multiply)
+        and mean.operand.operands == (weights, rest.left)
+    )
 
 
 @public()
@@ -174,4 +259,4 @@ class LogSoftmax(AlongAxis):
 
     def careful(self, operands: Sequence[Careful], value: Values, court: Court) -> Careful:
         """A hidden score stays hidden."""
-        return _along_scores(self, operands[0], value)
+        return _along_scores(self, operands, value)

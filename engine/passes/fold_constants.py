@@ -17,8 +17,10 @@ def fold_constants(roots: Sequence[Node], changes: list[Change] | None = None) -
 
 def folded(node: Node) -> Node | None:
     """The constant that a node of constants is, or None."""
+    if node.shape or not node.operands:
+        return None
     constants = [operand for operand in node.operands if isinstance(operand, Constant)]
-    if node.shape or not node.operands or len(constants) != len(node.operands):
+    if len(constants) != len(node.operands):
         return None
     with np.errstate(all="ignore"):
         values = [operand.reference().astype(carrier(operand.type)) for operand in constants]

@@ -96,12 +96,7 @@ def _add(node: Node, source: Node, fused: Fused, pair: tuple[Axis, ...], streami
 
 
 def _shares(sweep: Sweep) -> bool:
-    """Whether results of pairs are made of tile values that others need anyway.
-
-    What is decided by two floats being equal is not: another kernel may have rounded one of them in another way.
-    """
-    if any(each.op in ("equal", "not_equal") and is_float(each.args[0].dtype) for each in below(_weights(sweep))):
-        return False
+    """Whether results of pairs are made of tile values that others need anyway."""
     others = met(sweep, [each.weight for each in sweep.accumulators if not each.of_pairs])
     of_pairs = met(sweep, _weights(sweep))
     return bool(of_pairs) and of_pairs <= others

@@ -22,6 +22,7 @@ from ..types import BOOL, is_float
 from .expand import Expansion
 from .normal import normalized
 from .product import Linear, Product, add_linear
+from .totals import over_largest, total_in
 
 # Times that a rounding error of a logarithm may be multiplied in an exponent.
 _FEW_TIMES = 4.0
@@ -85,11 +86,8 @@ class Streaming:
         for term, times in rows.items():
             sign = math.copysign(1.0, times)
             self._signs[term] = sign if self._signs.get(term, sign) == sign else None
-        total = self._largest(tile, body) if kind == "max" else self._log_of_sum(tile, body)
+        total = self.maximum(self._group(tile, body)) if kind == "max" else self._log_of_sum(tile, body)
         return self.elements.add(self.linear(rows, body), total) if rows else total
-
-    def _largest(self, tile: Linear, body: Scalar) -> Scalar:
-        return self.maximum(self._group(tile, body))
 
     def _log_of_sum(self, tile: Linear, body: Scalar) -> Scalar:
         group, weight = self._exponential(tile, body)
@@ -259,7 +257,10 @@ class Streaming:
 
     def product(self, coefficient: float, factors: Mapping[Scalar, int], exponent: Linear, like: Scalar) -> Scalar:
         """``coefficient * product of factor ** power * exp(exponent)``."""
-        result = self.power(coefficient, factors, like)
+        result, total = self.power(coefficient, factors, like), total_in(exponent)
+        if total is not None:
+            exponent, divisor = over_largest(self, exponent, total, like)
+            result = self.elements.apply("safe_divide", like.dtype, result, divisor)
         if not exponent:
             return result
         return self.elements.multiply(result, self.elements.apply("exp", like.dtype, self.linear(exponent, like)))

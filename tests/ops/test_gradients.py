@@ -295,6 +295,41 @@ def test_a_checkpoint_lets_gradients_reach_what_it_captured():
     np.testing.assert_array_equal(ag.gradients(ag.sum(inside(x)), weight).compute(), [4, 6])
 
 
+def shares(x, shift):
+    e = ag.exp(x - shift)
+    return e / (ag.exp(-shift) + ag.sum(e, axis=-1, keepdims=True))
+
+
+def test_what_is_differentiated_by_is_not_taken_apart():
+    x, seed = ag.asarray(within(3, 4)), within(3, 4)
+    largest = ag.maximum(ag.max(x, axis=-1, keepdims=True), 0)
+    e = x - largest
+    out = ag.sum(ag.exp(e) / (ag.exp(-largest) + ag.sum(ag.exp(e), axis=-1, keepdims=True)) * seed)
+    by_x, by_e, by_largest = ag.compute(*ag.gradients(out, (x, e, largest)))
+    written = shares(x, ag.stop_gradient(largest))
+    np.testing.assert_allclose(by_x, ag.gradients(ag.sum(written * seed), x).compute(), rtol=1e-9)
+    np.testing.assert_allclose(by_e, by_x, rtol=1e-9)
+    assert np.abs(by_largest).max() < 1e-12  # through e as well: nothing depends on it
+
+
+def test_a_checkpoint_begins_at_what_it_is_given():
+    x, seed = ag.asarray(within(3, 4)), within(3, 4)
+    largest = ag.maximum(ag.max(x, axis=-1, keepdims=True), 0)
+
+    def loss(e, less):
+        return ag.sum(ag.exp(e) / (ag.exp(-less) + ag.sum(ag.exp(e), axis=-1, keepdims=True)) * seed)
+
+    plain, again = (ag.gradients(each(x - largest, largest), x).compute() for each in (loss, ag.checkpoint(loss)))
+    np.testing.assert_allclose(again, plain, rtol=1e-9)
+
+
+@pytest.mark.parametrize("factor", [0.0, 1.0, 2.0])
+def test_numbers_that_are_differentiated_by_are_no_constants(factor):
+    x = within(3)
+    by_factor = ag.grad(lambda x, times: ag.sum(x * times), argnums=1)(x, factor)
+    assert by_factor.compute() == pytest.approx(x.sum(), rel=1e-6)
+
+
 def test_long_chains_do_not_recurse():
     x = y = ag.asarray(np.ones(2))
     for _ in range(5000):

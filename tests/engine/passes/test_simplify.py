@@ -1,5 +1,7 @@
 """Simplification: pairs of before and after."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -8,11 +10,58 @@ from attngraph.engine.passes.simplify import simplify
 from attngraph.engine.printing import listing
 
 X, Y = ag.placeholder((3, 4), name="x"), ag.placeholder((3, 4), name="y")
+V = ag.placeholder((4, 2), name="v")
 N = ag.placeholder((3, 4), "int64", name="n")
 B = ag.placeholder((3, 4), "bool", name="b")
 R = ag.placeholder((3, 1), name="r")
+E = ag.exp(X)
+
+
+def row_sum(x):
+    return ag.sum(x, axis=1, keepdims=True)
+
+
+def row_max(x):
+    return ag.max(x, axis=1, keepdims=True)
+
+
+def with_sink(x, sink):
+    return ag.exp(x - ag.logaddexp(ag.logsumexp(x, axis=1, keepdims=True), sink))
+
+
+def shifted_with_sink(x, sink):
+    largest = ag.maximum(row_max(x), sink)
+    e = ag.exp(x - largest)
+    return e / (ag.exp(sink - largest) + row_sum(e))
+
+
+HIDDEN = ag.where(B, X, -ag.inf)
 
 PAIRS = {
+    # Weights that are divided by their sum, however they are written.
+    "exponentials over their sum": (E / row_sum(E), ag.softmax(X)),
+    "times one over their sum": (E * (1 / row_sum(E)), ag.softmax(X)),
+    "their sum in another shape": (E / ag.sum(E, axis=1)[:, None], ag.softmax(X)),
+    "along the other axis": (E / ag.sum(E, axis=0, keepdims=True), ag.softmax(X, axis=0)),
+    "less their largest": (ag.exp(X - row_max(X)) / row_sum(ag.exp(X - row_max(X))), ag.softmax(X)),
+    "less anything of rows": (ag.exp(X - R) / row_sum(ag.exp(X - R)), ag.softmax(X - R)),
+    "a factor over their sum": (E * Y / row_sum(E), ag.softmax(X) * Y),
+    "divided behind the product": (E @ V / row_sum(E), ag.softmax(X) @ V),
+    "hidden": (ag.where(B, E, 0) / row_sum(ag.where(B, E, 0)), ag.softmax(HIDDEN)),
+    "hidden the other way": (ag.where(B, 0, E), ag.exp(ag.where(B, -ag.inf, X))),
+    "hidden, less the largest of all": (
+        (lambda e: e / row_sum(e))(ag.where(B, ag.exp(X - row_max(X)), 0)),
+        ag.softmax(HIDDEN),
+    ),
+    "one beside the sum": (E / (1 + row_sum(E)), with_sink(X, 0.0)),
+    "a number beside the sum": (E / (row_sum(E) + math.e), with_sink(X, 1.0)),
+    "an exponential beside the sum": (E / (row_sum(E) + ag.exp(R)), with_sink(X, R)),
+    "less the largest, with one beside": (shifted_with_sink(X, 0.0), with_sink(X, 0.0)),
+    "less the largest, with a sink": (shifted_with_sink(X, R), with_sink(X, R)),
+    "the logarithm of one beside": (ag.exp(X - ag.log(1 + row_sum(E))), with_sink(X, 0.0)),
+    "exponentials of log_softmax": (ag.exp(ag.log_softmax(X)), ag.softmax(X)),
+    "logarithms of softmax": (ag.log(ag.softmax(X)), ag.log_softmax(X)),
+    "multiply a negative": (-X * 3, X * -3),
     "add zero": (X + 0, X),
     "zero added to": (0 + X, X),
     "add a negative": (X + -Y, X - Y),
@@ -60,6 +109,11 @@ PAIRS = {
 }
 
 KEPT = {
+    "another sum": E / row_sum(ag.exp(Y)),
+    "a sum of all": E / ag.sum(E),
+    "numbers that may not be positive beside the sum": E / (row_sum(E) + R),
+    "sums of rows beside a sink of pairs": E / (row_sum(E) + ag.exp(Y)),
+    "less what may be -inf": ag.softmax(X - R),
     "zero times may be NaN": X * 0,
     "a constant that spreads": R + ag.zeros((3, 4)),
     "not less, for floats with NaN": ag.logical_not(X < Y),
