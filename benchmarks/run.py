@@ -21,6 +21,7 @@ import beside
 import calls
 import chart
 import compiling
+import gradient_accuracy
 import growth
 import masks
 import portability
@@ -114,6 +115,11 @@ SECTIONS = (
     ),
     Section("lanes", "one thread: time of the same kernel of one lane", lambda run: scores.beside_scalar(run.rounds)),
     Section("accuracy", "largest error against float64, beside torch's float32", lambda _: accuracy.beside_torch()),
+    Section(
+        "gradient_accuracy",
+        f"{gradient_accuracy.SHAPE}, largest error of a gradient, beside torch's float32",
+        lambda _: gradient_accuracy.beside_torch(),
+    ),
     Section("calls", "small problems, whole calls, against NumPy", lambda run: calls.against_numpy(run.rounds)),
     Section("compile", "seconds to the first result beyond a call's own", lambda run: compiling.rows(run.quick)),
     Section(
