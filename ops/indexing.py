@@ -262,9 +262,11 @@ def indexed(kind: type[Gather], x: ArrayLike, key: Any, *, first: bool = False) 
         elif isinstance(item, slice):
             shape.append(count)
         axis += 1
-    sliced: Node = Slice(node, tuple(starts), tuple(steps), tuple(lengths)) if node.shape else node
-    # One node for what changes nothing: x[...] is x, so its reference needs no pass.
-    sliced = sliced.simplify() or sliced
+    sliced = node
+    if node.shape:
+        # One node for what changes nothing: x[...] is x, so its reference needs no pass.
+        sliced = Slice(node, tuple(starts), tuple(steps), tuple(lengths))
+        sliced = sliced.simplify() or sliced
     reshaped = sliced if sliced.shape == tuple(shape) and not sliced.type.weak else Reshape(sliced, tuple(shape))
     if not arrays:
         return Array(reshaped)

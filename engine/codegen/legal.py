@@ -1,11 +1,17 @@
 """What the code generator can write: checked before a sweep is taken for one."""
 
 from ..ir import UnfusableError
+from ..lengths import estimate
+from ..passes.rows import FEW_ROWS
 from ..scalar import Scalar, below
 from ..sweep import Sweep
 from ..types import is_float
 from .apply import can_apply
 from .layout import LARGEST_FLOAT
+
+# Values that vary along a contracted axis where there are few rows: there they are written out for each column of a
+# vector, several vectors long.
+_MOST_OF_FEW_ROWS = 32
 
 _OWN = frozenset({"constant", "axis", "length", "load", "accumulator", "maximum_of"})
 
@@ -42,6 +48,9 @@ def _check_contraction(sweep: Sweep, scalar: Scalar) -> None:
             raise UnfusableError("a reduction inside a contraction")
         if each.op == "load" and {sweep.rows, sweep.columns, small} <= each.axes:
             raise UnfusableError("a load that varies over rows, columns and a contracted axis")
+    varying = sum(small in each.axes for each in below(scalar.args))
+    if estimate(sweep.rows.length) <= FEW_ROWS and varying > _MOST_OF_FEW_ROWS:
+        raise UnfusableError(f"a contraction of {varying} values, too long to write out for few rows")
 
 
 def _check_output(sweep: Sweep, value: Scalar) -> None:
