@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ..check import check_sweep
-from ..ir import Node, UnfusableError, walk
+from ..ir import Node, UnfusableError
 from ..kernel import Elements
 from ..scalar import Axis, Scalar, below
 from ..sweep import Output, Sweep
@@ -189,7 +189,7 @@ def to_store(node: Node, fused: Fused) -> set[Node]:
     """Nodes whose values vary over rows or columns alone, and are reductions or not float32."""
     sweep, elements = fused.sweep, fused.elements
     everything = below(sweep.expressions())
-    flagged = columns_reductions(sweep) | unseen_gathers(sweep) | _recognised(fused)
+    flagged = columns_reductions(sweep) | unseen_gathers(sweep)
     for each in everything:
         if any(map(_is_wide, (each, *each.args))):
             if sweep.rows.length > 1 and sweep.pair <= each.axes and not _is_read(each):
@@ -202,20 +202,6 @@ def to_store(node: Node, fused: Fused) -> set[Node]:
     if None in store or store & {node, *(output.source for output in sweep.outputs)}:
         raise UnfusableError(f"{node.name}: a part of it has no node that could be stored")
     return {each for each in store if each is not None}
-
-
-def _recognised(fused: Fused) -> set[Scalar]:
-    """Tile values that are to equal what was stored of them, a maximum for instance: made anew, they round anew."""
-    found = set()
-    for each in below(fused.sweep.expressions()):
-        if each.op not in ("equal", "not_equal") or not is_float(each.args[0].dtype):
-            continue
-        for value, other in (each.args, each.args[::-1]):
-            stored = [load.attribute for load in below([other]) if load.op == "load" and is_float(load.dtype)]
-            is_made = value.op != "load" and fused.sweep.pair <= value.axes
-            if is_made and stored and fused.elements.origin.get(value) in walk(stored):
-                found.add(value)
-    return found
 
 
 def _is_read(scalar: Scalar) -> bool:
