@@ -8,6 +8,7 @@ import numpy as np
 from ..engine.careful import Careful, Court, clear, hidden_by_infinity
 from ..engine.errors import ShapeError
 from ..engine.ir import Node, Values
+from ..engine.types import BOOL
 from .array import Array, ArrayLike
 from .function import lifted_float
 from .kinds import AlongAxis, Reduction, flag, line_blame, normalize_axes, normalize_axis, reduced_shape
@@ -78,9 +79,14 @@ class Softmax(AlongAxis):
     wide = True
 
     def lower(self, kernel: Any, at: Sequence[Any]) -> Any:
-        """``exp(x - lse(x))``."""
+        """``exp(x - lse(x))``; of one element the two are one, and of a hidden one their difference is NaN."""
         (total,) = self.components()
-        return kernel.apply("exp", self.dtype, _less_total(kernel, self, total, at))
+        weight = kernel.apply("exp", self.dtype, _less_total(kernel, self, total, at))
+        if self.shape[self.axis] != 1:
+            return weight
+        lowest = kernel.constant(-np.inf, self.dtype)
+        is_hidden = kernel.apply("equal", BOOL, kernel.element(self.operand, at), lowest)
+        return kernel.apply("where", self.dtype, is_hidden, kernel.constant(0.0, self.dtype), weight)
 
     def components(self) -> tuple[Node, ...]:
         """The logarithm of the sum: a backward pass has that of the forward pass."""
