@@ -238,8 +238,8 @@ class Node(metaclass=_NodeClass):
         """Nodes that its element is made through, though no operand leads there: each may be stored instead."""
         return ()
 
-    def split(self) -> "Node | None":
-        """The same in two steps, that over the last axis but one first; None if there is only one."""
+    def split(self, axis: int, other: int) -> "Node | None":
+        """The same in two steps, that over ``axis`` first; None if it does not reduce both axes."""
         return None
 
     def exchange(self, present: "Collection[Node]") -> "Node | None":

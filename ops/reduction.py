@@ -68,13 +68,12 @@ class Sum(Accumulation):
             return (Divide if divides else Multiply)(Sum(rest, self.axes, self.keepdims), scale)
         return None
 
-    def split(self) -> Node | None:
-        """``sum(sum(x, -2), …)``."""
-        count = len(self.operand.shape)
-        if not {count - 2, count - 1} <= {*self.axes} or not is_float(self.dtype):
+    def split(self, axis: int, other: int) -> Node | None:
+        """``sum(sum(x, axis), …)``."""
+        if not {axis, other} <= {*self.axes} or not is_float(self.dtype):
             return None
-        others = tuple(axis if axis < count - 2 else axis - 1 for axis in self.axes if axis != count - 2)
-        total: Node = Sum(Sum(self.operand, (count - 2,), False), others, False)
+        others = tuple(each if each < axis else each - 1 for each in self.axes if each != axis)
+        total: Node = Sum(Sum(self.operand, (axis,), False), others, False)
         return Reshape(total, self.shape) if self.keepdims else total
 
     def exchange(self, present: Collection[Node]) -> Node | None:

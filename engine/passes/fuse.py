@@ -57,7 +57,7 @@ def fuse(roots: Sequence[Node], rejected: Collection[Node] = (), least_work: int
             meets |= {operand: meets.get(node, node) for operand in node.operands if operand not in meets}
         if node not in needed:
             continue
-        if node not in rejected and _is_candidate(node):
+        if node not in rejected and _is_candidate(node) and not reach.is_split(node):
             try:
                 fused = joined(node, found.values(), meets, reach) or as_sweep(node, reach)
                 _check_work(fused.sweep, least_work)
