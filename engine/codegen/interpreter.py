@@ -135,20 +135,23 @@ class _Evaluation:
         return np.asarray((np.max if kind == "max" else np.sum)(spread, axis=place, keepdims=True))
 
     def streamed(self, scalar: Scalar) -> Values:
-        place = self.place(self.sweep.columns)
         if scalar.op == "maximum_of":
-            return np.asarray(np.max(self.over_columns(self.value(scalar.attribute)), axis=place, keepdims=True))
+            group = self.over(self.sweep.columns, self.value(scalar.attribute))
+            return np.asarray(np.max(group, axis=self.place(self.sweep.columns), keepdims=True))
         accumulator: Accumulator = scalar.attribute
-        terms = self.value(accumulator.weight) * self.value(accumulator.column)
+        streamed = self.sweep.rows if accumulator.of_columns else self.sweep.columns
+        weight, column = self.value(accumulator.weight), self.value(accumulator.column)
+        terms = self.padded(weight) * column
         if accumulator.group is not None:
             group = self.padded(self.value(accumulator.group))
-            largest = np.max(self.over_columns(group), axis=place, keepdims=True)
+            largest = np.max(self.over(streamed, group), axis=self.place(streamed), keepdims=True)
             weights = np.exp(group - np.where(np.isneginf(largest), 0.0, largest))
             terms = self.padded(weights) * self.padded(terms)
-        return np.asarray(np.sum(self.over_columns(self.padded(terms)), axis=place, keepdims=True))
+        return np.asarray(np.sum(self.over(streamed, self.padded(terms)), axis=self.place(streamed), keepdims=True))
 
-    def over_columns(self, value: Values) -> Values:
-        place, length = self.place(self.sweep.columns), self.sweep.columns.length
+    def over(self, axis: Axis, value: Values) -> Values:
+        """The values at all places of an axis that is streamed."""
+        place, length = self.place(axis), axis.length
         return np.broadcast_to(value, tuple(length if n == place else size for n, size in enumerate(value.shape)))
 
 
