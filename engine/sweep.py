@@ -25,7 +25,8 @@ class Accumulator:
         group: The exponent, a tile value; accumulators of one group share a running maximum and are
             rescaled together. None: nothing is exponentiated, nothing rescaled.
         weight: A further tile factor; the constant 1 for none.
-        column: What a column contributes, which may vary over ``small``; the constant 1 for a plain sum.
+        column: What a column contributes, which may vary over ``small``; the constant 1 for a plain sum. What a row and
+            a column contribute together, a *pair body*, varies over rows, columns and ``small``.
         small: The axis of a vector-valued accumulator, or None.
         of_columns: Whether it is the other way round: a sum over rows for each column, of what a row contributes.
     """
@@ -48,9 +49,14 @@ class Output:
 
     @property
     def total(self) -> Accumulator | None:
-        """The sum over rows that it is a multiple of, if it is a result of columns."""
+        """The sum over rows that it is a multiple of, if it is a result of columns; the first one of several."""
+        return next(iter(self.totals), None)
+
+    @property
+    def totals(self) -> list[Accumulator]:
+        """The sums over rows that are added up to it."""
         sums = [each.attribute for each in below([self.value]) if each.op == "accumulator"]
-        return next((each for each in sums if each.of_columns), None)
+        return [each for each in sums if each.of_columns]
 
 
 @dataclass
@@ -75,6 +81,11 @@ class Sweep:
         return [each for each in self.accumulators if each.of_columns]
 
     @property
+    def paired(self) -> list[Accumulator]:
+        """Sums of what rows and columns bring together."""
+        return [each for each in self.accumulators if {self.rows, self.columns} <= each.column.axes]
+
+    @property
     def positions(self) -> int:
         """Pairs of a row and a column, over the whole batch."""
         return math.prod(estimate(axis.length) for axis in (*self.batch, self.rows, self.columns))
@@ -91,6 +102,9 @@ class Sweep:
         tile = [each for each in scalars if self.pair <= each.axes and each.op != "load"]
         contracted = sum(2 * each.attribute[1].length if each.op == "reduce" else 1 for each in tile)
         summed = sum(2 * (1 if each.small is None else each.small.length) for each in self.accumulators)
+        for each in self.paired:
+            steps = [step for step in below([each.column]) if {self.rows, self.columns} <= step.axes]
+            summed += len(steps) * (1 if each.small is None else each.small.length)
         return contracted + summed + len(self.groups)
 
     def __str__(self) -> str:

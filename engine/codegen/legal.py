@@ -2,11 +2,12 @@
 
 from ..ir import UnfusableError
 from ..scalar import Scalar, below
-from ..sweep import Sweep
+from ..sweep import Output, Sweep
 from ..types import is_float
 from .apply import can_apply
-from .column_sums import coefficient
+from .column_factors import factors_of
 from .layout import LARGEST_FLOAT
+from .outputs import elementwise
 
 _OWN = frozenset({"constant", "axis", "length", "load", "accumulator", "maximum_of"})
 
@@ -21,9 +22,10 @@ def check_writable(sweep: Sweep) -> None:
         if scalar.op == "reduce":
             _check_contraction(sweep, scalar)
     for output in sweep.outputs:
-        _check_output(sweep, output.value)
-        if output.total is not None:
-            coefficient(output)
+        if output.total is None:
+            _check_output(sweep, output)
+        else:
+            factors_of(output)
 
 
 def _check_scalar(scalar: Scalar) -> None:
@@ -44,8 +46,10 @@ def _check_contraction(sweep: Sweep, scalar: Scalar) -> None:
             raise UnfusableError("a load that varies over rows, columns and a contracted axis")
 
 
-def _check_output(sweep: Sweep, value: Scalar) -> None:
-    rows = {sweep.rows, *sweep.batch}
-    for each in below([value]):
-        if each.op in ("load", "axis", "reduce") and not each.axes <= rows:
+def _check_output(sweep: Sweep, output: Output) -> None:
+    rows, packed = {sweep.rows, *sweep.batch}, below(elementwise(output))
+    for each in below([output.value]):
+        if each.op == "reduce" and not each.axes <= rows:
+            raise UnfusableError("a result that needs a reduce along a small axis")
+        if each.op in ("load", "axis") and not each.axes <= rows and each not in packed:
             raise UnfusableError(f"a result that needs a {each.op} along a small axis")

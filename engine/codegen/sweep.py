@@ -27,6 +27,7 @@ from .llvm import Value
 from .masks import Masks
 from .math import exp2_nonpositive
 from .outputs import Outputs
+from .pair_body import PairAccumulate, PairBody, together
 from .rows_ahead import RowsAhead
 from .runs import Runs
 from .schedule import Schedule, schedule_for
@@ -59,6 +60,8 @@ class SweepWriter(Writer):
         self.operands.prepare_rows(self._row_values(self.expressions()))
         self.fill = Fill(self)
         self.fill.pack()
+        for each in together(self.sweep):
+            PairBody(self, *each).pack()
         if self.sweep.totals_of_columns:
             self.column_sums.lay_out()
         self.dense = Dense(self)
@@ -159,9 +162,15 @@ class SweepWriter(Writer):
             plain = [each for each in sums if each.group is group]
             if plain or group is not None:
                 added.update(zip(plain, self.weights.write(group, size, plain), strict=True))
+
+        def rescaled(group: Scalar | None) -> list[Value] | None:
+            return None if group is None else split(self.f, scales[group], self.schedule.vectors)
+
         for each in wide:
-            rescale = None if each.group is None else split(self.f, scales[each.group], self.schedule.vectors)
-            Accumulate(self, each, start, size, rescale).write()
+            if each not in self.sweep.paired:
+                Accumulate(self, each, start, size, rescaled(each.group)).write()
+        for several in together(self.sweep):
+            PairAccumulate(self, several, start, size, rescaled(several[0].group)).write()
         if self.sweep.totals_of_columns:
             self.column_sums.add(start, size)
         return added
