@@ -5,9 +5,10 @@ from collections.abc import Iterable, Mapping
 from ..ir import Node, UnfusableError, walk
 from ..scalar import Scalar
 from ..sweep import Accumulator, Output, Sweep
-from .fused import MOST_TRIES, Fused, finish, leaves_of, to_store
+from .fused import MOST_TRIES, Fused, finish, leaves_of, lowered, to_store
 from .join_columns import join_columns
 from .pack import to_pack
+from .places import placed
 from .reach import Reach
 
 
@@ -33,24 +34,22 @@ def joined(node: Node, others: Iterable[Fused], meets: Mapping[Node, Node], reac
 def _join(node: Node, fused: Fused, meet: bool, reach: Reach) -> bool:
     """Add ``node`` to a sweep, if it meets its results or shares work, and nothing depends on itself then."""
     sweep, elements = fused.sweep, fused.elements
-    shape = (*(axis.length for axis in sweep.batch), sweep.rows.length)
-    if node.shape[: len(shape)] != shape or len([n for n in node.shape[len(shape) :] if n > 1]) > 1:
+    place = placed(node.shape, sweep, sweep.rows, elements)
+    if place is None or node in walk(fused.inputs) or set(fused.nodes) & set(walk(node.operands)):
         return False
-    if node in walk(fused.inputs) or set(fused.nodes) & set(walk(node.operands)):
-        return False
-    extra = [elements.new_axis("o", length) for length in node.shape[len(shape) :]]
-    axes = (*sweep.batch, sweep.rows, *extra)
+    axes, small = place
     before = list(sweep.groups), list(sweep.accumulators), set(fused.inside)
-    leaves = _leaves_of_tiles(sweep)
+    outputs, leaves = list(sweep.outputs), _leaves_of_tiles(sweep)
     fused.inside |= reach.inlined(node) - set(fused.inputs)
     try:
         for _ in range(MOST_TRIES):
             element = elements.element(node, [elements.index(axis) for axis in axes])
             (value,) = fused.streaming().rewrite([element])
-            small = next((axis for axis in extra if axis.length > 1), None)
             sweep.outputs.append(Output(node, axes, value, small))
             must_store = to_store(node, fused) or to_pack(sweep, elements)
             if not must_store and (meet or _shares(sweep, *before[:2], leaves)):
+                if fused.alone:  # a sweep of its own for the careful path, as the other results have
+                    fused.alone.append(lowered(node, fused.inside).sweep)
                 finish(fused)
                 return True
             sweep.outputs.pop()
@@ -61,7 +60,7 @@ def _join(node: Node, fused: Fused, meet: bool, reach: Reach) -> bool:
             elements.forget_lowered()
     except UnfusableError:
         pass
-    sweep.groups, sweep.accumulators = before[0], before[1]
+    sweep.groups, sweep.accumulators, sweep.outputs = before[0], before[1], outputs
     fused.inside &= before[2]
     elements.forget_lowered()
     return False

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 
 from ..ir import Node, UnfusableError, walk
 from ..kernel import Elements
-from ..scalar import Axis, Scalar, below
+from ..scalar import Scalar, below
 from ..sweep import Output, Sweep
 from ..types import is_float
 from .fused import MOST_TRIES, Fused, finish, lowered, to_store
 from .pack import to_pack
+from .places import in_order, placed
 from .reach import Reach
 from .rows import FEW_ROWS
 from .stream_columns import ColumnStreaming
@@ -21,8 +22,7 @@ from .stream_columns import ColumnStreaming
 def join_columns(node: Node, fused: Fused, reach: Reach) -> bool:
     """Make ``node`` a result for columns of a sweep, if it is one of the same tiles; the sweep is lowered anew."""
     sweep = fused.sweep
-    batch = tuple(axis.length for axis in sweep.batch)
-    fits = node.shape[:-1] == (*batch, sweep.columns.length) and node.shape[-1] > 1
+    fits = placed(node.shape, sweep, sweep.columns, fused.elements) is not None
     if not fits or sweep.rows.length <= FEW_ROWS or any(not _is_plain(output, sweep) for output in sweep.outputs):
         return False
     if node in walk(fused.inputs) or set(fused.nodes) & set(walk(node.operands)):
@@ -38,7 +38,7 @@ def join_columns(node: Node, fused: Fused, reach: Reach) -> bool:
 
 
 def _is_plain(output: Output, sweep: Sweep) -> bool:
-    return output.axes[: len(sweep.batch)] == sweep.batch
+    return in_order(output.axes, sweep.batch)
 
 
 def _found(node: Node, fused: Fused, reach: Reach) -> Fused | None:
@@ -71,8 +71,9 @@ def _relowered(node: Node, fused: Fused, inside: set[Node]) -> Fused:
         else:
             value = streaming.column_output(element)
         sweep.outputs.append(Output(output.node, output.axes, value, output.small))
-    small = elements.new_axis("o", node.shape[-1])
-    axes: tuple[Axis, ...] = (*before.batch, before.columns, small)
+    place = placed(node.shape, before, before.columns, elements)
+    assert place is not None
+    axes, small = place
     value = streaming.column_output(elements.element(node, [elements.index(axis) for axis in axes]))
     sweep.outputs.append(Output(node, axes, value, small))
     if sweep.groups:
