@@ -51,11 +51,10 @@ def reverse(
             arrived[node] = part
             return
         before = fit(arrived.pop(node), node) if node in arrived else None
-        fitting = fit(part, node)
-        if before is not None and fitting is not None:
-            fitting = add(before, fitting)
-        if before is not None or fitting is not None:
-            arrived[node] = before if fitting is None else fitting
+        both = before, fit(part, node)
+        fitting = [each for each in both if each is not None]
+        if fitting:
+            arrived[node] = fitting[0] if len(fitting) == 1 else add(fitting[0], fitting[1])
 
     for output, seed in zip(outputs, seeds, strict=True):
         if output in depends:

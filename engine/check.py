@@ -48,9 +48,10 @@ def check_sweep(sweep: Sweep) -> None:
     assert all(each.group is None or each.group in sweep.groups for each in sweep.accumulators), "a group is missing"
     for accumulator in sweep.accumulators:
         own_axis, other = (sweep.rows, sweep.columns) if accumulator.of_columns else (sweep.columns, sweep.rows)
-        small = accumulator.column.axes - {own_axis, *sweep.batch}
-        assert other not in small, f"{accumulator.column!r} varies over {other}"
+        axes = accumulator.column.axes
+        small = axes - {own_axis, other, *sweep.batch}
         assert small <= {accumulator.small}, f"{accumulator.column!r} varies over {small}"
+        assert other not in axes or (small and own_axis in axes), f"{accumulator.column!r} varies over {other}"
     own = frozenset((sweep.rows, sweep.columns, *sweep.batch))
     for scalar in below(tiles):
         if scalar.op == "reduce" and scalar.height > 1 and sweep.pair <= scalar.axes:

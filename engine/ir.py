@@ -265,8 +265,11 @@ class Node(metaclass=_NodeClass):
         """The same with its axes in this order, from operands in another order; None where that is no better."""
         return None
 
-    def split(self) -> "Node | None":
-        """The same in two steps, that over one of the last two axes first; None if there is only one."""
+    def split(self, axis: int, other: int) -> "Node | None":
+        """The same in two steps, that over ``axis`` first; over ``other`` if it reduces that one alone of both.
+
+        None if there is only one step.
+        """
         return None
 
     def exchange(self, present: "Collection[Node]") -> "Node | None":

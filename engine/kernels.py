@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from . import workers
-from .careful_sweep import Doubted, Problem, doubted_rows, settle
+from .careful_sweep import Doubted, Problem, all_rows, doubted_rows, settle
 from .codegen.few_rows import FewRows, FewRowsWriter, few_rows_for
 from .codegen.layout import DOUBT, DOUBTS, Layout, address_of
 from .codegen.legal import check_writable as check_writable
@@ -138,7 +138,7 @@ class SweepKernel:
         made = dict(zip(self.fused.nodes, results, strict=True))
         for sweep in self.fused.alone:
             # Every row may have added to a column: all rows of those places are computed again.
-            everything = [Doubted(each.place, np.arange(int(of(sweep.rows.length)))) for each in doubted]
+            everything = all_rows(sweep, self.sweep, doubted, of)
             yield sweep, [made[output.node] for output in sweep.outputs], everything
 
     def _run(
@@ -278,7 +278,7 @@ def chosen_schedule(skip: Skip, target: Target) -> Schedule | FewRows:
 
 def has_few_rows(sweep: Sweep) -> bool:
     """Whether vectors over rows would leave most lanes idle."""
-    return bool(sweep.rows.length <= MOST_FEW_ROWS)
+    return bool(sweep.rows.length <= MOST_FEW_ROWS) and not sweep.paired
 
 
 def columns_of_stretches(schedule: Schedule | FewRows) -> tuple[int, int]:

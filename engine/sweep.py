@@ -25,7 +25,8 @@ class Accumulator:
         group: The exponent, a tile value; accumulators of one group share a running maximum and are
             rescaled together. None: nothing is exponentiated, nothing rescaled.
         weight: A further tile factor; the constant 1 for none.
-        column: What a column contributes, which may vary over ``small``; the constant 1 for a plain sum.
+        column: What a column contributes, which may vary over ``small``; the constant 1 for a plain sum. What a row and
+            a column contribute together, a *pair body*, varies over rows, columns and ``small``.
         small: The axis of a vector-valued accumulator, or None.
         of_columns: Whether it is the other way round: a sum over rows for each column, of what a row contributes.
         of_pairs: Whether nothing is summed here: every pair adds its weight to a place of its own.
@@ -63,8 +64,13 @@ class Output:
 
     @property
     def total(self) -> Accumulator | None:
-        """The sum over rows that it is a multiple of, if it is a result of columns."""
-        return next((each for each in self._sums() if each.of_columns), None)
+        """The sum over rows that it is a multiple of, if it is a result of columns; the first one of several."""
+        return next(iter(self.totals), None)
+
+    @property
+    def totals(self) -> list[Accumulator]:
+        """The sums over rows that are added up to it."""
+        return [each for each in self._sums() if each.of_columns]
 
     @property
     def of_pairs(self) -> Accumulator | None:
@@ -133,6 +139,11 @@ class Sweep:
         return bool(self.streamed) or any(not each.is_of_rows for each in self.outputs)
 
     @property
+    def paired(self) -> list[Accumulator]:
+        """Sums of what rows and columns bring together."""
+        return [each for each in self.accumulators if {self.rows, self.columns} <= each.column.axes]
+
+    @property
     def positions(self) -> int:
         """Pairs of a row and a column, over the whole batch."""
         return math.prod(estimate(axis.length) for axis in (*self.batch, self.rows, self.columns))
@@ -150,6 +161,9 @@ class Sweep:
         contracted = sum(2 * each.attribute[1].length if each.op == "reduce" else 1 for each in tile)
         summed = sum(2 * (1 if each.small is None else each.small.length) for each in self.accumulators)
         summed -= sum(each.of_pairs for each in self.accumulators)  # which add, and multiply nothing
+        for each in self.paired:
+            steps = [step for step in below([each.column]) if {self.rows, self.columns} <= step.axes]
+            summed += len(steps) * (1 if each.small is None else each.small.length)
         return contracted + summed + len(self.groups)
 
     def __str__(self) -> str:

@@ -82,14 +82,13 @@ class Sum(Accumulation):
             return None
         return Sum(PermuteDims(self.operand, axes), self.axes, True)
 
-    def split(self) -> Node | None:
-        """``sum(sum(x, -2), …)``, or over the last axis if that is the only one of both."""
-        count = len(self.operand.shape)
-        pair = sorted({count - 2, count - 1} & {*self.axes})
+    def split(self, axis: int, other: int) -> Node | None:
+        """``sum(sum(x, axis), …)``."""
+        pair = [each for each in (axis, other) if each in self.axes]
         if not pair or len(self.axes) == 1 or not is_float(self.dtype):
             return None
         first = pair[0]
-        others = tuple(axis if axis < first else axis - 1 for axis in self.axes if axis != first)
+        others = tuple(each if each < first else each - 1 for each in self.axes if each != first)
         total: Node = Sum(Sum(self.operand, (first,), False), others, False)
         return Reshape(total, self.shape) if self.keepdims else total
 

@@ -137,20 +137,22 @@ class _Evaluation:
     def streamed(self, scalar: Scalar) -> Values:
         if scalar.op == "accumulator" and scalar.attribute.of_pairs:
             return self.value(scalar.attribute.weight)
-        summed = self.sweep.rows if scalar.op == "accumulator" and scalar.attribute.of_columns else self.sweep.columns
-        place = self.place(summed)
         if scalar.op == "maximum_of":
-            return np.asarray(np.max(self.over(self.value(scalar.attribute), summed), axis=place, keepdims=True))
+            group = self.over(self.sweep.columns, self.value(scalar.attribute))
+            return np.asarray(np.max(group, axis=self.place(self.sweep.columns), keepdims=True))
         accumulator: Accumulator = scalar.attribute
-        terms = self.value(accumulator.weight) * self.value(accumulator.column)
+        streamed = self.sweep.rows if accumulator.of_columns else self.sweep.columns
+        weight, column = self.value(accumulator.weight), self.value(accumulator.column)
+        terms = self.padded(weight) * column
         if accumulator.group is not None:
             group = self.padded(self.value(accumulator.group))
-            largest = np.max(self.over(group, summed), axis=place, keepdims=True)
+            largest = np.max(self.over(streamed, group), axis=self.place(streamed), keepdims=True)
             weights = np.exp(group - np.where(np.isneginf(largest), 0.0, largest))
             terms = self.padded(weights) * self.padded(terms)
-        return np.asarray(np.sum(self.over(self.padded(terms), summed), axis=place, keepdims=True))
+        return np.asarray(np.sum(self.over(streamed, self.padded(terms)), axis=self.place(streamed), keepdims=True))
 
-    def over(self, value: Values, axis: Axis) -> Values:
+    def over(self, axis: Axis, value: Values) -> Values:
+        """The values at all places of an axis that is streamed."""
         place, length = self.place(axis), axis.length
         return np.broadcast_to(value, tuple(length if n == place else size for n, size in enumerate(value.shape)))
 
@@ -183,7 +185,7 @@ def interpret_sweep(sweep: Sweep, arrays: Mapping[Node, Values]) -> list[Values]
         for output in sweep.outputs:
             value = evaluation.value(output.value)
             for axis in (*sweep.batch, sweep.rows, sweep.columns) if output.of_pairs else sweep.batch:
-                value = evaluation.over(evaluation.padded(value), axis)
+                value = evaluation.over(axis, evaluation.padded(value))
             results.append(
                 _added_at(evaluation, output, value) if output.of_pairs else _placed(evaluation, output, value)
             )

@@ -4,10 +4,12 @@ from ..ir import UnfusableError
 from ..lengths import estimate
 from ..passes.rows import FEW_ROWS
 from ..scalar import Scalar, below
-from ..sweep import Sweep
+from ..sweep import Output, Sweep
 from ..types import is_float
 from .apply import can_apply
+from .column_factors import factors_of
 from .layout import LARGEST_FLOAT
+from .outputs import elementwise
 
 # Values that vary along a contracted axis where there are few rows: there they are written out for each column of a
 # vector, several vectors long.
@@ -27,9 +29,13 @@ def check_writable(sweep: Sweep) -> None:
         if scalar.op == "reduce":
             _check_contraction(sweep, scalar)
     for output in sweep.outputs:
-        _check_output(sweep, output.value)
-        if not output.is_of_rows and output.value.op != "accumulator" and output.coefficient is None:
-            raise UnfusableError("a result that is more than a multiple of what several blocks of rows add to")
+        if output.of_pairs is not None:
+            if output.value.op != "accumulator" and output.coefficient is None:
+                raise UnfusableError("a result of pairs that is more than a multiple of their weights")
+        elif output.total is None:
+            _check_output(sweep, output)
+        else:
+            factors_of(output)
 
 
 def _check_scalar(scalar: Scalar) -> None:
@@ -53,8 +59,10 @@ def _check_contraction(sweep: Sweep, scalar: Scalar) -> None:
         raise UnfusableError(f"a contraction of {varying} values, too long to write out for few rows")
 
 
-def _check_output(sweep: Sweep, value: Scalar) -> None:
-    rows = {sweep.rows, *sweep.batch}
-    for each in below([value]):
-        if each.op in ("load", "axis", "reduce") and not each.axes <= rows:
+def _check_output(sweep: Sweep, output: Output) -> None:
+    rows, packed = {sweep.rows, *sweep.batch}, below(elementwise(output))
+    for each in below([output.value]):
+        if each.op == "reduce" and not each.axes <= rows:
+            raise UnfusableError("a result that needs a reduce along a small axis")
+        if each.op in ("load", "axis") and not each.axes <= rows and each not in packed:
             raise UnfusableError(f"a result that needs a {each.op} along a small axis")

@@ -28,6 +28,7 @@ from .llvm import Value
 from .masks import Masks
 from .math import exp2_nonpositive
 from .outputs import Outputs
+from .pair_body import PairAccumulate, PairBody, together
 from .places import Places
 from .rows_ahead import RowsAhead
 from .runs import Runs
@@ -130,6 +131,8 @@ class SweepWriter(Writer):
         ops.prepare_rows(self._row_values(self.expressions()))
         self.fill = Fill(self)
         self.fill.pack()
+        for each in together(self.sweep):
+            PairBody(self, *each).pack()
         if self.sweep.adds_up:
             self.column_sums.lay_out()
             self.places.lay_out()
@@ -199,9 +202,15 @@ class SweepWriter(Writer):
             plain = [each for each in self.sums if each.group is group]
             if plain or group is not None:
                 added.update(zip(plain, self.weights.write(group, size, plain), strict=True))
+
+        def rescaled(group: Scalar | None) -> list[Value] | None:
+            return None if group is None else split(self.f, scales[group], self.schedule.vectors)
+
         for each in self.wide:
-            rescale = None if each.group is None else split(self.f, scales[each.group], self.schedule.vectors)
-            Accumulate(self, each, start, size, rescale).write()
+            if each not in self.sweep.paired:
+                Accumulate(self, each, start, size, rescaled(each.group)).write()
+        for several in together(self.sweep):
+            PairAccumulate(self, several, start, size, rescaled(several[0].group)).write()
         if self.sweep.adds_up:
             self.column_sums.add(start, size)
             self.places.add(start, size)

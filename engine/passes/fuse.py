@@ -101,9 +101,9 @@ class _Search:
         self._seen.add(node)
         if self._waits(node):
             return True
-        if node not in self._rejected and _is_candidate(node):
+        if node not in self._rejected and _is_candidate(node) and not self._reach.is_split(node):
             try:
-                found = joined(node, self.found.values(), self._meets, self._reach) or as_sweep(node, self._reach)
+                found = joined(node, self.found, self._meets, self._reach) or as_sweep(node, self._reach)
                 self._take(node, found)
             except UnfusableError as reason:
                 self.plan.not_fused.append((node, str(reason)))
@@ -119,7 +119,7 @@ class _Search:
 
     def _join_pairs(self, node: Node) -> None:
         for fused in {id(each): each for each in self.found.values()}.values():
-            if join_pairs(node, fused, self._reach):
+            if join_pairs(node, fused, self.found, self._reach):
                 self._take(node, fused)
                 self._needed.update(fused.inputs)
                 return

@@ -1,6 +1,6 @@
 """A part of a graph as a sweep: lowered, and split from what has to be stored before."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..check import check_sweep
@@ -135,6 +135,27 @@ def summed_product(node: Node) -> Node | None:
     kept = {place.attribute for place in places if place.op == "axis"}
     lost = [axis for axis in at if axis.length != 1 and axis not in kept]
     return product if lost and not set(lost) & set(at[-2:]) else None
+
+
+def is_circular(node: Node, fused: Fused, others: Mapping[Node, Fused]) -> bool:
+    """Whether the sweep, with ``node`` as one more result, would wait for itself.
+
+    Args:
+        node: What is to join.
+        fused: The sweep.
+        others: All sweeps so far, by what they compute: each waits for all of its inputs.
+    """
+    results, seen = {node, *fused.nodes}, set[Node]()
+    stack = [*node.operands, *fused.inputs]
+    while stack:
+        each = stack.pop()
+        if each in results:
+            return True
+        if each not in seen:
+            seen.add(each)
+            stack += each.operands
+            stack += others[each].inputs if each in others else ()
+    return False
 
 
 def axes_of_result(node: Node, source: Node, at: Sequence[Axis], elements: Elements) -> tuple[Axis, ...]:

@@ -5,29 +5,29 @@ so one pass computes them once, sums for its rows, and adds to its columns' resu
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from ..ir import Node, UnfusableError, walk
+from ..ir import Node, UnfusableError
 from ..kernel import Elements
 from ..scalar import Axis, Scalar, below
 from ..sweep import Output, Sweep
 from ..types import is_float
-from .fused import MOST_TRIES, Fused, axes_of_result, finish, lowered, summed_product, to_store
+from .fused import MOST_TRIES, Fused, axes_of_result, finish, is_circular, lowered, summed_product, to_store
 from .pack import to_pack
+from .places import in_order, placed
 from .reach import Reach
 from .rows import FEW_ROWS
 from .stream_columns import ColumnStreaming
 
 
-def join_columns(node: Node, fused: Fused, reach: Reach) -> bool:
+def join_columns(node: Node, fused: Fused, others: Mapping[Node, Fused], reach: Reach) -> bool:
     """Make ``node`` a result for columns of a sweep, if it is one of the same tiles; the sweep is lowered anew."""
     sweep = fused.sweep
-    batch = tuple(axis.length for axis in sweep.batch)
     source = summed_product(node) or node
-    fits = source.shape[:-1] == (*batch, sweep.columns.length) and source.shape[-1] > 1
+    fits = placed(source.shape, sweep, sweep.columns, fused.elements) is not None
     if not fits or sweep.rows.length <= FEW_ROWS or any(not _is_plain(output, sweep) for output in sweep.outputs):
         return False
-    if node in walk(fused.inputs) or set(fused.nodes) & set(walk(node.operands)):
+    if is_circular(node, fused, others):
         return False
     try:
         found = _found(node, fused, reach)
@@ -40,7 +40,7 @@ def join_columns(node: Node, fused: Fused, reach: Reach) -> bool:
 
 
 def _is_plain(output: Output, sweep: Sweep) -> bool:
-    return output.at[: len(sweep.batch)] == sweep.batch
+    return in_order(output.at, sweep.batch)
 
 
 def _found(node: Node, fused: Fused, reach: Reach) -> Fused | None:
@@ -65,8 +65,9 @@ def _relowered(node: Node, fused: Fused, inside: set[Node]) -> Fused:
     found, streaming = lowered_again(fused, inside)
     sweep, elements = found.sweep, found.elements
     source = summed_product(node) or node
-    small = elements.new_axis("o", source.shape[-1])
-    at: tuple[Axis, ...] = (*sweep.batch, sweep.columns, small)
+    place = placed(source.shape, sweep, sweep.columns, elements)
+    assert place is not None
+    at, small = place
     value = streaming.column_output(elements.element(source, [elements.index(axis) for axis in at]))
     sweep.outputs.append(Output(node, axes_of_result(node, source, at, elements), value, small, source, at))
     return found

@@ -5,15 +5,18 @@ column adds its weight at the place that its score was read from. The pass that 
 there, block by block.
 """
 
-from ..ir import Node, UnfusableError, walk
+from collections.abc import Mapping
+
+from ..ir import Node, UnfusableError
 from ..kernel import Elements
 from ..lengths import estimate
 from ..scalar import Axis, Scalar, below
 from ..sweep import Output, Sweep
 from ..types import is_float
-from .fused import FEWEST_COLUMNS, MOST_TRIES, Fused, culprit, finish, to_store
+from .fused import FEWEST_COLUMNS, MOST_TRIES, Fused, culprit, finish, is_circular, to_store
 from .join_columns import lowered_again, met, places_of
 from .pack import to_pack
+from .places import in_order
 from .reach import Reach
 from .rows import FEW_ROWS
 from .stream_columns import ColumnStreaming
@@ -41,15 +44,15 @@ def _adds_pairs(node: Node, source: Node) -> bool:
     return {axis for axis in at[-2:] if axis.length != 1} <= kept
 
 
-def join_pairs(node: Node, fused: Fused, reach: Reach) -> bool:
+def join_pairs(node: Node, fused: Fused, others: Mapping[Node, Fused], reach: Reach) -> bool:
     """Make ``node`` a result of a sweep's pairs, if it is one of the same tiles; the sweep is lowered anew."""
     sweep, source = fused.sweep, source_of_pairs(node)
     assert source is not None
     batch = tuple(axis.length for axis in sweep.batch)
     pair = (sweep.rows, sweep.columns)
-    if sweep.rows.length <= FEW_ROWS or any(each.at[: len(batch)] != sweep.batch for each in sweep.outputs):
+    if sweep.rows.length <= FEW_ROWS or not all(in_order(each.at, sweep.batch) for each in sweep.outputs):
         return False
-    if node in walk(fused.inputs) or set(fused.nodes) & set(walk(node.operands)):
+    if is_circular(node, fused, others):
         return False
     for axes in (pair, pair[::-1]):
         if source.shape == (*batch, *(axis.length for axis in axes)):

@@ -86,6 +86,11 @@ class Reach:
         stored = {each for each in inside if each.role == "reduction" and not facts[each].contracts} - {node}
         return self._gathered(node, stored) if stored else inside
 
+    def is_split(self, node: Node) -> bool:
+        """Whether it goes on reducing what a reduction of contracted pairs leaves: that one is the sweep."""
+        (inner, *_) = node.operands
+        return type(inner) is type(node) and node.role == "reduction" and self._facts[inner.operands[0]].contracts
+
     def _gathered(self, node: Node, stored: set[Node]) -> set[Node]:
         inside: set[Node] = {node, *(part for part in node.components() if part not in stored)}
         # Of a product only the left side is a tile: a product that makes the right side is a step before.
