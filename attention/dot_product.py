@@ -10,7 +10,6 @@ from ..ops.array import Array, ArrayLike, lift
 from ..ops.creation import arange
 from ..ops.registry import public
 from ..ops.selection import where
-from ..ops.softmax import softmax
 from .block_mask import BlockMask
 from .inputs import Inputs, checked_flag, checked_inputs, checked_scale, log_sums, scores_of, weighted_values
 
@@ -59,7 +58,7 @@ def scaled_dot_product_attention(
             mask, bias = None, attn_mask
     inputs = checked_inputs(function, query, key, value, enable_gqa)
     scores = _masked(inputs, scores_of(inputs, checked_scale(function, scale, inputs.query.shape[-1])), mask, bias)
-    return _attend(inputs, _causal(inputs, scores, is_causal))
+    return weighted_values(inputs, _causal(inputs, scores, is_causal))
 
 
 def attention(
@@ -103,7 +102,7 @@ def attention(
     wants_lse = checked_flag("attention", "return_lse", return_lse)
     scores = scores_of(inputs, checked_scale("attention", scale, inputs.query.shape[-1]))
     scores = _causal(inputs, _masked(inputs, scores, mask, bias), is_causal)
-    out = _attend(inputs, scores)
+    out = weighted_values(inputs, scores)
     if not wants_lse:
         return out
     return out, log_sums(inputs, scores).astype(inputs.query.dtype)
@@ -111,10 +110,6 @@ def attention(
 
 def _is_zero(value: Any) -> bool:
     return isinstance(value, int | float | np.number) and value == 0
-
-
-def _attend(inputs: Inputs, scores: Array) -> Array:
-    return weighted_values(inputs, softmax(scores, -1))
 
 
 def _causal(inputs: Inputs, scores: Array, is_causal: bool | str) -> Array:

@@ -12,7 +12,6 @@ from ..ops.array import Array, ArrayLike, lift
 from ..ops.registry import public
 from ..ops.selection import where
 from ..ops.shape import broadcast_to
-from ..ops.softmax import softmax
 from .block_mask import BlockMask, index_arrays
 from .inputs import check_signature, checked_flag, checked_inputs, checked_scale, log_sums, scores_of, weighted_values
 
@@ -75,7 +74,7 @@ def flex_attention(
         scores = _modified(scores, score_mod)
     if block_mask is not None:
         scores = where(block_mask.predicate(function, scores.shape), scores, -float("inf"))
-    out = weighted_values(inputs, softmax(scores, -1))
+    out = weighted_values(inputs, scores)
     return (out, log_sums(inputs, scores)) if wants_lse else out
 
 

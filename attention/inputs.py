@@ -13,7 +13,7 @@ from ..engine.types import FLOAT32, broadcast, is_float
 from ..ops.array import Array, ArrayLike, lift
 from ..ops.guard import Guard
 from ..ops.shape import broadcast_to
-from ..ops.softmax import logsumexp
+from ..ops.softmax import logsumexp, softmax
 
 
 class Inputs(NamedTuple):
@@ -157,21 +157,22 @@ def scores_of(inputs: Inputs, scale: Any) -> Array:
     return scores.reshape(shape)
 
 
-def weighted_values(inputs: Inputs, weights: Array) -> Array:
-    """``weights @ value``, in the query's data type."""
+def weighted_values(inputs: Inputs, scores: Array) -> Array:
+    """``softmax(scores) @ value``, in the query's data type."""
     if inputs.groups == 1:
-        return (weights @ inputs.value).astype(inputs.dtype)
-    heads = inputs.value.shape[-3]
-    grouped = weights.reshape((*weights.shape[:-3], heads, inputs.groups, *weights.shape[-2:]))
-    result = grouped @ inputs.value[..., :, None, :, :]
-    shape = (*result.shape[:-4], heads * inputs.groups, *result.shape[-2:])
-    return result.reshape(shape).astype(inputs.dtype)
+        return (softmax(scores, -1) @ inputs.value).astype(inputs.dtype)
+    result = softmax(_grouped(inputs, scores), -1) @ inputs.value[..., :, None, :, :]
+    heads = scores.shape[-3]
+    return result.reshape((*result.shape[:-4], heads, *result.shape[-2:])).astype(inputs.dtype)
 
 
 def log_sums(inputs: Inputs, scores: Array) -> Array:
     """``logsumexp(scores)``, its heads in the groups of `weighted_values`: one sweep then makes both."""
+    return logsumexp(_grouped(inputs, scores), -1).reshape(scores.shape[:-1])
+
+
+def _grouped(inputs: Inputs, scores: Array) -> Array:
+    """Heads that share keys side by side, on an axis of their own."""
     if inputs.groups == 1:
-        return logsumexp(scores, -1)
-    heads = scores.shape[-3] // inputs.groups
-    grouped = scores.reshape((*scores.shape[:-3], heads, inputs.groups, *scores.shape[-2:]))
-    return logsumexp(grouped, -1).reshape(scores.shape[:-1])
+        return scores
+    return scores.reshape((*scores.shape[:-3], inputs.key.shape[-3], inputs.groups, *scores.shape[-2:]))

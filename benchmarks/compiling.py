@@ -15,9 +15,12 @@ from cases import Case, square
 from measure import seconds
 from peers import BY_NAME
 from processes import ProcessError, run_alone
+from training import Step, arrays_of, ours
 
 SHAPE = (1, 8, 1024, 64)
 NAMES = ("causal", "ALiBi, causal")
+# With their gradients, compiled within this many seconds.
+STEPS, STEP_LIMIT = ("full", "causal", "ALiBi, learned slopes, causal", "softcap, causal"), 1.0
 # What is loaded before the clock starts: a library's own modules are not its compiler's time.
 _MODULES = {"torch": "torch.nn.attention.flex_attention", "jax": "jax.numpy", "pykeops": "pykeops.numpy"}
 
@@ -33,6 +36,32 @@ def rows(quick: bool) -> list[dict[str, Any]]:
                     row |= _first(peer, square(name, SHAPE), kind, Path(folder))
             found.append(row)
     return found
+
+
+def step_rows(quick: bool) -> list[dict[str, Any]]:
+    """A row for each forward and backward pass of ours; one thread."""
+    found = []
+    for name in STEPS[:1] if quick else STEPS:
+        row: dict[str, Any] = {"case": name, "shape": SHAPE}
+        with tempfile.TemporaryDirectory() as folder:
+            for kind in ("cold", "from_disk"):
+                try:
+                    row |= {f"{kind}_seconds": run_alone("compiling", "first_step", {"name": name}, 1, Path(folder))}
+                except ProcessError as error:
+                    row |= {"note": str(error), "defect": True}
+        found.append({**row, "meets": row.get("cold_seconds", STEP_LIMIT + 1) <= STEP_LIMIT})
+    return found
+
+
+def first_step(name: str) -> float:
+    """Seconds until a step's first result, beyond a later call's. Runs in a process of its own."""
+    step = Step(name, "", SHAPE, 0.0)
+    arrays = arrays_of(step, 0)
+    start = time.perf_counter()
+    run = ours(step)
+    run(*arrays)
+    first = time.perf_counter() - start
+    return first - min(seconds(lambda: run(*arrays)) for _ in range(3))
 
 
 def _first(peer: str, case: Case, kind: str, folder: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import scores
+import training
 from beside import said
 from cases import MASKS, Case, square
 from peers import BY_NAME, OURS, PEERS
@@ -23,6 +24,7 @@ SHAPE = (1, 8, LENGTH, 64)
 SCORES = ("plain", "causal", "ALiBi", "gated", "differential", "Poincaré, direct")
 BESIDE = ("full", "causal", "documents")
 MASK_LIMIT = 32.0
+STEP_SHAPE, STEP_LIMIT = (1, 8, 8192, 64), 128.0
 # What stores all scores is measured where they take no more than this.
 _MOST_SCORES = 2**31
 
@@ -33,6 +35,15 @@ def of_scores(length: int = LENGTH) -> list[dict[str, Any]]:
     for name in SCORES:
         row = {"score": name, "length": length}
         rows.append(row | _alone("of_score", {"name": name, "length": length}))
+    return rows
+
+
+def of_steps(quick: bool) -> list[dict[str, Any]]:
+    """A row for a forward and backward pass, full and causal: growth beyond inputs, output and gradients."""
+    rows = []
+    for name in ("causal",) if quick else ("full", "causal"):
+        row = {"case": name, "shape": STEP_SHAPE} | _alone("of_step", {"name": name, "shape": STEP_SHAPE})
+        rows.append({**row, "meets": row["mebibytes"] <= STEP_LIMIT} if "mebibytes" in row else {**row, "defect": True})
     return rows
 
 
@@ -81,6 +92,18 @@ def of_score(name: str, length: int) -> dict[str, Any]:
     before = _reset()
     output = compiled(*arrays)
     return {"mebibytes": (_status("VmHWM") - before - output.nbytes) / 2**20}
+
+
+def of_step(name: str, shape: list[int]) -> dict[str, Any]:
+    """A forward and backward pass, once at a short length, so that code is compiled and loaded; then the long one."""
+    short, long = (training.Step(name, "", (*shape[:2], length, shape[3]), 0.0) for length in (SHORT, shape[2]))
+    step = training.ours(long)  # these two make no mask of a length
+    step(*training.arrays_of(short, 0))
+    arrays = training.arrays_of(long, 0)
+    before = _reset()
+    results = step(*arrays)
+    grown = _status("VmHWM") - before - sum(each.nbytes for each in results)
+    return {"mebibytes": max(grown, 0) / 2**20}
 
 
 def of_case(name: str, case: list[Any]) -> dict[str, Any]:

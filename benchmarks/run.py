@@ -21,6 +21,7 @@ import beside
 import calls
 import chart
 import compiling
+import gradient_accuracy
 import growth
 import masks
 import portability
@@ -114,13 +115,28 @@ SECTIONS = (
     ),
     Section("lanes", "one thread: time of the same kernel of one lane", lambda run: scores.beside_scalar(run.rounds)),
     Section("accuracy", "largest error against float64, beside torch's float32", lambda _: accuracy.beside_torch()),
+    Section(
+        "gradient_accuracy",
+        f"{gradient_accuracy.SHAPE}, largest error of a gradient, beside torch's float32",
+        lambda _: gradient_accuracy.beside_torch(),
+    ),
     Section("calls", "small problems, whole calls, against NumPy", lambda run: calls.against_numpy(run.rounds)),
     Section("compile", "seconds to the first result beyond a call's own", lambda run: compiling.rows(run.quick)),
+    Section(
+        "compile_steps",
+        f"seconds to the first result and gradients beyond a call's own; limit {compiling.STEP_LIMIT:.0f}",
+        lambda run: compiling.step_rows(run.quick),
+    ),
     Section("growth", f"MiB beyond inputs and output at {growth.LENGTH}", lambda _: growth.of_scores()),
     Section(
         "mask_growth",
         f"MiB beyond inputs and output, the mask included; limit {growth.MASK_LIMIT:.0f}",
         lambda run: growth.of_masks(run.quick),
+    ),
+    Section(
+        "step_growth",
+        f"MiB beyond inputs, output and gradients; limit {growth.STEP_LIMIT:.0f}",
+        lambda run: growth.of_steps(run.quick),
     ),
     Section("peak_memory", "MiB beyond inputs and output, the mask included", lambda run: growth.of_peers(run.quick)),
 )

@@ -75,11 +75,11 @@ def of_step(step: Any, rounds: int, threads: int) -> dict[str, Any]:
     step = Step(*step)
     sets = [arrays_of(step, seed) for seed in range(3)]
     with ag.config.set(threads=threads):
-        ours, theirs = _ours(step), _theirs(step, threads)
-        error = _difference(ours(*sets[0]), theirs(*sets[0]))
+        mine, theirs = ours(step), _theirs(step, threads)
+        error = _difference(mine(*sets[0]), theirs(*sets[0]))
         if not error <= TOLERANCE:
             return {"note": f"the gradients differ by {error:.1e}", "defect": True}
-        times = paired(turns(ours, sets), turns(theirs, sets), rounds, PAUSE, budget=30.0)
+        times = paired(turns(mine, sets), turns(theirs, sets), rounds, PAUSE, budget=30.0)
     return {
         "milliseconds": times.ours * 1e3,
         "peer_milliseconds": times.other * 1e3,
@@ -124,7 +124,7 @@ def stepped(attend: Callable[..., Any]) -> Callable[..., Any]:
     return ag.compile(step)
 
 
-def _ours(step: Step) -> Callable[..., Any]:
+def ours(step: Step) -> Callable[..., Any]:
     length = step.shape[2]
     place = ag.asarray(documents(length))
 

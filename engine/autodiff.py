@@ -5,14 +5,23 @@ the contributions up. Since rules make nodes of the same operators, gradients ha
 """
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from .ir import Node, walk
 from .location import inherited_lines
-from .types import is_float
+from .types import DType, Shape, is_float
+
+
+class _Shaped(Protocol):
+    @property
+    def shape(self) -> Shape: ...
+
+    @property
+    def dtype(self) -> DType: ...
+
 
 # A gradient as rules have it: a handle on a node.
-Handle = TypeVar("Handle")
+Handle = TypeVar("Handle", bound=_Shaped)
 
 
 def reverse(
@@ -36,9 +45,20 @@ def reverse(
     order = walk(outputs)
     depends = _dependents(order, wrt)
     arrived: dict[Node, Handle] = {}
+
+    def arrives(node: Node, part: Handle) -> None:
+        if node not in arrived and _may_stay_spread(part, node):
+            arrived[node] = part
+            return
+        before = fit(arrived.pop(node), node) if node in arrived else None
+        both = before, fit(part, node)
+        fitting = [each for each in both if each is not None]
+        if fitting:
+            arrived[node] = fitting[0] if len(fitting) == 1 else add(fitting[0], fitting[1])
+
     for output, seed in zip(outputs, seeds, strict=True):
         if output in depends:
-            arrived[output] = add(arrived[output], seed) if output in arrived else seed
+            arrives(output, seed)
     found: dict[Node, Handle] = {}
     wanted = frozenset(wrt)
     with inherited_lines() as inherit:
@@ -48,16 +68,28 @@ def reverse(
                 continue
             inherit(node.lines)
             if node in wanted:
-                found[node] = upstream
+                fitting = fit(upstream, node)
+                if fitting is None:
+                    continue
+                found[node] = upstream = fitting
             if not any(operand in depends for operand in node.operands):
                 continue
             for operand, part in zip(node.operands, node.gradient(upstream), strict=True):
-                if part is None or operand not in depends:
-                    continue
-                fitting = fit(part, operand)
-                if fitting is not None:
-                    arrived[operand] = add(arrived[operand], fitting) if operand in arrived else fitting
+                if part is not None and operand in depends:
+                    arrives(operand, part)
     return [found.get(node) for node in wrt]
+
+
+def _may_stay_spread(part: _Shaped, node: Node) -> bool:
+    """Whether a contribution may stay in the shape that a matrix was broadcast to, until its own operands need less.
+
+    What is made of the scores of all heads, say, and summed over them now, would be an array of all pairs. The
+    operands of an element-wise function are mostly smaller, and sums for them are a sweep's.
+    """
+    matrix = node.shape[-2:]
+    if node.role != "pointwise" or len(matrix) < 2 or 1 in matrix or part.dtype != node.dtype:
+        return False
+    return part.shape[-2:] == matrix and part.shape != node.shape
 
 
 def _dependents(order: Sequence[Node], wrt: Sequence[Node]) -> set[Node]:

@@ -23,6 +23,8 @@ from .types import is_float
 _ROWS = 128
 _POSITIONS = 1 << 16
 _ELEMENTS = 1 << 17
+# Elements of a tile in which rows and columns bring something together along a small axis.
+_PAIRED = 1 << 19
 _LARGEST = float(np.finfo(np.float32).max)
 
 Place = tuple[int, ...]
@@ -69,6 +71,15 @@ def doubted_rows(sweep: Sweep, of: Callable[[Any], Any], block_rows: int, tasks:
     return [Doubted(place, np.concatenate(parts)) for place, parts in found.items()]
 
 
+def all_rows(sweep: Sweep, other: Sweep, doubted: Sequence[Doubted], of: Callable[[Any], Any]) -> list[Doubted]:
+    """All rows of a sweep at doubted places of another one, whose batch is the same but for axes of length 1."""
+    rows, found = np.arange(int(of(sweep.rows.length))), []
+    for each in doubted:
+        indices = iter([index for axis, index in zip(other.batch, each.place, strict=True) if axis.length != 1])
+        found.append(Doubted(tuple(0 if axis.length == 1 else next(indices) for axis in sweep.batch), rows))
+    return found
+
+
 def settle(problem: Problem, results: Sequence[Values], doubted: Sequence[Doubted]) -> bool:
     """Compute doubted rows again, into the results; False if the interpreter has to decide after all.
 
@@ -82,7 +93,7 @@ def settle(problem: Problem, results: Sequence[Values], doubted: Sequence[Doubte
             return False
 
 
-class _Total:
+class Total:
     """What accumulates over the columns for some rows."""
 
     def __init__(self, value: Values) -> None:
@@ -98,6 +109,18 @@ class _Total:
         """The sum or maximum; empty where nothing was seen of it."""
         levels = none_if_empty(EMPTY * np.broadcast_to(np.logical_not(self.is_seen), self.value.shape))
         return Careful(self.value, levels, self.blame)
+
+
+def add_pairs(total: Total, weight: Careful, column: Careful) -> None:
+    """Add what rows and columns of a chunk bring together: terms with a hidden factor are left out."""
+    shown = (weight.hidden_zeros() == 0) & (column.hidden_zeros() == 0)
+    terms = np.where(shown, weight.contribution() * column.contribution(), 0.0)
+    total.value = total.value + terms.sum(axis=1, keepdims=True)
+    total.is_seen = total.is_seen | shown.any(axis=1, keepdims=True)
+    for each in (weight, column):
+        if each.blame is not None:
+            guilty = (each.blame > 0) & shown
+            total.blames(guilty.any(axis=1, keepdims=True).astype(np.int32))
 
 
 class _Settlement:
@@ -167,7 +190,10 @@ class _Settlement:
 
     def _chunks(self, rows: Chunk) -> list[tuple[int, int]]:
         count = len(rows.places[self.sweep.rows])
-        step = max(1, min(_POSITIONS // count, _ELEMENTS // self.widest))
+        most = min(_POSITIONS // count, _ELEMENTS // self.widest)
+        if self.sweep.paired:
+            most = min(most, _PAIRED // (count * self.widest))
+        step = max(1, most)
         return [(start, min(start + step, self.columns)) for start in range(0, self.columns, step)]
 
     def _tile(self, rows: Chunk, start: int, stop: int) -> Chunk:
@@ -181,11 +207,11 @@ class _Settlement:
             if self.sweep.columns not in scalar.axes:
                 rows.known.setdefault(scalar, each)
 
-    def _maxima(self, rows: Chunk) -> dict[Scalar, _Total]:
+    def _maxima(self, rows: Chunk) -> dict[Scalar, Total]:
         """The largest exponent of each row."""
         shape = [1] * len(self.frame.dimensions)
         shape[0] = len(rows.places[self.sweep.rows])
-        found = {group: _Total(np.full(shape, -np.inf)) for group in self.sweep.groups}
+        found = {group: Total(np.full(shape, -np.inf)) for group in self.sweep.groups}
         for start, stop in self._chunks(rows) if found else ():
             tile = self._tile(rows, start, stop)
             for group, total in found.items():
@@ -201,10 +227,10 @@ class _Settlement:
             self._keep(rows, tile)
         return found
 
-    def _sums(self, rows: Chunk, maxima: Mapping[Scalar, _Total]) -> dict[Scalar, _Total]:
+    def _sums(self, rows: Chunk, maxima: Mapping[Scalar, Total]) -> dict[Scalar, Total]:
         """What accumulates, by the scalars that stand for it."""
         wanted = [each for each in below(self.sweep.expressions()) if each.op == "accumulator"]
-        found = {each: _Total(np.zeros((1,) * len(self.frame.dimensions))) for each in wanted}
+        found = {each: Total(np.zeros((1,) * len(self.frame.dimensions))) for each in wanted}
         for start, stop in self._chunks(rows):
             tile = self._tile(rows, start, stop)
             weights: dict[tuple[Scalar | None, Scalar], Careful] = {}
@@ -217,7 +243,7 @@ class _Settlement:
             self._keep(rows, tile)
         return found
 
-    def _weight(self, tile: Chunk, accumulator: Accumulator, maxima: Mapping[Scalar, _Total]) -> Careful:
+    def _weight(self, tile: Chunk, accumulator: Accumulator, maxima: Mapping[Scalar, Total]) -> Careful:
         """``exp(group - maximum) * weight``, hidden where either is nothing."""
         factor = tile.value(accumulator.weight)
         if accumulator.group is None:
@@ -234,9 +260,12 @@ class _Settlement:
             blame = np.maximum(scores.full_blame(), factor.full_blame())
         return Careful(exponential * factor.value, hidden, blame)
 
-    def _add(self, total: _Total, weight: Careful, column: Careful, small: Axis | None) -> None:
+    def _add(self, total: Total, weight: Careful, column: Careful, small: Axis | None) -> None:
         """Add what a chunk brings: terms with a hidden factor are left out."""
         place = None if small is None else self.frame.dimensions[small]
+        if column.value.shape[0] > 1:
+            add_pairs(total, weight, column)
+            return
         rows, count = weight.value.shape[0], max(weight.value.shape[1], column.value.shape[1])
         sides = [weights_matrix(weight, (rows, count)), column_matrix(column, count, place)]
         shape = [1] * len(self.frame.dimensions)

@@ -73,7 +73,7 @@ class TableMaker:
         """
         if any(carrier(node.type) != node.dtype for node in self.step.nodes):
             raise NoEntryError
-        if isinstance(self.step, Fused) and self.step.sweep.totals_of_columns:  # which are added up behind the kernel
+        if isinstance(self.step, Fused) and self.step.sweep.adds_up:  # which are added up behind the kernel
             raise NoEntryError
         self.values = {each.node: each.value for each in arguments if each.node is not None}
         self.arrays = {node: self._stand_in(node) for node in self.step.inputs}

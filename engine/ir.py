@@ -190,10 +190,12 @@ class Node(metaclass=_NodeClass):
     # Under check_finite the operand must be finite where it counts.
     guards: ClassVar[bool] = False
     # What the operator does to the shape of its operands, for those who look for what to fuse:
-    # "leaf", "pointwise", "rearrangement", "reduction", "contraction", or "opaque".
+    # "leaf", "pointwise", "rearrangement", "reduction", "contraction", "placement", or "opaque".
     role: ClassVar[str] = "opaque"
     # The interpreter computes this operator's floats in float64 and rounds once.
     wide: ClassVar[bool] = False
+    # It tells equal numbers from others: computed once more in another way, a number may be another one.
+    is_exact: ClassVar[bool] = False
     # It says something about gradients: what that is for is gone once they are taken, and until then it stays.
     of_gradients: ClassVar[bool] = False
     # What is computed from it is computed again, though it has been before: that is not to be done together.
@@ -250,12 +252,26 @@ class Node(metaclass=_NodeClass):
         """
         raise UnfusableError(f"{self.name} has no element that a kernel computes")
 
+    def adds_to(self, kernel: Any, at: Sequence[Any]) -> "Sequence[Any] | None":
+        """The indices of the element to which that of the first operand at ``at`` is added.
+
+        None for an operator that does anything else with elements than to add them up.
+        """
+        return None
+
     def components(self) -> "tuple[Node, ...]":
         """Nodes that its element is made through, though no operand leads there: each may be stored instead."""
         return ()
 
-    def split(self) -> "Node | None":
-        """The same in two steps, that over the last axis but one first; None if there is only one."""
+    def permuted(self, axes: tuple[int, ...]) -> "Node | None":
+        """The same with its axes in this order, from operands in another order; None where that is no better."""
+        return None
+
+    def split(self, axis: int, other: int) -> "Node | None":
+        """The same in two steps, that over ``axis`` first; over ``other`` if it reduces that one alone of both.
+
+        None if there is only one step.
+        """
         return None
 
     def exchange(self, present: "Collection[Node]") -> "Node | None":

@@ -157,12 +157,20 @@ class Elements:
         Raises:
             UnfusableError: If an index may lie outside its axis, and nothing looks at it.
         """
+        return self.element(node, self.inside(node.shape, at))
+
+    def inside(self, shape: Shape, at: Sequence[Scalar]) -> list[Scalar]:
+        """Computed indices into an array of this shape, negative ones counted from the end.
+
+        Raises:
+            UnfusableError: If one may lie outside its axis, and nothing looks at it.
+        """
         inside = []
-        for index, length in zip(at, node.shape, strict=True):
+        for index, length in zip(at, shape, strict=True):
             bounds = bounds_inside(index, length)
             if bounds is None:
                 if not self._clamps or index.dtype == UINT64:  # whose largest values no kernel holds
-                    raise UnfusableError(f"an index into {node.type} may lie outside its axis of {length}")
+                    raise UnfusableError(f"an index may lie outside its axis of {length} in {list(shape)}")
                 inside.append(self.apply("inside", INT64, index, self.length(length)))
                 continue
             if bounds[0] < 0:
@@ -170,7 +178,7 @@ class Elements:
                 below_zero = self.apply("less", BOOL, index, self.constant(0, index.dtype))
                 index = wrapped if bounds[1] < 0 else self.apply("where", index.dtype, below_zero, wrapped, index)
             inside.append(index if index.dtype == INT64 else self.apply("astype", INT64, index))
-        return self.element(node, inside)
+        return inside
 
     def reindexed(self, at: Sequence[Scalar], shape: Shape, other: Shape) -> list[Scalar]:
         """The indices into ``other`` of the element that lies at ``at`` in ``shape``, rows first."""

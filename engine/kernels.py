@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from . import workers
-from .careful_sweep import Doubted, Problem, doubted_rows, settle
+from .careful_sweep import Doubted, Problem, all_rows, doubted_rows, settle
 from .codegen.few_rows import FewRows, FewRowsWriter, few_rows_for
 from .codegen.layout import DOUBT, DOUBTS, Layout, address_of
 from .codegen.legal import check_writable as check_writable
@@ -118,6 +118,8 @@ class SweepKernel:
             doubts[:] = 1
         if not doubts.any():
             return results
+        if not self.fused.is_settled_alone:
+            return None
         doubted = doubted_rows(self.sweep, of, rows, np.flatnonzero(doubts))
         with limited(settings.threads):
             is_settled = all(
@@ -136,7 +138,7 @@ class SweepKernel:
         made = dict(zip(self.fused.nodes, results, strict=True))
         for sweep in self.fused.alone:
             # Every row may have added to a column: all rows of those places are computed again.
-            everything = [Doubted(each.place, np.arange(int(of(sweep.rows.length)))) for each in doubted]
+            everything = all_rows(sweep, self.sweep, doubted, of)
             yield sweep, [made[output.node] for output in sweep.outputs], everything
 
     def _run(
@@ -156,8 +158,9 @@ class SweepKernel:
             sizes = sizes_of(self.sweep, compiled.block_rows, of)
         loaded = {**there, **compiled.summaries.of(there, of)}
         doubts = np.zeros(sizes["tasks"], np.uint8)
-        parts = [np.empty((_parts(output, sizes), *of(output.node.shape)), np.float32) for output in self.sweep.outputs]
-        strides = {("partial", number, "stride"): each.strides[0] for number, each in self._of_columns(parts)}
+        parts = [self._parts(output, sizes, of(output.node.shape)) for output in self.sweep.outputs]
+        added = self._added_up(parts)
+        strides = {("partial", number, "stride"): 0 if len(each) == 1 else each.strides[0] for number, each in added}
         sizes_here = {**sizes, **strides, **compiled.layout.lengths(of), DOUBTS: address_of(doubts)}
         descriptor = compiled.layout.bind(loaded, [each[0] for each in parts], sizes_here)
         workers.run(
@@ -171,10 +174,19 @@ class SweepKernel:
         results = [each[0] if len(each) == 1 else np.add.reduce(each, axis=0) for each in parts]
         return results, sizes.get("chunk", compiled.block_rows), doubts
 
-    def _of_columns(self, parts: Sequence[Values]) -> Iterator[tuple[int, Values]]:
-        """Results of columns by their numbers."""
+    def _added_up(self, parts: Sequence[Values]) -> Iterator[tuple[int, Values]]:
+        """Results that several blocks of rows add to, by their numbers."""
         pairs = zip(self.sweep.outputs, parts, strict=True)
-        return ((number, part) for number, (output, part) in enumerate(pairs) if output.total is not None)
+        return ((number, part) for number, (output, part) in enumerate(pairs) if not output.is_of_rows)
+
+    def _parts(self, output: Output, sizes: Mapping[str, int], shape: tuple[int, ...]) -> Values:
+        """Room for a result: one array, or one for each stretch of rows where several of them may add to one place."""
+        if output.is_of_rows:
+            return np.empty((1, *shape), np.float32)
+        if output.total is not None:  # which the kernel clears
+            return np.empty((sizes["blocks"], *shape), np.float32)
+        own = any(place.op == "axis" and place.attribute is self.sweep.rows for place in output.places)
+        return np.zeros((1 if own else sizes["blocks"], *shape), np.float32)
 
     @property
     def kind(self) -> str:
@@ -183,7 +195,8 @@ class SweepKernel:
 
     def _is_shared(self, sizes: Mapping[str, int]) -> bool:
         """Whether the work is worth waking another thread: judged from the lengths alone."""
-        positions = sizes["rows"] * sizes["columns"] * (sizes["tasks"] // max(sizes["blocks"], 1))
+        places = math.prod(sizes[f"batch{number}"] for number in range(len(self.sweep.batch)))
+        positions = sizes["rows"] * sizes["columns"] * places
         return positions * self._flops_of_position >= LEAST_SHARED
 
     def compiled(self, arrays: Sequence[Values], settings: Settings, *, reads: bool = True) -> Compiled:
@@ -218,7 +231,7 @@ class SweepKernel:
         integer = integer_type([*self.sweep.expressions(), *skip.expressions()])
         block_rows = schedule.rows if isinstance(schedule, FewRows) else schedule.vectors * target.lanes("float32")
         sizes = sizes_of(self.sweep, block_rows, estimate)
-        strides = {("partial", n, "stride"): 0 for n, each in enumerate(self.sweep.outputs) if each.total is not None}
+        strides = {("partial", n, "stride"): 0 for n, each in enumerate(self.sweep.outputs) if not each.is_of_rows}
         lengths: dict[Any, int] = {**sizes, **strides, DOUBT: 0, DOUBTS: 0}
         layout = Layout([*self.fused.inputs, *summarized], self.fused.nodes, lengths)
         summaries = Summaries(skip, block_rows, columns_of_stretches(schedule))
@@ -240,18 +253,16 @@ def sizes_of(sweep: Sweep, block_rows: int, of: Callable[[Any], Any]) -> dict[st
     """The lengths that a kernel is given, and how its work is cut into tasks; ``of`` gives a length's value."""
     rows, batch = of(sweep.rows.length), [of(axis.length) for axis in sweep.batch]
     blocks = -(-rows // block_rows)
+    inner = {*sweep.streamed, *sweep.looped}
+    places = math.prod(length for axis, length in zip(sweep.batch, batch, strict=True) if axis not in inner)
     chunk = {}
-    if sweep.totals_of_columns:
-        stretches = min(blocks, -(-_MOST_STRETCHES // max(1, math.prod(batch))))
+    if sweep.adds_up:
+        shared = any(not output.is_of_rows for output in sweep.outputs)
+        stretches = min(blocks, -(-_MOST_STRETCHES // max(1, places))) if shared else blocks
         chunk = {"chunk": -(-blocks // stretches) * block_rows}
         blocks = -(-rows // chunk["chunk"])
-    sizes = {"tasks": blocks * math.prod(batch), "blocks": blocks, "rows": rows, "columns": of(sweep.columns.length)}
+    sizes = {"tasks": blocks * places, "blocks": blocks, "rows": rows, "columns": of(sweep.columns.length)}
     return sizes | chunk | {f"batch{number}": length for number, length in enumerate(batch)}
-
-
-def _parts(output: Output, sizes: Mapping[str, int]) -> int:
-    """How many arrays a result is the sum of: one for each stretch of rows, if it is one of columns."""
-    return 1 if output.total is None else sizes["blocks"]
 
 
 def _unchanged(value: Any) -> Any:
@@ -267,7 +278,7 @@ def chosen_schedule(skip: Skip, target: Target) -> Schedule | FewRows:
 
 def has_few_rows(sweep: Sweep) -> bool:
     """Whether vectors over rows would leave most lanes idle."""
-    return bool(sweep.rows.length <= MOST_FEW_ROWS)
+    return bool(sweep.rows.length <= MOST_FEW_ROWS) and not sweep.paired
 
 
 def columns_of_stretches(schedule: Schedule | FewRows) -> tuple[int, int]:

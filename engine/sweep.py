@@ -25,9 +25,11 @@ class Accumulator:
         group: The exponent, a tile value; accumulators of one group share a running maximum and are
             rescaled together. None: nothing is exponentiated, nothing rescaled.
         weight: A further tile factor; the constant 1 for none.
-        column: What a column contributes, which may vary over ``small``; the constant 1 for a plain sum.
+        column: What a column contributes, which may vary over ``small``; the constant 1 for a plain sum. What a row and
+            a column contribute together, a *pair body*, varies over rows, columns and ``small``.
         small: The axis of a vector-valued accumulator, or None.
         of_columns: Whether it is the other way round: a sum over rows for each column, of what a row contributes.
+        of_pairs: Whether nothing is summed here: every pair adds its weight to a place of its own.
     """
 
     group: Scalar | None
@@ -35,22 +37,60 @@ class Accumulator:
     column: Scalar
     small: Axis | None
     of_columns: bool = False
+    of_pairs: bool = False
 
 
 @dataclass
 class Output:
-    """One result: the node that it computes, the axes of its indices, and its value per row."""
+    """One result: the node that it computes, the axes of its indices, and its value per row.
+
+    Attributes:
+        node: The result.
+        axes: The axes of its indices. Batch axes that are not among them are summed over.
+        value: Its element, for a row, a column or a pair of both.
+        small: The axis of its vectors, if it has some.
+        source: What is summed over batch axes, or added at places: the node itself if there is nothing to add up.
+        at: The axes of the source's indices.
+        places: Of a result of pairs, the indices of the element to which a pair adds its weight.
+    """
 
     node: Node
     axes: tuple[Axis, ...]
     value: Scalar
     small: Axis | None
+    source: Node
+    at: tuple[Axis, ...]
+    places: tuple[Scalar, ...] = ()
 
     @property
     def total(self) -> Accumulator | None:
-        """The sum over rows that it is a multiple of, if it is a result of columns."""
-        sums = [each.attribute for each in below([self.value]) if each.op == "accumulator"]
-        return next((each for each in sums if each.of_columns), None)
+        """The sum over rows that it is a multiple of, if it is a result of columns; the first one of several."""
+        return next(iter(self.totals), None)
+
+    @property
+    def totals(self) -> list[Accumulator]:
+        """The sums over rows that are added up to it."""
+        return [each for each in self._sums() if each.of_columns]
+
+    @property
+    def of_pairs(self) -> Accumulator | None:
+        """The weights that it is a multiple of, if pairs of a row and a column add to it."""
+        return next((each for each in self._sums() if each.of_pairs), None)
+
+    @property
+    def is_of_rows(self) -> bool:
+        """Whether it is complete when a block of rows is."""
+        return self.total is None and self.of_pairs is None
+
+    @property
+    def coefficient(self) -> Scalar | None:
+        """The number by which what is added up is multiplied; None for 1, and for what is more than a multiple."""
+        value = self.value
+        plain = value.op == "multiply" and {value.args[0].op, value.args[1].op} == {"accumulator", "constant"}
+        return next(each for each in value.args if each.is_constant) if plain else None
+
+    def _sums(self) -> list[Accumulator]:
+        return [each.attribute for each in below([self.value]) if each.op == "accumulator"]
 
 
 @dataclass
@@ -75,6 +115,35 @@ class Sweep:
         return [each for each in self.accumulators if each.of_columns]
 
     @property
+    def of_pairs(self) -> list[Output]:
+        """Results to which every pair of a row and a column adds."""
+        return [each for each in self.outputs if each.of_pairs is not None]
+
+    @property
+    def streamed(self) -> tuple[Axis, ...]:
+        """Batch axes that the results of rows sum over: they are streamed, as columns are."""
+        of_rows = [each for each in self.outputs if each.is_of_rows]
+        lost = [axis for axis in self.batch if of_rows and not any(axis in each.axes for each in of_rows)]
+        return tuple(axis for axis in lost if axis.length != 1)
+
+    @property
+    def looped(self) -> tuple[Axis, ...]:
+        """Batch axes that other results sum over: one task goes through all of their places."""
+        others = [each for each in self.outputs if not each.is_of_rows]
+        rest = [axis for axis in self.batch if axis not in self.streamed]
+        return tuple(axis for axis in rest if axis.length != 1 and any(axis not in each.axes for each in others))
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether several blocks of rows, or places of the batch, add to one result."""
+        return bool(self.streamed) or any(not each.is_of_rows for each in self.outputs)
+
+    @property
+    def paired(self) -> list[Accumulator]:
+        """Sums of what rows and columns bring together."""
+        return [each for each in self.accumulators if {self.rows, self.columns} <= each.column.axes]
+
+    @property
     def positions(self) -> int:
         """Pairs of a row and a column, over the whole batch."""
         return math.prod(estimate(axis.length) for axis in (*self.batch, self.rows, self.columns))
@@ -91,6 +160,10 @@ class Sweep:
         tile = [each for each in scalars if self.pair <= each.axes and each.op != "load"]
         contracted = sum(2 * each.attribute[1].length if each.op == "reduce" else 1 for each in tile)
         summed = sum(2 * (1 if each.small is None else each.small.length) for each in self.accumulators)
+        summed -= sum(each.of_pairs for each in self.accumulators)  # which add, and multiply nothing
+        for each in self.paired:
+            steps = [step for step in below([each.column]) if {self.rows, self.columns} <= step.axes]
+            summed += len(steps) * (1 if each.small is None else each.small.length)
         return contracted + summed + len(self.groups)
 
     def __str__(self) -> str:
@@ -108,15 +181,21 @@ class Sweep:
         for number, each in enumerate(self.accumulators):
             scale = "" if each.group is None else f"exp(group {self.groups.index(each.group)}) * "
             weight, column = (show(part, _DEPTH, names) for part in (each.weight, each.column))
+            if each.of_pairs:
+                lines.append(f"  pairs {number}: {weight}")
+                continue
             over = "sum over rows" if each.of_columns else "sum"
             lines.append(f"  {over} {number}: {scale}{weight} * {column}")
         for output in self.outputs:
-            lines.append(f"  return {output.node.type}: {show(output.value, _DEPTH, names)}")
+            places = ", ".join(show(place, _DEPTH, names) for place in output.places)
+            added = f" added at [{places}]" if places else ""
+            lines.append(f"  return {output.node.type}: {show(output.value, _DEPTH, names)}{added}")
         return "\n".join(lines)
 
     def expressions(self) -> list[Scalar]:
         """All expressions: of the groups, of the outputs, of what accumulators sum."""
         found = [*self.groups, *(output.value for output in self.outputs)]
+        found += [place for output in self.outputs for place in output.places]
         for each in self.accumulators:
             found += [each.weight, each.column]
         return found
@@ -140,7 +219,8 @@ class Sweep:
         names |= {group: f"group {number}" for number, group in enumerate(self.groups)}
         for each in everything:
             if each.op == "accumulator":
-                names[each] = f"sum {self.accumulators.index(each.attribute)}"
+                kind = "pairs" if each.attribute.of_pairs else "sum"
+                names[each] = f"{kind} {self.accumulators.index(each.attribute)}"
             elif each.op == "maximum_of":
                 names[each] = f"max {self.groups.index(each.attribute)}"
         return names

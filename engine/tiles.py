@@ -58,7 +58,7 @@ def block_states(predicate: Node, block: tuple[int, int]) -> States | None:
 
 
 def _lowered(predicate: Node) -> _Predicate:
-    elements = Elements(lambda node: node.role in ("leaf", "opaque", "reduction", "contraction"))
+    elements = Elements(lambda node: node.role in ("leaf", "opaque", "placement", "reduction", "contraction"))
     axes = tuple(Axis(name, length) for name, length in zip(("b", "h", "i", "j"), predicate.shape, strict=True))
     scalar = elements.element(predicate, [elements.index(axis) for axis in axes])
     return _Predicate(elements, scalar, axes, _loaded(scalar))

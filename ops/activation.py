@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 
@@ -36,11 +37,21 @@ class Sigmoid(FloatUnary):
 sigmoid = unary(Sigmoid, "expit")
 
 
+class Relu(Maximum):
+    """The larger of x and 0; by x at 0 its gradient is 0, as torch has it, where a maximum's is half."""
+
+    name: ClassVar[str] = "maximum"
+
+    def gradient(self, upstream: Array) -> Sequence[Array | None]:
+        """The upstream where x is positive."""
+        return upstream * where(Array(self.left) > 0, 1.0, 0.0), None
+
+
 @public()
 def relu(x: ArrayLike, /) -> Array:
     """``max(x, 0)``; NaN stays NaN."""
     node = lift(x, "relu")
-    return Array(Maximum(node, cast(Constant(0, node.dtype, True), node.dtype, node.type.weak)))
+    return Array(Relu(node, cast(Constant(0, node.dtype, True), node.dtype, node.type.weak)))
 
 
 @public()

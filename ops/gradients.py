@@ -124,7 +124,8 @@ def vjp(fn: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., tuple
 
     def pullback(gradient: Any) -> tuple[Any, ...]:
         given = same_structure(gradient, structure, f"vjp: the pullback of {_name(fn)}")
-        seeds = [_seed("vjp", each, value) for each, value in zip(given, values, strict=True)]
+        # None would stand for ones, as in `gradients`: here it is no gradient.
+        seeds = [_seed("vjp", Array(lift(each, "vjp")), value) for each, value in zip(given, values, strict=True)]
         _, *results = _with_gradients(split, values, seeds)
         return tuple(results)
 

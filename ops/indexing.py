@@ -108,6 +108,8 @@ class ScatterAdd(Node):
     hides all that it brings.
     """
 
+    role: ClassVar[str] = "placement"
+
     values: Node
     indices: tuple[Node, ...]
     axes: tuple[int, ...]
@@ -117,6 +119,15 @@ class ScatterAdd(Node):
     def infer(self) -> TensorType:
         """``to``."""
         return TensorType(self.to, self.values.dtype)
+
+    def adds_to(self, kernel: Any, at: Sequence[Any]) -> Sequence[Any] | None:
+        """Where the indices say; negative ones wrap."""
+        ahead = len(at) - (len(self.to) - len(self.axes))
+        picked = {axis: kernel.spread(index, at[:ahead]) for axis, index in zip(self.axes, self.indices, strict=True)}
+        rest = iter(at[ahead:])
+        places = [picked[axis] if axis in picked else next(rest) for axis in range(len(self.to))]
+        found: Sequence[Any] = kernel.inside(self.to, places)
+        return found
 
     def gradient(self, upstream: Array) -> Sequence[Array | None]:
         """The upstream, picked."""
@@ -251,9 +262,11 @@ def indexed(kind: type[Gather], x: ArrayLike, key: Any, *, first: bool = False) 
         elif isinstance(item, slice):
             shape.append(count)
         axis += 1
-    sliced: Node = Slice(node, tuple(starts), tuple(steps), tuple(lengths)) if node.shape else node
-    # One node for what changes nothing: x[...] is x, so its reference needs no pass.
-    sliced = sliced.simplify() or sliced
+    sliced = node
+    if node.shape:
+        # One node for what changes nothing: x[...] is x, so its reference needs no pass.
+        sliced = Slice(node, tuple(starts), tuple(steps), tuple(lengths))
+        sliced = sliced.simplify() or sliced
     reshaped = sliced if sliced.shape == tuple(shape) and not sliced.type.weak else Reshape(sliced, tuple(shape))
     if not arrays:
         return Array(reshaped)

@@ -16,7 +16,7 @@ from .casting import promoted
 from .kinds import normalize_axes, normalize_axis, whole
 from .reduction import Sum, sum
 from .registry import public
-from .shape import BroadcastTo, Reshape, expand_dims, permute_dims
+from .shape import BroadcastTo, PermuteDims, Reshape, expand_dims, permute_dims
 from .softmax import Softmax
 
 
@@ -83,6 +83,17 @@ class Matmul(Node):
             for rest, factor, divides in row_factors(right, _varies_along(-2), uses):
                 return (Divide if divides else Multiply)(Matmul(left, rest), factor)
         return None
+
+    def permuted(self, axes: tuple[int, ...]) -> Node | None:
+        """A product's transpose is that of its transposed sides, exchanged."""
+        count = len(axes)
+        if axes != (*range(count - 2), count - 1, count - 2):
+            return None
+        lengths = [len(side.shape) for side in self.operands]
+        sides = [
+            PermuteDims(side, (*range(n - 2), n - 1, n - 2)) for side, n in zip(self.operands, lengths, strict=True)
+        ]
+        return Matmul(sides[1], sides[0])
 
     def simplify(self) -> Node | None:
         """One row times one column is a sum of products, and a batch axis that only broadcasting brings is dropped."""

@@ -1,6 +1,7 @@
 """Comparisons, logic and bits. Names and meaning: array API standard 2024.12."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 
@@ -24,6 +25,8 @@ class Compare(Comparison):
 class Equal(Compare):
     """``x1 == x2``."""
 
+    is_exact: ClassVar[bool] = True
+
     def reference(self, left: Values, right: Values) -> Values:
         """NumPy's."""
         return np.asarray(np.equal(left, right))
@@ -31,6 +34,8 @@ class Equal(Compare):
 
 class NotEqual(Compare):
     """``x1 != x2``."""
+
+    is_exact: ClassVar[bool] = True
 
     def reference(self, left: Values, right: Values) -> Values:
         """NumPy's."""

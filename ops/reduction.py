@@ -59,6 +59,12 @@ class Sum(Accumulation):
         wide = None if x.dtype.kind == "f" else self.dtype
         return np.asarray(np.sum(x, axis=self.axes, keepdims=self.keepdims, dtype=wide))
 
+    def adds_to(self, kernel: Any, at: Sequence[Any]) -> Sequence[Any] | None:
+        """The same place along the axes that stay."""
+        zero = kernel.constant(0)
+        places = [zero if axis in self.axes else index for axis, index in enumerate(at)]
+        return [each for axis, each in enumerate(places) if self.keepdims or axis not in self.axes]
+
     def hoist(self, uses: Mapping[Node, int]) -> Node | None:
         """``sum(r * x)`` is ``r * sum(x)`` for a factor r that does not vary along the summed axes."""
         if self.type.size >= self.operand.type.size:
@@ -71,13 +77,22 @@ class Sum(Accumulation):
             return (Divide if divides else Multiply)(Sum(rest, self.axes, self.keepdims), scale)
         return None
 
-    def split(self) -> Node | None:
-        """``sum(sum(x, -2), …)``."""
-        count = len(self.operand.shape)
-        if not {count - 2, count - 1} <= {*self.axes} or not is_float(self.dtype):
+    def permuted(self, axes: tuple[int, ...]) -> Node | None:
+        """A sum of products over batch axes takes them transposed."""
+        count = len(axes)
+        moves = axes == (*range(count - 2), count - 1, count - 2) and not {count - 2, count - 1} & {*self.axes}
+        if not moves or not self.keepdims or self.operand.role != "contraction":
             return None
-        others = tuple(axis if axis < count - 2 else axis - 1 for axis in self.axes if axis != count - 2)
-        total: Node = Sum(Sum(self.operand, (count - 2,), False), others, False)
+        return Sum(PermuteDims(self.operand, axes), self.axes, True)
+
+    def split(self, axis: int, other: int) -> Node | None:
+        """``sum(sum(x, axis), …)``."""
+        pair = [each for each in (axis, other) if each in self.axes]
+        if not pair or len(self.axes) == 1 or not is_float(self.dtype):
+            return None
+        first = pair[0]
+        others = tuple(each if each < first else each - 1 for each in self.axes if each != first)
+        total: Node = Sum(Sum(self.operand, (first,), False), others, False)
         return Reshape(total, self.shape) if self.keepdims else total
 
     def exchange(self, present: Collection[Node]) -> Node | None:
@@ -94,7 +109,7 @@ class Sum(Accumulation):
         """The sum over a product of these factors; as many sums among them are taken apart as are ``left``."""
         for place, factor in enumerate(factors):
             others = factors[:place] + factors[place + 1 :]
-            if factor.role == "contraction":
+            if factor.role == "contraction" and factor.shape == self.operand.shape:
                 found = self._through(factor, others, present)
                 if found is not None:
                     return found
@@ -115,9 +130,7 @@ class Sum(Accumulation):
         left, right = product.operands
         for there in present:
             weights, values = there.operands
-            if (
-                _transposed(values) is not right and values is not _transposed(right)
-            ) or product.shape != self.operand.shape:
+            if _transposed(values) is not right and values is not _transposed(right):
                 continue
             rest = list(others)
             if _take_all(rest, _factors(weights)):

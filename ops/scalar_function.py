@@ -238,9 +238,9 @@ def _part(gradient: Any, number: int | None, signature: inspect.Signature) -> An
         return gradient
     names = ", ".join(f"x{place}" for place in range(len(signature.parameters)))
     scope: dict[str, Any] = {"gradient": importlib.import_module("numba").njit(_plain(gradient, "gradient"))}
-    name = f"{_name(gradient)}_{number}"
-    exec(f"def {name}({names}):\n    return gradient({names})[{number}]", scope)
-    return scope[name]
+    exec(f"def part({names}):\n    return gradient({names})[{number}]", scope)
+    scope["part"].__name__ = f"{_name(gradient)}_{number}"  # which may be <lambda>_0
+    return scope["part"]
 
 
 def _name(function: Any) -> str:

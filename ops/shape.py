@@ -28,6 +28,11 @@ class Reshape(Rearrangement):
         """The operand's element at the same place, rows first."""
         return kernel.element(self.operand, kernel.reindexed(at, self.to, self.operand.shape))
 
+    def adds_to(self, kernel: Any, at: Sequence[Any]) -> Sequence[Any] | None:
+        """The same place, rows first."""
+        found: Sequence[Any] = kernel.reindexed(at, self.operand.shape, self.to)
+        return found
+
     def gradient(self, upstream: Array) -> Sequence[Array | None]:
         """The upstream in the operand's shape."""
         return (Array(Reshape(upstream.node, self.operand.shape)),)
@@ -57,6 +62,10 @@ class PermuteDims(Rearrangement):
         """The indices in the operand's order."""
         return kernel.element(self.operand, [at[self.axes.index(axis)] for axis in range(len(at))])
 
+    def adds_to(self, kernel: Any, at: Sequence[Any]) -> Sequence[Any] | None:
+        """The indices in the result's order."""
+        return [at[axis] for axis in self.axes]
+
     def gradient(self, upstream: Array) -> Sequence[Array | None]:
         """The axes put back."""
         back = tuple(self.axes.index(axis) for axis in range(len(self.axes)))
@@ -67,20 +76,14 @@ class PermuteDims(Rearrangement):
         return np.transpose(x, self.axes)
 
     def simplify(self) -> Node | None:
-        """In the same order: nothing. Twice: once. A product's transpose is that of its transposed sides, exchanged."""
+        """In the same order: nothing. Twice: once. Some operators have a better way (`Node.permuted`)."""
         if self.axes == tuple(range(len(self.axes))) and not self.operand.type.weak:
             return self.operand
-        count = len(self.axes)
-        if self.operand.role == "contraction" and self.axes == (*range(count - 2), count - 1, count - 2):
-            left, right = (
-                PermuteDims(side, (*range(n - 2), n - 1, n - 2))
-                for side, n in ((side, len(side.shape)) for side in self.operand.operands)
-            )
-            return self.operand.with_operands((right, left))
-        if isinstance(self.operand, PermuteDims):
-            inner = self.operand
-            return PermuteDims(inner.operand, tuple(inner.axes[axis] for axis in self.axes))
-        return None
+        return self.operand.permuted(self.axes)
+
+    def permuted(self, axes: tuple[int, ...]) -> Node | None:
+        """Both at once."""
+        return PermuteDims(self.operand, tuple(self.axes[axis] for axis in axes))
 
 
 class BroadcastTo(Rearrangement):

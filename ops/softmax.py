@@ -89,9 +89,14 @@ class Softmax(AlongAxis):
     wide = True
 
     def lower(self, kernel: Any, at: Sequence[Any]) -> Any:
-        """``exp(x - lse(x))``."""
+        """``exp(x - lse(x))``; of one element the two are one, and of a hidden one their difference is NaN."""
         total = self.components()[0]
-        return kernel.apply("exp", self.dtype, _less_total(kernel, self, total, at))
+        weight = kernel.apply("exp", self.dtype, _less_total(kernel, self, total, at))
+        if self.shape[self.axis] != 1:
+            return weight
+        lowest = kernel.constant(-np.inf, self.dtype)
+        is_hidden = kernel.apply("equal", BOOL, kernel.element(self.operand, at), lowest)
+        return kernel.apply("where", self.dtype, is_hidden, kernel.constant(0.0, self.dtype), weight)
 
     def components(self) -> tuple[Node, ...]:
         """The logarithm of the sum: a backward pass has that of the forward pass."""

@@ -9,8 +9,10 @@ from .casting import cast
 from .exponential import sqrt
 from .function import lifted_float
 from .kinds import flag, normalize_axes, number
+from .logic import equal
 from .reduction import Sum, sum
 from .registry import public
+from .selection import where
 
 
 def _count(shape: tuple[int, ...], axes: tuple[int, ...]) -> int:
@@ -37,5 +39,6 @@ def var(x: ArrayLike, axis: Any = None, *, correction: float = 0.0, keepdims: bo
 
 @public()
 def std(x: ArrayLike, axis: Any = None, *, correction: float = 0.0, keepdims: bool = False) -> Array:
-    """The standard deviation along ``axis``: the root of `var`."""
-    return sqrt(var(x, axis, correction=correction, keepdims=keepdims))
+    """The standard deviation along ``axis``: the root of `var`. Where it is 0, so is its gradient, as torch has it."""
+    variance = var(x, axis, correction=correction, keepdims=keepdims)
+    return where(equal(variance, 0), 0.0, sqrt(where(equal(variance, 0), 1.0, variance)))

@@ -74,6 +74,18 @@ def numbers(x):
     return x[0][0]
 
 
+def nothing(x):
+    return None
+
+
+def cubed(s):
+    return s * s * s
+
+
+def divmod_of(s, t):
+    return s // t, s % t
+
+
 def needs_gradient():
     torch = pytest.importorskip("torch")
     return ag.asarray(torch.ones(3, requires_grad=True))
@@ -300,6 +312,53 @@ CASES = {
         ag.ArgumentError,
         ("double: out", "[*]", "*"),
     ),
+    # Gradients.
+    "a gradient by integers": (
+        lambda: ag.grad(double)(np.arange(3)),
+        ag.DTypeError,
+        ("grad: argument 0 of double", "int64[3]", "only floats"),
+    ),
+    "integers among parameters": (
+        lambda: ag.vjp(numbers, {"weights": X, "steps": np.arange(3)}),
+        ag.DTypeError,
+        ("vjp: argument 0 of numbers", "int64[3]", "only floats"),
+    ),
+    "a gradient of integers": (
+        lambda: ag.gradients(ag.sum(ag.arange(3)), ag.asarray(X)),
+        ag.DTypeError,
+        ("gradients: the output", "int64[]", "only floats"),
+    ),
+    "a gradient of an array": (lambda: ag.grad(double)(X), ag.ShapeError, ("double returns float32[2, 3]", "ag.vjp")),
+    "a gradient of nothing": (lambda: ag.grad(nothing)(X), ag.ArgumentError, ("nothing returns NoneType", "ag.vjp")),
+    "no argument": (lambda: ag.grad(double, argnums=1)(X), ag.ArgumentError, ("grad: argument 1 of double", "given 1")),
+    "a seed of another shape": (
+        lambda: ag.gradients(ag.asarray(X) * 2, ag.asarray(X), X[0]),
+        ag.ShapeError,
+        ("gradients: ", "float32[3]", "float32[2, 3]"),
+    ),
+    "no seed": (lambda: ag.gradients(ag.asarray(X) * 2, X), ag.ShapeError, ("gradients: ", "float32[2, 3]", "seed=")),
+    "a pullback of another structure": (
+        lambda: ag.vjp(double, X)[1]([X]),
+        ag.ArgumentError,
+        ("the pullback of double", "[*]", "where *"),
+    ),
+    "a pullback of another shape": (
+        lambda: ag.vjp(double, X)[1](X[0]),
+        ag.ShapeError,
+        ("vjp: ", "float32[3]", "float32[2, 3]"),
+    ),
+    "a pullback of nothing": (lambda: ag.vjp(double, X)[1](None), ag.DTypeError, ("vjp: ", "None")),
+    "a function without a gradient": (
+        lambda: ag.grad(ag.scalar_function(cubed, gradient=None))(1.5),
+        ag.ArgumentError,
+        ("cubed: has no gradient", "gradient="),
+    ),
+    "a gradient of other arguments": (
+        lambda: ag.grad(ag.scalar_function(cubed, gradient=divmod_of))(1.5),
+        ag.ArgumentError,
+        ("cubed takes 1 arguments", "its gradient 2"),
+    ),
+    "a branch": (lambda: ag.grad(branching)(X), ag.TraceError, ("bool", "bool[]", "ag.where")),
     # Limits, and data that is missing.
     "too long": (lambda: with_limit(4), ag.LimitError, ("a sequence of 5", "config.max_length=4", *BOTH)),
     "dropout": (
@@ -346,7 +405,7 @@ def _written(call):
         ("resized()", resized),
         ("changed_in_place(", changed_in_place),
         ("with_limit(", with_limit),
-        ("compile(branching)", branching),
+        ("(branching)", branching),
         ("needs_gradient()", needs_gradient),
     ):
         if function in text:

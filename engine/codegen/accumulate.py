@@ -1,8 +1,9 @@
 """Step C: some elements of an accumulator at a time, ``total * rescaling + sum of column * weight``."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..scalar import Axis
+from ..scalar import Axis, Scalar
 from ..sweep import Accumulator
 from .llvm import Value
 from .tile import plain_axis
@@ -31,7 +32,6 @@ class Accumulate:
         self.start, self.size, self.rescale = start, size, rescale
         assert accumulator.small is not None
         self.small = accumulator.small
-        self.plain = plain_axis(writer, accumulator.column, self.small)
 
     def write(self) -> None:
         """All elements, as many at a time as registers hold."""
@@ -50,16 +50,18 @@ class Accumulate:
             return self._added(index, first, width, f.load(at, writer.block_vector), carried)
 
         zeros = [f.constant(0.0, writer.vector)] * (width * writer.schedule.vectors)
-        self._store(first, width, writer.in_steps(self.size, writer.schedule.summed, zeros, column))
+        self.store(first, width, writer.in_steps(self.size, writer.schedule.summed, zeros, column))
 
     def _added(self, index: Value, first: Value, width: int, weights: Value, totals: list[Value]) -> list[Value]:
         """Some elements of a column, times the weights of a block of rows, added."""
         f, count = self.writer.f, self.writer.schedule.vectors
         vectors = split(f, weights, count)
-        values = [f.splat(value, self.writer.lanes) for value in self._column_values(index, first, width)]
+        brought = self.column_values(self.accumulator.column, index, first, width)
+        values = [f.splat(value, self.writer.lanes) for value in brought]
         return [f.fma(values[place // count], vectors[place % count], total) for place, total in enumerate(totals)]
 
-    def _store(self, first: Value, width: int, sums: list[Value]) -> None:
+    def store(self, first: Value, width: int, sums: Sequence[Value]) -> None:
+        """Add what a block of columns brings to some elements, rescaled before."""
         writer, f = self.writer, self.writer.f
         base = f.offset(writer.totals[self.accumulator], f.mul(first, writer.block_rows * 4))
         for place, added in enumerate(sums):
@@ -71,10 +73,11 @@ class Accumulate:
                 total = f.fma(total, self.rescale[place % writer.schedule.vectors], added)
             f.store(total, pointer, aligned=True)
 
-    def _column_values(self, index: Value, first: Value, width: int) -> list[Value]:
-        f, ops, column = self.writer.f, self.writer.operands, self.accumulator.column
+    def column_values(self, column: Scalar, index: Value, first: Value, width: int) -> list[Value]:
+        """Some elements of what a column of the block brings."""
+        f, ops = self.writer.f, self.writer.operands
         place: dict[Axis, Value] = {**ops.batch, self.writer.sweep.columns: f.add(self.start, index)}
-        if self.plain is not None:
+        if plain_axis(self.writer, column, self.small) is not None:
             pointer = f.offset(ops.address(column, place, {}, without=self.small), f.shl(first, 2))
             return [ops.read(column, f.offset(pointer, 4 * number)) for number in range(width)]
         return [ops.scalar(column, {**place, self.small: f.add(first, number)}, {}) for number in range(width)]

@@ -45,9 +45,7 @@ def _sign(f: Function, x: Value) -> Value:
         return f.select(
             f.compare(">", x, 0), f.constant(1, x.type), f.select(f.compare("<", x, 0), f.constant(-1, x.type), 0)
         )
-    one = f.constant(1.0, x.type)
-    signed = f.copysign(one, x)
-    return f.select(f.compare("==", x, 0.0), x, f.select(f.is_nan(x), x, signed))
+    return f.select(f.is_zero_or_nan(x), x, f.copysign(f.constant(1.0, x.type), x))
 
 
 def _hypot(f: Function, left: Value, right: Value) -> Value:

@@ -153,6 +153,11 @@ class Arithmetic(Builder):
         """Where the value is NaN."""
         return self.emit(with_element(value.type, "i1"), f"fcmp uno {value}, {value.text}", "nan")
 
+    def is_zero_or_nan(self, value: Value) -> Value:
+        """Where the value is 0, of either sign, or NaN."""
+        zero = constant(0.0, value.type)
+        return self.emit(with_element(value.type, "i1"), f"fcmp ueq {value}, {zero.text}", "nothing")
+
     def select(self, condition: Value, then: Operand, otherwise: Operand) -> Value:
         """``then`` where the condition holds; one condition serves all lanes if it is a scalar."""
         then, otherwise = self.pair(then, otherwise)

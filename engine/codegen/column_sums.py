@@ -6,12 +6,16 @@ results of its own for all columns, so that no two threads add to one place; str
 their order. How many there are follows from the shape alone, and so do the bits.
 """
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from ..ir import UnfusableError
-from ..scalar import Scalar
+from ..scalar import Axis, Scalar
 from ..sweep import Accumulator, Output
+from .column_factors import ColumnFactor
+from .column_totals import ColumnTotals, at_place, each_place, start_of
 from .llvm import Value
+from .pair_body import PairBody
+from .pair_sums import PairSums
 from .watch import look_at_results
 
 if TYPE_CHECKING:
@@ -20,8 +24,10 @@ if TYPE_CHECKING:
 # Rows that are added in one round of a loop.
 _TOGETHER = 4
 
+T = TypeVar("T")
 
-class _Place(NamedTuple):
+
+class Place(NamedTuple):
     """A result: where the task's part of it begins, and the bytes from one column to the next."""
 
     output: Output
@@ -36,58 +42,67 @@ class ColumnSums:
 
     Args:
         writer: The sweep's.
+        batch: The task's place along the batch axes; results may vary over further ones, which it goes through.
         chunk: The number of the task's stretch of rows.
     """
 
-    def __init__(self, writer: "SweepWriter", chunk: Value) -> None:
-        self.writer = writer
+    def __init__(self, writer: "SweepWriter", batch: dict[Axis, Value], chunk: Value) -> None:
+        self.writer, self.batch = writer, batch
         self.places = [
-            self._place(output, output.total, number, chunk)
+            self._place(output, total, number, chunk)
             for number, output in enumerate(writer.sweep.outputs)
-            if output.total is not None
+            for total in output.totals
+            if output.small is not None
         ]
+        # Of a result to which several sums are added, it is there once.
+        self.firsts = [place for place in self.places if place.total is place.output.total]
+        self.totals = ColumnTotals(writer, batch, chunk)
         # Vectors of a result and columns at once: each weight meets several vectors, each vector several weights.
         registers = writer.module.target.registers
         self.vectors, self.columns = (4, 6) if registers >= 32 else (2, 5)
         self.lanes = writer.lanes
-        sizes = {place.total: self._padded(place.width) * writer.block_rows for place in self.places}
-        self.brought = {total: writer.operands.allocate(size) for total, size in sizes.items()}
+        self.brought: dict[tuple[Accumulator, Scalar], Value] = {}
+        for place in self.places:
+            for leaf in self._leaves(place.total):
+                size = self.padded(place.width) * writer.block_rows
+                self.brought[place.total, leaf] = writer.operands.allocate(size)
+        paired = [place for place in self.places if place.total in writer.sweep.paired]
+        self.pairs = {place.total: PairSums(self, place) for place in paired}
 
-    def _place(self, output: Output, total: Accumulator, number: int, chunk: Value) -> _Place:
-        f, ops = self.writer.f, self.writer.operands
-        pointer = ops.slot(("out", output.node, "pointer"))
-        pointer = f.offset(pointer, f.mul(chunk, ops.slot(("partial", number, "stride"))))
-        for axis, each in enumerate(output.axes[:-2]):
-            if each in ops.batch:
-                pointer = f.offset(pointer, f.mul(ops.batch[each], ops.slot(("out", output.node, axis))))
+    def _place(self, output: Output, total: Accumulator, number: int, chunk: Value) -> Place:
         assert total.small is not None
-        stride = ops.slot(("out", output.node, len(output.axes) - 2))
-        return _Place(output, total, int(total.small.length), pointer, stride)
+        return Place(output, total, int(total.small.length), *start_of(self.writer, output, number, chunk))
 
-    def _padded(self, width: int) -> int:
+    def _leaves(self, total: Accumulator) -> tuple[Scalar, ...]:
+        """What rows bring to a sum along its small axis."""
+        return PairBody(self.writer, total).rows if total in self.writer.sweep.paired else (total.column,)
+
+    def padded(self, width: int) -> int:
+        """So many elements in whole vectors."""
         return -(-width // self.lanes) * self.lanes
 
     def _parts(self, width: int) -> list[tuple[int, int]]:
         """First element, and how many vectors, of what is held in registers at once."""
-        vectors = self._padded(width) // self.lanes
+        vectors = self.padded(width) // self.lanes
         return [(first * self.lanes, min(self.vectors, vectors - first)) for first in range(0, vectors, self.vectors)]
 
     # --- elements of a result; of its last vector some may lie outside
 
-    def _is_whole(self, place: _Place, element: int) -> bool:
+    def _is_whole(self, place: Place, element: int) -> bool:
         return element + self.lanes <= place.width
 
-    def _mask(self, place: _Place, element: int) -> Value:
+    def _mask(self, place: Place, element: int) -> Value:
         return self.writer.f.first_lanes(self.writer.f.constant(place.width - element, "i64"), self.lanes)
 
-    def _load(self, place: _Place, line: Value, element: int) -> Value:
+    def load(self, place: Place, line: Value, element: int) -> Value:
+        """A vector of a line of elements; 0 in lanes behind the last one."""
         f, vector = self.writer.f, self.writer.vector
         pointer = f.offset(line, 4 * element)
         if self._is_whole(place, element):
             return f.load(pointer, vector)
         return f.load_masked(pointer, vector, self._mask(place, element), 0.0)
 
-    def _store(self, place: _Place, value: Value, line: Value, element: int) -> None:
+    def _store(self, place: Place, value: Value, line: Value, element: int) -> None:
         f = self.writer.f
         pointer = f.offset(line, 4 * element)
         if self._is_whole(place, element):
@@ -99,26 +114,45 @@ class ColumnSums:
 
     def begin(self) -> None:
         """Nothing added yet."""
-        f, zero = self.writer.f, self.writer.f.constant(0.0, self.writer.vector)
-        for place in self.places:
+        zero = self.writer.f.constant(0.0, self.writer.vector)
 
-            def column(index: Value, _: list[Value], place: _Place = place) -> None:
-                line = f.offset(place.pointer, f.mul(index, place.stride))
-                for element in range(0, place.width, self.lanes):
-                    self._store(place, zero, line, element)
+        def clear(place: Place, _: None, line: Value, __: Value) -> None:
+            for element in range(0, place.width, self.lanes):
+                self._store(place, zero, line, element)
 
-            f.loop(0, self.writer.columns, 1, [], column)
+        self._each_line(lambda _: None, clear)
+        self.totals.begin()
+
+    def _each_line(self, begin: Callable[[Place], T], body: Callable[[Place, T, Value, Value], None]) -> None:
+        """What ``body`` writes for each column of each result, at all places that the task goes through.
+
+        Args:
+            begin: Writes what comes before the columns of a result.
+            body: Takes the result, what ``begin`` has returned, and a column's line and number.
+        """
+        f, writer = self.writer.f, self.writer
+        for place in self.firsts:
+
+            def columns(pointer: Value, place: Place = place) -> None:
+                begun = begin(place)
+
+                def column(index: Value, _: list[Value]) -> None:
+                    body(place, begun, f.offset(pointer, f.mul(index, place.stride)), index)
+
+                f.loop(0, writer.columns, 1, [], column)
+
+            each_place(writer, place.output, place.pointer, self.batch, columns)
 
     def lay_out(self) -> None:
         """What the block's rows bring, row by row, with zeros behind."""
-        for total, memory in self.brought.items():
-            self._lay_out(total.column, total, memory)
+        for (total, leaf), memory in self.brought.items():
+            self._lay_out(leaf, total, memory)
 
     def _lay_out(self, bring: Scalar, total: Accumulator, memory: Value) -> None:
         writer, f, ops = self.writer, self.writer.f, self.writer.operands
         small = total.small
         assert small is not None
-        width, padded = int(small.length), self._padded(int(small.length))
+        width, padded = int(small.length), self.padded(int(small.length))
         is_plain = bring.op == "load" and bring.args[-1].op == "axis" and bring.args[-1].attribute is small
         is_plain = is_plain and writer.is_unit(bring, len(bring.args) - 1)
         is_plain = is_plain and all(small not in each.axes for each in bring.args[:-1])
@@ -153,26 +187,41 @@ class ColumnSums:
         for place in self.places:
             for first, vectors in self._parts(place.width):
                 self._add(place, start, size, first, vectors)
+        self.totals.add(start, size)
 
-    def _add(self, place: _Place, start: Value, size: Value, first: int, vectors: int) -> None:
+    def _add(self, place: Place, start: Value, size: Value, first: int, vectors: int) -> None:
         f = self.writer.f
-        together = self.columns
+        together = self.pairs[place.total].columns if place.total in self.pairs else self.columns
         whole = f.mul(f.unsigned_divide(size, f.constant(together, "i64")), together)
         f.loop(0, whole, together, [], lambda at, _: self._some(place, start, at, first, vectors, together))
         f.loop(whole, size, 1, [], lambda at, _: self._some(place, start, at, first, vectors, 1))
 
-    def _some(self, place: _Place, start: Value, at: Value, first: int, vectors: int, columns: int) -> None:
+    def _some(self, place: Place, start: Value, at: Value, first: int, vectors: int, columns: int) -> None:
         """Some vectors of some columns, over all rows of the block."""
-        writer, f, ops = self.writer, self.writer.f, self.writer.operands
+        f = self.writer.f
+        if place.total in self.pairs:
+            sums = self.pairs[place.total].some(start, at, first, vectors, columns)
+        else:
+            sums = self._products(place, at, first, vectors, columns)
+        pointer = at_place(self.writer, place.output, place.pointer, self.writer.operands.batch)
+        for column in range(columns):
+            line = f.offset(pointer, f.mul(f.add(f.add(start, at), column), place.stride))
+            for n in range(vectors):
+                element = first + n * self.lanes
+                total = f.add(self.load(place, line, element), sums[column * vectors + n])
+                self._store(place, total, line, element)
+
+    def _products(self, place: Place, at: Value, first: int, vectors: int, columns: int) -> list[Value]:
+        """What rows bring times their weights, summed."""
+        writer, f = self.writer, self.writer.f
         weights = f.offset(
             writer.weights.buffers[place.total.group, place.total.weight], f.mul(at, writer.block_rows * 4)
         )
-        brought = f.offset(self.brought[place.total], first * 4)
-        line_bytes = self._padded(place.width) * 4
 
         def row(number: Value, sums: list[Value]) -> list[Value]:
-            line = f.offset(brought, f.mul(number, line_bytes))
-            values = [f.load(f.offset(line, n * self.lanes * 4), writer.vector, aligned=True) for n in range(vectors)]
+            values = [
+                self.row_vector(place, place.total.column, number, first + n * self.lanes) for n in range(vectors)
+            ]
             here = f.offset(weights, f.shl(number, 2))
             found = []
             for column in range(columns):
@@ -180,45 +229,38 @@ class ColumnSums:
                 found += [f.fma(weight, value, sums[column * vectors + n]) for n, value in enumerate(values)]
             return found
 
-        zeros = [f.constant(0.0, writer.vector)] * (columns * vectors)
-        sums = writer.in_steps(f.sub(ops.row_stop, ops.row_first), _TOGETHER, zeros, row)
-        for column in range(columns):
-            line = f.offset(place.pointer, f.mul(f.add(f.add(start, at), column), place.stride))
-            for n in range(vectors):
-                element = first + n * self.lanes
-                total = f.add(self._load(place, line, element), sums[column * vectors + n])
-                self._store(place, total, line, element)
+        return self.over_rows([f.constant(0.0, writer.vector)] * (columns * vectors), row)
+
+    def row_vector(self, place: Place, leaf: Scalar, number: Value, element: int) -> Value:
+        """Some elements of what a row of the block brings."""
+        f = self.writer.f
+        line = f.offset(self.brought[place.total, leaf], f.mul(number, self.padded(place.width) * 4))
+        return f.load(f.offset(line, element * 4), self.writer.vector, aligned=True)
+
+    def over_rows(self, zeros: list[Value], row: Callable[[Value, list[Value]], list[Value]]) -> list[Value]:
+        """A sum over the block's rows."""
+        f, ops = self.writer.f, self.writer.operands
+        return self.writer.in_steps(f.sub(ops.row_stop, ops.row_first), _TOGETHER, zeros, row)
 
     def end(self) -> None:
         """Multiply by what the sums are multiplied by, and look whether all is well."""
         f, writer = self.writer.f, self.writer
-        for place in self.places:
-            scale = coefficient(place.output)
-            factor = None if scale is None else f.splat(writer.operands.number(scale), self.lanes)
 
-            def column(index: Value, _: list[Value], place: _Place = place, factor: Value | None = factor) -> None:
-                line = f.offset(place.pointer, f.mul(index, place.stride))
-                elements = range(0, place.width, self.lanes)
-                values = [self._load(place, line, element) for element in elements]
-                if factor is not None:
-                    values = [f.mul(value, factor) for value in values]
-                look_at_results(writer, values, lambda: None)
-                if factor is not None:
-                    for element, value in zip(elements, values, strict=True):
-                        self._store(place, value, line, element)
+        def begin(place: Place) -> tuple[ColumnFactor, Value | None]:
+            factor = ColumnFactor(writer, place.output)
+            return factor, None if factor.is_fixed else writer.operands.allocate(self.padded(place.width))
 
-            f.loop(0, writer.columns, 1, [], column)
+        def finish(place: Place, begun: tuple[ColumnFactor, Value | None], line: Value, column: Value) -> None:
+            factor, room = begun
+            elements = range(0, place.width, self.lanes)
+            values = [self.load(place, line, element) for element in elements]
+            if factor.factors:
+                factors = factor.vectors(column, room, place.width)
+                values = [f.mul(value, each) for value, each in zip(values, factors, strict=True)]
+            look_at_results(writer, values, lambda: None)
+            if factor.factors:
+                for element, value in zip(elements, values, strict=True):
+                    self._store(place, value, line, element)
 
-
-def coefficient(output: Output) -> Scalar | None:
-    """The number that a result of columns is multiplied by; None for 1.
-
-    Raises:
-        UnfusableError: If there is more to it.
-    """
-    value = output.value
-    if value.op == "accumulator":
-        return None
-    if value.op == "multiply" and {value.args[0].op, value.args[1].op} == {"accumulator", "constant"}:
-        return next(each for each in value.args if each.is_constant)
-    raise UnfusableError("a result of columns that is more than a multiple of a sum")
+        self._each_line(begin, finish)
+        self.totals.end()

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..ir import Node
 from ..scalar import Axis, Scalar, below
-from ..sweep import Accumulator, Sweep
+from ..sweep import Accumulator, Output, Sweep
 
 Values = np.ndarray[Any, Any]
 
@@ -135,20 +135,25 @@ class _Evaluation:
         return np.asarray((np.max if kind == "max" else np.sum)(spread, axis=place, keepdims=True))
 
     def streamed(self, scalar: Scalar) -> Values:
-        place = self.place(self.sweep.columns)
+        if scalar.op == "accumulator" and scalar.attribute.of_pairs:
+            return self.value(scalar.attribute.weight)
         if scalar.op == "maximum_of":
-            return np.asarray(np.max(self.over_columns(self.value(scalar.attribute)), axis=place, keepdims=True))
+            group = self.over(self.sweep.columns, self.value(scalar.attribute))
+            return np.asarray(np.max(group, axis=self.place(self.sweep.columns), keepdims=True))
         accumulator: Accumulator = scalar.attribute
-        terms = self.value(accumulator.weight) * self.value(accumulator.column)
+        streamed = self.sweep.rows if accumulator.of_columns else self.sweep.columns
+        weight, column = self.value(accumulator.weight), self.value(accumulator.column)
+        terms = self.padded(weight) * column
         if accumulator.group is not None:
             group = self.padded(self.value(accumulator.group))
-            largest = np.max(self.over_columns(group), axis=place, keepdims=True)
+            largest = np.max(self.over(streamed, group), axis=self.place(streamed), keepdims=True)
             weights = np.exp(group - np.where(np.isneginf(largest), 0.0, largest))
             terms = self.padded(weights) * self.padded(terms)
-        return np.asarray(np.sum(self.over_columns(self.padded(terms)), axis=place, keepdims=True))
+        return np.asarray(np.sum(self.over(streamed, self.padded(terms)), axis=self.place(streamed), keepdims=True))
 
-    def over_columns(self, value: Values) -> Values:
-        place, length = self.place(self.sweep.columns), self.sweep.columns.length
+    def over(self, axis: Axis, value: Values) -> Values:
+        """The values at all places of an axis that is streamed."""
+        place, length = self.place(axis), axis.length
         return np.broadcast_to(value, tuple(length if n == place else size for n, size in enumerate(value.shape)))
 
 
@@ -178,9 +183,29 @@ def interpret_sweep(sweep: Sweep, arrays: Mapping[Node, Values]) -> list[Values]
     results = []
     with np.errstate(all="ignore"):
         for output in sweep.outputs:
-            places = [evaluation.place(axis) for axis in output.axes]
-            value = evaluation.padded(evaluation.value(output.value))
-            moved = np.moveaxis(value, places, range(len(places)))
-            moved = moved.reshape(moved.shape[: len(output.axes)])
-            results.append(np.array(np.broadcast_to(moved, output.node.shape)))
+            value = evaluation.value(output.value)
+            for axis in (*sweep.batch, sweep.rows, sweep.columns) if output.of_pairs else sweep.batch:
+                value = evaluation.over(axis, evaluation.padded(value))
+            results.append(
+                _added_at(evaluation, output, value) if output.of_pairs else _placed(evaluation, output, value)
+            )
     return results
+
+
+def _placed(evaluation: _Evaluation, output: Output, value: Values) -> Values:
+    """A result's axes in its order; batch axes that are not among them are summed over."""
+    summed = [axis for axis in evaluation.sweep.batch if axis not in output.axes]
+    value = np.sum(value, axis=tuple(evaluation.place(axis) for axis in summed), keepdims=True)
+    places = [evaluation.place(axis) for axis in output.axes]
+    value = evaluation.padded(value)
+    moved = np.moveaxis(value, places, range(len(places)))
+    moved = moved.reshape(moved.shape[: len(output.axes)])
+    return np.array(np.broadcast_to(moved, output.node.shape))
+
+
+def _added_at(evaluation: _Evaluation, output: Output, value: Values) -> Values:
+    """What pairs add at their places."""
+    places = [np.broadcast_to(evaluation.padded(evaluation.value(each)), value.shape) for each in output.places]
+    result = np.zeros(output.node.shape)
+    np.add.at(result, tuple(places), value)
+    return result

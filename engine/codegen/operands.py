@@ -87,6 +87,8 @@ class Operands:
     def start_task(self, batch: Place, row_first: Value, row_stop: Value, everything: list[Scalar]) -> None:
         """Evaluate all that is fixed for the task."""
         self.batch, self.row_first, self.row_stop = batch, row_first, row_stop
+        for known in (self._rows, self._slots, self.packs):  # of rows of another task, which these may not be
+            known.clear()
         inner = frozenset(batch)
         for scalar in below(everything):
             if scalar.axes <= inner and scalar.op not in ("accumulator", "maximum_of"):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ..ir import UnfusableError
 from ..scalar import Scalar, below
 from ..sweep import Output
+from ..types import is_float
 from .apply import apply, convert
 from .llvm import Value
 from .transpose import transpose
@@ -19,6 +20,19 @@ if TYPE_CHECKING:
 def needs_result(scalar: Scalar) -> bool:
     """Whether it is known only when the columns have ended."""
     return any(each.op in ("accumulator", "maximum_of") for each in below([scalar]))
+
+
+def elementwise(output: Output) -> list[Scalar]:
+    """The largest parts of a result of rows that vary along its small axis, and are no results themselves."""
+    found: dict[Scalar, None] = {}
+    stack = [output.value]
+    while stack:
+        each = stack.pop()
+        if each.waits:
+            stack += each.args
+        elif output.small in each.axes and is_float(each.dtype):
+            found[each] = None
+    return list(found)
 
 
 class Outputs:
@@ -44,6 +58,10 @@ class Outputs:
                 memo[each] = f.load(self.writer.kept[each.attribute, vector], self.writer.vector, aligned=True)
             elif self.writer.is_of_rows(each):
                 memo[each] = ops.rows(each, vector)
+            elif each in ops.packs:
+                assert small is not None
+                at = f.add(f.mul(small, self.writer.block_rows * 4), vector * self.writer.lanes * 4)
+                memo[each] = f.load(f.offset(ops.packs[each], at), self.writer.vector, aligned=True)
             elif each.op in ("load", "reduce", "axis"):
                 raise UnfusableError(f"an output that needs a {each.op} along a small axis")
             else:
@@ -57,12 +75,16 @@ class Outputs:
         """What is computed for it, arguments first; what is known for rows already is not taken apart."""
         everything, wanted = below([scalar]), {scalar}
         for each in reversed(everything):
-            if each in wanted and not self.writer.is_of_rows(each):
+            if each in wanted and not self.writer.is_of_rows(each) and each not in self.writer.operands.packs:
                 wanted.update(each.args)
         return [each for each in everything if each in wanted]
 
     def write(self, output: Output, first: Value, stop: Value) -> None:
+        """All elements of a result, for the rows of a block."""
         f, ops = self.writer.f, self.writer.operands
+        for leaf in elementwise(output):
+            assert output.small is not None
+            ops.pack_rows(leaf, output.small)
         pointer = ops.slot(("out", output.node, "pointer"))
         row_stride = small_stride = f.constant(0, "i64")
         for axis, each in enumerate(output.axes):

@@ -36,7 +36,7 @@ class RowsAhead:
         # Where rows see a few columns each, the next ones see a few new ones.
         moves = writer.skip.is_narrow and bool(writer.skip.least)
         self.columns = [each for each in plain if sweep.columns in each.axes] if moves else []
-        of_rows = [each for each in sweep.outputs if each.total is None and each.small is not None]
+        of_rows = [each for each in sweep.outputs if each.is_of_rows and each.small is not None]
         self.outputs = [each for each in of_rows if each.axes[-1] is each.small]
 
     def _small(self, load: Scalar) -> int | None:

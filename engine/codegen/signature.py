@@ -78,6 +78,7 @@ def signature(
             each.group is not None and sweep.groups.index(each.group),
             each.small is not None and axis_name(each.small),
             each.of_columns,
+            each.of_pairs,
         )
         for each in sweep.accumulators
     ]
@@ -87,4 +88,5 @@ def signature(
     for output in sweep.outputs:
         small = None if output.small is None else axis_name(output.small)
         rows.append(("output", output.node.dtype.name, [axis_name(axis) for axis in output.axes], small))
+        rows.append([numbers[each] for each in output.places])
     return repr(rows)

@@ -1,4 +1,4 @@
-"""A sweep as a kernel: a block of rows against blocks of columns, in four steps.
+"""A sweep as a kernel: a block of rows against blocks of columns, in steps.
 
 Vectors run over rows; columns are read as scalars and broadcast, so nothing is packed but a block of
 rows, strides may be anything, and softmax needs no horizontal step. For a block of rows and each block of
@@ -7,7 +7,8 @@ columns:
 A. some columns at a time: contract, compute the tile values, store them, keep the running maxima (``fill``);
 B. per column: weights ``exp2(stored - maximum)``, and plain sums (``weights``);
 C. some outputs at a time: ``accumulator * rescaling + sum of column * weight`` (``accumulate``);
-D. some results of columns at a time: ``+= sum of row * weight`` (``column_sums``).
+D. some results of columns at a time: ``+= sum of row * weight`` (``column_sums``);
+E. what every pair of a row and a column adds at a place of its own (``places``).
 
 When the columns have ended, outputs are computed from rows and accumulators, and transposed back.
 Exponents are kept to base 2, with log2(e) multiplied into what they are made of.
@@ -17,7 +18,7 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 
-from ..scalar import Scalar
+from ..scalar import Axis, Scalar
 from ..sweep import Accumulator
 from .accumulate import Accumulate
 from .column_sums import ColumnSums
@@ -27,6 +28,8 @@ from .llvm import Value
 from .masks import Masks
 from .math import exp2_nonpositive
 from .outputs import Outputs
+from .pair_body import PairAccumulate, PairBody, together
+from .places import Places
 from .rows_ahead import RowsAhead
 from .runs import Runs
 from .schedule import Schedule, schedule_for
@@ -41,6 +44,11 @@ __all__ = ["Schedule", "SweepWriter", "schedule_for"]
 LN2 = math.log(2)
 
 
+def is_of_rows(accumulator: Accumulator) -> bool:
+    """Whether it is a sum over columns, for each row of a block."""
+    return not accumulator.of_columns and not accumulator.of_pairs
+
+
 class SweepWriter(Writer):
     """Writes the kernel of one sweep in tiles: vectors run over rows."""
 
@@ -49,50 +57,99 @@ class SweepWriter(Writer):
         self.schedule = schedule
         self.block_vector = vector_of("float", self.block_rows)
 
-    def _stretch_of_rows(self, chunk: Value, first: Value, stop: Value, blocks: Callable[[], object]) -> None:
-        self.column_sums = ColumnSums(self, chunk)
+    def _stretch_of_rows(self, batch: dict[Axis, Value], chunk: Value) -> None:
+        f, ops = self.f, self.operands
+        first = f.mul(chunk, ops.slot("chunk"))
+        stop = f.min(f.add(first, ops.slot("chunk")), ops.slot("rows"))
+        ops.batch = batch
+        self.column_sums, self.places = ColumnSums(self, batch, chunk), Places(self, chunk)
         self.column_sums.begin()
-        blocks()
+
+        def block(at: Value, _: list[Value]) -> None:
+            end = f.min(f.add(at, self.block_rows), stop)
+            self.along(self.sweep.looped, batch, [], lambda place, _: self._block_that_adds(place, at, end))
+
+        f.loop(first, stop, self.block_rows, [], block)
         self.column_sums.end()
 
+    def along(
+        self,
+        axes: Sequence[Axis],
+        place: dict[Axis, Value],
+        carried: list[Value],
+        body: Callable[[dict[Axis, Value], list[Value]], list[Value]],
+    ) -> list[Value]:
+        """Loops over batch axes, around what ``body`` writes for each of their places."""
+        if not axes:
+            return body(place, carried)
+        axis, *rest = axes
+        length = self.operands.slot(f"batch{self.sweep.batch.index(axis)}")
+        return self.f.loop(
+            0, length, 1, carried, lambda index, old: self.along(rest, {**place, axis: index}, old, body)
+        )
+
+    def _block_that_adds(self, batch: dict[Axis, Value], first: Value, stop: Value) -> list[Value]:
+        """A block of rows at a place, all of the places that its results sum over."""
+        ops, streamed = self.operands, self.sweep.streamed
+
+        def place(here: dict[Axis, Value], state: list[Value]) -> list[Value]:
+            ops.start_task(here, first, stop, self.expressions())
+            return self._stream(state)
+
+        self._allocate()
+        self._keep(self.along(streamed, batch, self._nothing(), place))
+        of_rows = [output.value for output in self.sweep.outputs if output.is_of_rows]
+        if streamed:
+            ops.start_task(batch, first, stop, of_rows)
+            ops.prepare_rows(self._row_values(of_rows))
+        self._write(first, stop)
+        return []
+
     def _block_of_rows(self, first: Value, stop: Value) -> None:
-        self.operands.prepare_rows(self._row_values(self.expressions()))
-        self.fill = Fill(self)
-        self.fill.pack()
-        if self.sweep.totals_of_columns:
-            self.column_sums.lay_out()
-        self.dense = Dense(self)
-        self._sweep(first, stop)
+        self._allocate()
+        self._keep(self._stream(self._nothing()))
+        self._look_at_rows()
+        self._write(first, stop)
+
+    def _write(self, first: Value, stop: Value) -> None:
         for output in self.sweep.outputs:
-            if output.total is None:
+            if output.is_of_rows:
                 Outputs(self).write(output, first, stop)
 
     # --- the sweep
 
-    def _sweep(self, first: Value, stop: Value) -> None:
-        f, ops, schedule = self.f, self.operands, self.schedule
-        of_rows = [each for each in self.sweep.accumulators if not each.of_columns]
-        sums = [each for each in of_rows if each.small is None]
-        wide = [each for each in of_rows if each.small is not None]
-        self._allocate(wide)
+    def _nothing(self) -> list[Value]:
+        """Maxima, what is watched, and plain sums, before the first column."""
+        f = self.f
+        self.sums = [each for each in self.sweep.accumulators if is_of_rows(each) and each.small is None]
         zero, least = f.constant(0.0, self.block_vector), f.constant(-math.inf, self.block_vector)
-        state = [*[least] * len(self.groups), *[zero] * self.watch.is_needed, *[zero] * len(sums)]
-        masks = Masks(ops, self.skip, self.block_rows, schedule.strip, schedule.block)
-        low, high = masks.column_bounds(self.columns)
+        return [*[least] * len(self.groups), *[zero] * self.watch.is_needed, *[zero] * len(self.sums)]
+
+    def _stream(self, state: list[Value]) -> list[Value]:
+        """Go through the columns."""
+        f, ops, schedule = self.f, self.operands, self.schedule
+        ops.prepare_rows(self._row_values(self.expressions()))
+        self.fill = Fill(self)
+        self.fill.pack()
+        for each in together(self.sweep):
+            PairBody(self, *each).pack()
+        if self.sweep.adds_up:
+            self.column_sums.lay_out()
+            self.places.lay_out()
+        self.dense = Dense(self)
+        masks = self.masks = Masks(ops, self.skip, self.block_rows, schedule.strip, schedule.block)
+        low, high = self.bounds = masks.column_bounds(self.columns)
         self.ahead = RowsAhead(self, low, high)
 
         def block(start: Value, stop: Value, carried: list[Value]) -> list[Value]:
-            return self._block(start, f.sub(stop, start), carried, sums, wide, masks)
+            return self._block(start, f.sub(stop, start), carried, masks)
 
         if masks.tests:
-            state = Runs(f, masks).each(low, high, state, block)
-        else:
-            step = schedule.block
-            state = f.loop(low, high, step, state, lambda at, old: block(at, f.min(f.add(at, step), high), old))
-        self._keep(state, sums)
-        self._look_at_rows(masks, low, high)
+            return Runs(f, masks).each(low, high, state, block)
+        step = schedule.block
+        return f.loop(low, high, step, state, lambda at, old: block(at, f.min(f.add(at, step), high), old))
 
-    def _allocate(self, wide: list[Accumulator]) -> None:
+    def _allocate(self) -> None:
         """Buffers of tile values, with room in front for the overlap of ragged columns; accumulators of 0."""
         f, ops = self.f, self.operands
         room = self.schedule.columns
@@ -105,7 +162,8 @@ class SweepWriter(Writer):
         self.weights = Weights(self)
         self.totals: dict[Accumulator, Value] = {}
         zero = f.constant(0.0, self.vector)
-        for each in wide:
+        self.wide = [each for each in self.sweep.accumulators if is_of_rows(each) and each.small is not None]
+        for each in self.wide:
             assert each.small is not None
             size = each.small.length * self.block_rows
             place = self.totals[each] = ops.allocate(size)
@@ -115,15 +173,7 @@ class SweepWriter(Writer):
         f = self.f
         f.loop(0, elements * 4, 4 * self.lanes, [], lambda at, _: f.store(value, f.offset(place, at), aligned=True))
 
-    def _block(
-        self,
-        start: Value,
-        size: Value,
-        carried: Sequence[Value],
-        sums: list[Accumulator],
-        wide: list[Accumulator],
-        masks: Masks,
-    ) -> list[Value]:
+    def _block(self, start: Value, size: Value, carried: Sequence[Value], masks: Masks) -> list[Value]:
         f = self.f
         count = len(self.groups) + self.watch.is_needed
         before, totals = list(carried[:count]), list(carried[count:])
@@ -138,32 +188,32 @@ class SweepWriter(Writer):
         rescale = [exp2_nonpositive(f, f.sub(old, new)) for old, new in zip(before, safe, strict=True)]
         scales = dict(zip(self.groups, rescale, strict=True))
         self.weights.start(dict(zip(self.groups, safe, strict=True)))
-        added = self._weigh_and_accumulate(start, size, sums, wide, scales)
-        for place, each in enumerate(sums):
+        added = self._weigh_and_accumulate(start, size, scales)
+        for place, each in enumerate(self.sums):
             more = added[each]
             kept = totals[place]
             totals[place] = f.add(kept, more) if each.group is None else f.fma(kept, scales[each.group], more)
         return [*running, *totals]
 
-    def _weigh_and_accumulate(
-        self,
-        start: Value,
-        size: Value,
-        sums: list[Accumulator],
-        wide: list[Accumulator],
-        scales: dict[Scalar, Value],
-    ) -> dict[Accumulator, Value]:
+    def _weigh_and_accumulate(self, start: Value, size: Value, scales: dict[Scalar, Value]) -> dict[Accumulator, Value]:
         """Steps B and C; what the block adds to each plain sum."""
         added: dict[Accumulator, Value] = {}
         for group in dict.fromkeys(each.group for each in self.sweep.accumulators):
-            plain = [each for each in sums if each.group is group]
+            plain = [each for each in self.sums if each.group is group]
             if plain or group is not None:
                 added.update(zip(plain, self.weights.write(group, size, plain), strict=True))
-        for each in wide:
-            rescale = None if each.group is None else split(self.f, scales[each.group], self.schedule.vectors)
-            Accumulate(self, each, start, size, rescale).write()
-        if self.sweep.totals_of_columns:
+
+        def rescaled(group: Scalar | None) -> list[Value] | None:
+            return None if group is None else split(self.f, scales[group], self.schedule.vectors)
+
+        for each in self.wide:
+            if each not in self.sweep.paired:
+                Accumulate(self, each, start, size, rescaled(each.group)).write()
+        for several in together(self.sweep):
+            PairAccumulate(self, several, start, size, rescaled(several[0].group)).write()
+        if self.sweep.adds_up:
             self.column_sums.add(start, size)
+            self.places.add(start, size)
         return added
 
     def in_steps(
@@ -190,7 +240,7 @@ class SweepWriter(Writer):
 
     # --- when the columns have ended
 
-    def _keep(self, state: list[Value], sums: list[Accumulator]) -> None:
+    def _keep(self, state: list[Value]) -> None:
         """The running maxima and sums, kept in memory for the outputs."""
         f, ops = self.f, self.operands
         self.kept: dict[tuple[object, int], Value] = {}
@@ -198,16 +248,16 @@ class SweepWriter(Writer):
         self.maxima = dict(zip(self.groups, maxima, strict=True))
         for value in state[len(maxima) : len(state) - len(totals)]:
             self.doubt(f.any_lane(f.is_nan(value)))
-        names: list[object] = [*self.groups, *sums]
+        names: list[object] = [*self.groups, *self.sums]
         for name, value in zip(names, [*maxima, *totals], strict=True):
             place = ops.allocate(self.block_rows)
             f.store(f.mul(value, LN2) if name in self.groups else value, place)
             for vector in range(self.schedule.vectors):
                 self.kept[name, vector] = f.offset(place, vector * self.lanes * 4)
 
-    def _look_at_rows(self, masks: Masks, low: Value, high: Value) -> None:
+    def _look_at_rows(self) -> None:
         """Doubt rows without any weight to which some column was visible."""
-        f = self.f
+        f, masks, (low, high) = self.f, self.masks, self.bounds
         for group, largest in self.maxima.items():
             empty = f.compare("==", largest, -math.inf)
             f.when(f.any_lane(empty), functools.partial(self._look_at_empty, group, empty, masks, low, high))

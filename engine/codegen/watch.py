@@ -55,6 +55,10 @@ class Watch:
             for scalar in below([each.column]):
                 _meet(counts, scalar, shown)
         for output in sweep.outputs:
+            if output.of_pairs is not None:
+                shown = frozenset(self._showing(factors[output.of_pairs.weight]))
+                for scalar in below(output.places):
+                    _meet(counts, scalar, shown)
             for scalar in below([output.value]):
                 _meet(counts, scalar, frozenset())
         self.indices = [self._outside(each, counts[each]) for each in counts if each.op == "inside"]

@@ -65,7 +65,7 @@ class Writer(ABC):
         """Exponents to base 2, and scales where they are free: `groups` and `factors`, by what they were."""
         factors = [each.weight for each in self.sweep.accumulators]
         binary = [scaled(self.elements, group, LOG2E) for group in self.sweep.groups]
-        powers = in_powers_of_two(self.elements, factors) if self.sweep.totals_of_columns else factors
+        powers = in_powers_of_two(self.elements, factors) if self.sweep.adds_up else factors
         final = fold_scales(self.elements, self.sweep, [*binary, *powers])
         self.groups = dict(zip(self.sweep.groups, final, strict=False))
         self.factors = dict(zip(factors, final[len(binary) :], strict=True))
@@ -74,6 +74,7 @@ class Writer(ABC):
     def expressions(self) -> list[Scalar]:
         """All scalars of the kernel."""
         found = [*self.groups.values(), *(output.value for output in self.sweep.outputs)]
+        found += [place for output in self.sweep.outputs for place in output.places]
         for each in self.sweep.accumulators:
             found += [self.factors[each.weight], each.column]
         return found + self.skip.expressions() + self.watch.expressions()
@@ -111,13 +112,15 @@ class Writer(ABC):
         # Doubts lie in the order of rows, whatever the order of tasks.
         self._number = outer, blocks, block
         batch: dict[Axis, Value] = {}
+        inner = {*self.sweep.streamed, *self.sweep.looped}
         for number, axis in reversed(list(enumerate(self.sweep.batch))):
-            length = ops.slot(f"batch{number}")
-            batch[axis] = f.unsigned_modulo(flat, length)
-            flat = f.unsigned_divide(flat, length)
+            if axis not in inner:
+                length = ops.slot(f"batch{number}")
+                batch[axis] = f.unsigned_modulo(flat, length)
+                flat = f.unsigned_divide(flat, length)
         self.columns = ops.slot("columns")
-        if self.sweep.totals_of_columns:
-            self._blocks_of_rows(batch, block)
+        if self.sweep.adds_up:
+            self._stretch_of_rows(batch, block)
             return
         first = f.mul(block, self.block_rows)
         stop = f.min(f.add(first, self.block_rows), ops.slot("rows"))
@@ -125,20 +128,6 @@ class Writer(ABC):
             first, stop = f.constant(0, "i64"), f.constant(1, "i64")
         ops.start_task(batch, first, stop, self.expressions())
         self._block_of_rows(first, stop)
-
-    def _blocks_of_rows(self, batch: dict[Axis, Value], chunk: Value) -> None:
-        """A task of several blocks of rows, one after the other: they add to the same results of columns."""
-        f, ops = self.f, self.operands
-        first = f.mul(chunk, ops.slot("chunk"))
-        stop = f.min(f.add(first, ops.slot("chunk")), ops.slot("rows"))
-
-        def block(at: Value, _: list[Value]) -> None:
-            end = f.min(f.add(at, self.block_rows), stop)
-            ops.start_task(batch, at, end, self.expressions())
-            self._block_of_rows(at, end)
-
-        ops.batch = batch
-        self._stretch_of_rows(chunk, first, stop, lambda: f.loop(first, stop, self.block_rows, [], block))
 
     def doubt(self, condition: Value) -> None:
         """Where it holds, say that the results of this task cannot be trusted."""
@@ -152,9 +141,9 @@ class Writer(ABC):
 
         f.when(condition, say)
 
-    def _stretch_of_rows(self, chunk: Value, first: Value, stop: Value, blocks: Callable[[], object]) -> None:
-        """Write a task of several blocks of rows; ``blocks`` writes the loop over them."""
-        raise UnfusableError("results of columns, from few rows")
+    def _stretch_of_rows(self, batch: dict[Axis, Value], chunk: Value) -> None:
+        """Write a task of several blocks of rows, which add to the same results."""
+        raise UnfusableError("results that several blocks of rows add to, from few rows")
 
     @abstractmethod
     def _block_of_rows(self, first: Value, stop: Value) -> None:

@@ -91,7 +91,8 @@ class Expansion:
             return self._written_out(kind, axis, body)
         if kind == "sum" and inner and longest <= MOST_CONTRACTED:
             return self.elements.reduce(kind, axis, self._all_written_out(body, inner))
-        if length * longest <= MOST_TERMS:
+        # Of a single row, what does not fit is stored: that is one value of a column.
+        if length * longest <= MOST_TERMS and self.rows.length > 1:
             return self._written_out(kind, axis, self._all_written_out(body, inner))
         raise UnfusableError(f"a {kind} over {length} places that no contraction computes")
 

@@ -16,6 +16,7 @@ from ..types import is_float
 from .fused import Fused, as_sweep
 from .generations import begun_from
 from .join import joined
+from .join_pairs import join_pairs, pairs_alone, source_of_pairs
 from .reach import Reach, with_components
 from .rows import FEW_ROWS
 
@@ -47,27 +48,105 @@ def fuse(roots: Sequence[Node], rejected: Collection[Node] = (), least_work: int
         rejected: Nodes that have turned out not to be sweeps.
         least_work: Positions of tiles below which a sweep is not worth its start.
     """
-    plan = Plan()
-    found: dict[Node, Fused] = {}
-    meets: dict[Node, Node] = {}
-    order = with_components(walk(roots))
-    needed: set[Node] = {*roots, *begun_from(order)}
-    reach = Reach(order, needed)
-    for node in reversed(order):  # users first: what a sweep inlines is not tried for itself
-        if node.role == "pointwise":
-            meets |= {operand: meets.get(node, node) for operand in node.operands if operand not in meets}
-        if node not in needed:
-            continue
-        if node not in rejected and _is_candidate(node):
+    stored: dict[Node, str] = {}
+    while True:
+        search = _Search(roots, {*rejected, *stored}, least_work)
+        search.run()
+        if not search.lost:
+            plan = search.plan
+            plan.not_fused += stored.items()
+            plan.steps = _ordered(roots, search.found)
+            return plan
+        stored |= search.lost
+
+
+class _Search:
+    """One walk over a graph, users first: what a sweep inlines is not tried for itself.
+
+    Results of pairs are tried when the sweeps are known that may compute them beside others. One that turns out to be
+    no part of any is ``lost``: the graph is searched again with it as an array that others read.
+    """
+
+    def __init__(self, roots: Sequence[Node], rejected: Collection[Node], least_work: int) -> None:
+        self.plan = Plan()
+        self.found: dict[Node, Fused] = {}
+        self.lost: dict[Node, str] = {}
+        self._order = with_components(walk(roots))
+        stored = {*_compared(self._order), *begun_from(self._order)}
+        self._rejected, self._least_work = {*rejected, *stored}, least_work
+        self._needed: set[Node] = {*roots, *stored}
+        self._reach = Reach(self._order, self._needed, self._may_be_of_pairs)
+        self._meets: dict[Node, Node] = {}
+        for node in reversed(self._order):
+            if node.role == "pointwise":
+                met = self._meets.get(node, node)
+                self._meets |= {operand: met for operand in node.operands if operand not in self._meets}
+        self._seen: set[Node] = set()
+
+    def _may_be_of_pairs(self, node: Node) -> bool:
+        return node.role == "pointwise" and node not in self._rejected
+
+    def run(self) -> None:
+        """Find all sweeps."""
+        while not self.lost:
+            waiting = [node for node in reversed(self._order) if node in self._needed and self._look_at(node)]
+            if not waiting:
+                return
+            for node in waiting:
+                self._join_pairs(node)
+
+    def _look_at(self, node: Node) -> bool:
+        """Look for the sweep of a node that is needed; whether it has to wait for the sweeps of others."""
+        if node in self._seen:
+            return False
+        self._seen.add(node)
+        if self._waits(node):
+            return True
+        if node not in self._rejected and _is_candidate(node) and not self._reach.is_split(node):
             try:
-                fused = joined(node, found.values(), meets, reach) or as_sweep(node, reach)
-                _check_work(fused.sweep, least_work)
-                found[node] = fused
+                found = joined(node, self.found, self._meets, self._reach) or as_sweep(node, self._reach)
+                self._take(node, found)
             except UnfusableError as reason:
-                plan.not_fused.append((node, str(reason)))
-        needed.update(found[node].inputs if node in found else node.operands)
-    plan.steps = _ordered(roots, found)
-    return plan
+                self.plan.not_fused.append((node, str(reason)))
+        self._needed.update(self.found[node].inputs if node in self.found else node.operands)
+        return False
+
+    def _waits(self, node: Node) -> bool:
+        """Whether it is a result of pairs: of tiles that some sweep has inside, or that it would store for itself."""
+        source = None if node in self._rejected else source_of_pairs(node)
+        if source is None or not self._reach.is_tile(source) or min(source.shape[-2:]) <= 1:
+            return False
+        return source is not node or any(node in fused.inside for fused in self.found.values())
+
+    def _join_pairs(self, node: Node) -> None:
+        for fused in {id(each): each for each in self.found.values()}.values():
+            if join_pairs(node, fused, self.found, self._reach):
+                self._take(node, fused)
+                self._needed.update(fused.inputs)
+                return
+        try:
+            if node.role == "pointwise":
+                raise UnfusableError(f"{node.name}: no sweep computes all of it")
+            self._take(node, pairs_alone(node, self._reach))
+            self._needed.update(self.found[node].inputs)
+        except UnfusableError as reason:
+            self.lost[node] = str(reason)
+
+    def _take(self, node: Node, fused: Fused) -> None:
+        _check_work(fused.sweep, self._least_work)
+        self.found[node] = fused
+
+
+def _compared(order: Sequence[Node]) -> set[Node]:
+    """What is compared with its own largest, say: that is stored, so that both are made of the same numbers."""
+    found: set[Node] = set()
+    for node in order:
+        for one, other in (node.operands, node.operands[::-1]) if node.is_exact else ():
+            while other.role == "rearrangement":
+                other = other.operands[0]
+            if other.role == "reduction" and one in other.operands:
+                found.add(one)
+    return found
 
 
 def _check_work(sweep: Sweep, least: int) -> None:

@@ -1,6 +1,6 @@
 """A part of a graph as a sweep: lowered, and split from what has to be stored before."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..check import check_sweep
@@ -38,8 +38,13 @@ class Fused:
 
     def streaming(self) -> Streaming:
         """What makes accumulators of further results."""
-        kind = ColumnStreaming if self.sweep.totals_of_columns else Streaming
+        kind = ColumnStreaming if self.sweep.adds_up else Streaming
         return kind(self.elements, self.sweep)
+
+    @property
+    def is_settled_alone(self) -> bool:
+        """Whether the careful path can compute the results of some rows again without those of others."""
+        return not self.sweep.of_pairs and not self.sweep.streamed and not self.sweep.looped
 
     @property
     def nodes(self) -> tuple[Node, ...]:
@@ -66,13 +71,13 @@ def as_sweep(node: Node, reach: Reach) -> Fused:
     Raises:
         UnfusableError: If there is none.
     """
-    inside = reach.inlined(node)
+    inside = reach.inlined(summed_product(node) or node)
     for _ in range(MOST_TRIES):
         try:
             fused = lowered(node, inside)
             must_store = to_store(node, fused) or to_pack(fused.sweep, fused.elements)
         except UnfusableError as reason:
-            must_store = _culprit(reason, node, inside)
+            must_store = culprit(reason, node, inside)
         if not must_store:
             finish(fused)
             return fused
@@ -80,7 +85,7 @@ def as_sweep(node: Node, reach: Reach) -> Fused:
     raise UnfusableError(f"{node.name}: too many parts to store first")
 
 
-def _culprit(reason: UnfusableError, node: Node, inside: set[Node]) -> set[Node]:
+def culprit(reason: UnfusableError, node: Node, inside: set[Node]) -> set[Node]:
     """The operand that no kernel can compute, to be stored; raises the reason if it is none."""
     if reason.node is None or reason.node is node or reason.node not in inside:
         raise reason
@@ -94,18 +99,72 @@ def lowered(node: Node, inside: set[Node]) -> Fused:
         UnfusableError: If there is none.
     """
     elements = Elements(lambda each: each not in inside, clamps=True, apart=True)
-    axes = [elements.new_axis("o", length) for length in node.shape]
-    element = elements.element(node, [elements.index(axis) for axis in axes])
-    columns_length, places, rows = _rows_and_columns(element, axes)
+    source = summed_product(node) or node
+    at = [elements.new_axis("o", length) for length in source.shape]
+    element = elements.element(source, [elements.index(axis) for axis in at])
+    columns_length, places, rows = _rows_and_columns(element, at)
     after = places[places.index(rows) + 1 :]
     small = next((axis for axis in reversed(after) if axis.length > 1), None)
     batch = tuple(axis for axis in places if axis not in (rows, small) and not (axis in after and axis.length == 1))
     sweep = Sweep(batch, rows, elements.new_axis("j", columns_length))
-    (value,) = Streaming(elements, sweep).rewrite([element])
+    kind = Streaming if source is node else ColumnStreaming
+    (value,) = kind(elements, sweep).rewrite([element])
     if not sweep.accumulators and not sweep.groups:
         raise UnfusableError(f"{node.name}: nothing to stream")
-    sweep.outputs.append(Output(node, tuple(axes), value, small))
+    tiles = [*sweep.groups, *(each.weight for each in sweep.accumulators)]
+    if small is not None and any(small in each.axes for each in tiles):
+        raise UnfusableError(f"{node.name}: weights of a row and a column vary over an axis of the result, too")
+    axes = axes_of_result(node, source, at, elements)
+    sweep.outputs.append(Output(node, axes, value, small, source, tuple(at)))
     return Fused(sweep, elements, inside)
+
+
+def summed_product(node: Node) -> Node | None:
+    """The product that a sum over batch axes adds up; None for anything else.
+
+    Heads that share keys have such gradients: what one task adds up is never stored for each head.
+    """
+    if node.role != "reduction" or node.operands[0].role != "contraction":
+        return None
+    (product,) = node.operands
+    elements = Elements(lambda _: True)
+    at = [elements.new_axis("o", length) for length in product.shape]
+    places = node.adds_to(elements, [elements.index(axis) for axis in at])
+    if places is None:
+        return None
+    kept = {place.attribute for place in places if place.op == "axis"}
+    lost = [axis for axis in at if axis.length != 1 and axis not in kept]
+    return product if lost and not set(lost) & set(at[-2:]) else None
+
+
+def is_circular(node: Node, fused: Fused, others: Mapping[Node, Fused]) -> bool:
+    """Whether the sweep, with ``node`` as one more result, would wait for itself.
+
+    Args:
+        node: What is to join.
+        fused: The sweep.
+        others: All sweeps so far, by what they compute: each waits for all of its inputs.
+    """
+    results, seen = {node, *fused.nodes}, set[Node]()
+    stack = [*node.operands, *fused.inputs]
+    while stack:
+        each = stack.pop()
+        if each in results:
+            return True
+        if each not in seen:
+            seen.add(each)
+            stack += each.operands
+            stack += others[each].inputs if each in others else ()
+    return False
+
+
+def axes_of_result(node: Node, source: Node, at: Sequence[Axis], elements: Elements) -> tuple[Axis, ...]:
+    """The axes of a result's indices: those of what it adds up that stay, and others of length 1."""
+    if source is node:
+        return tuple(at)
+    places = node.adds_to(elements, [elements.index(axis) for axis in at])
+    assert places is not None
+    return tuple(place.attribute if place.op == "axis" else elements.new_axis("o", 1) for place in places)
 
 
 def finish(fused: Fused) -> None:
@@ -114,6 +173,12 @@ def finish(fused: Fused) -> None:
     used = {each.group for each in sweep.accumulators}
     used |= {each.attribute for each in below([output.value for output in sweep.outputs]) if each.op == "maximum_of"}
     sweep.groups = [group for group in sweep.groups if group in used]
+    streamed = set(sweep.streamed)
+    of_rows = below([output.value for output in sweep.outputs if output.is_of_rows])
+    if any(streamed & each.axes for each in of_rows if each.op in ("load", "axis")):
+        raise UnfusableError("a result that varies over a batch axis which it sums over")
+    if sweep.groups and sweep.adds_up:
+        raise UnfusableError("a running maximum, beside results that several tasks add to")
     loads = [each.attribute for each in below(fused.sweep.expressions()) if each.op == "load"]
     fused.inputs = tuple(dict.fromkeys(loads))
     check_sweep(sweep)
@@ -155,7 +220,7 @@ def to_store(node: Node, fused: Fused) -> set[Node]:
             flagged.add(each)
     inner = set(below([argument for each in flagged for argument in each.args]))
     store = {elements.origin.get(each) for each in flagged - inner}
-    if None in store or node in store:
+    if None in store or store & {node, *(output.source for output in sweep.outputs)}:
         raise UnfusableError(f"{node.name}: a part of it has no node that could be stored")
     return {each for each in store if each is not None}
 

@@ -1,58 +1,61 @@
 """Joining: results that stream what a sweep streams already become further outputs of it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
-from ..ir import Node, UnfusableError, walk
+from ..ir import Node, UnfusableError
 from ..scalar import Scalar
 from ..sweep import Accumulator, Output, Sweep
-from .fused import MOST_TRIES, Fused, finish, leaves_of, to_store
+from .fused import MOST_TRIES, Fused, axes_of_result, finish, is_circular, leaves_of, lowered, summed_product, to_store
 from .join_columns import join_columns
 from .pack import to_pack
+from .places import placed
 from .reach import Reach
 
 
-def joined(node: Node, others: Iterable[Fused], meets: Mapping[Node, Node], reach: Reach) -> Fused | None:
+def joined(node: Node, others: Mapping[Node, Fused], meets: Mapping[Node, Node], reach: Reach) -> Fused | None:
     """A sweep that streams the same already, with ``node`` as one more output; None if there is none.
 
     Args:
         node: What is to join.
-        others: The sweeps so far.
+        others: The sweeps so far, by what they compute.
         meets: For what is an operand of element-wise functions, the last one that it goes into.
         reach: What it may compute inside.
     """
     own = reach.generations.get(node, 0)
-    others = [each for each in others if own == reach.generations.get(each.nodes[0], 0)]
-    for fused in {id(each): each for each in others}.values():
+    coeval = [each for each in others.values() if own == reach.generations.get(each.nodes[0], 0)]
+    for fused in {id(each): each for each in coeval}.values():
         meet = node in meets and any(meets.get(each) is meets[node] for each in fused.nodes)
-        if _join(node, fused, meet, reach):
+        if _join(node, fused, others, meet, reach):
             return fused
-    for fused in {id(each): each for each in others}.values():
-        if join_columns(node, fused, reach):
+    for fused in {id(each): each for each in coeval}.values():
+        if join_columns(node, fused, others, reach):
             return fused
     return None
 
 
-def _join(node: Node, fused: Fused, meet: bool, reach: Reach) -> bool:
+def _join(node: Node, fused: Fused, others: Mapping[Node, Fused], meet: bool, reach: Reach) -> bool:
     """Add ``node`` to a sweep, if it meets its results or shares work, and nothing depends on itself then."""
     sweep, elements = fused.sweep, fused.elements
-    shape = (*(axis.length for axis in sweep.batch), sweep.rows.length)
-    if node.shape[: len(shape)] != shape or len([n for n in node.shape[len(shape) :] if n > 1]) > 1:
+    source = summed_product(node) or node
+    place = placed(source.shape, sweep, sweep.rows, elements)
+    if place is None or is_circular(node, fused, others):
         return False
-    if node in walk(fused.inputs) or set(fused.nodes) & set(walk(node.operands)):
+    at, small = place
+    axes = axes_of_result(node, source, at, elements)
+    if tuple(axis for axis in sweep.batch if axis not in axes and axis.length != 1) != sweep.streamed:
         return False
-    extra = [elements.new_axis("o", length) for length in node.shape[len(shape) :]]
-    axes = (*sweep.batch, sweep.rows, *extra)
     before = list(sweep.groups), list(sweep.accumulators), set(fused.inside)
-    leaves = _leaves_of_tiles(sweep)
-    fused.inside |= reach.inlined(node) - set(fused.inputs)
+    outputs, leaves = list(sweep.outputs), _leaves_of_tiles(sweep)
+    fused.inside |= reach.inlined(source) - set(fused.inputs)
     try:
         for _ in range(MOST_TRIES):
-            element = elements.element(node, [elements.index(axis) for axis in axes])
+            element = elements.element(source, [elements.index(axis) for axis in at])
             (value,) = fused.streaming().rewrite([element])
-            small = next((axis for axis in extra if axis.length > 1), None)
-            sweep.outputs.append(Output(node, axes, value, small))
+            sweep.outputs.append(Output(node, axes, value, small, source, at))
             must_store = to_store(node, fused) or to_pack(sweep, elements)
             if not must_store and (meet or _shares(sweep, *before[:2], leaves)):
+                if fused.alone:  # a sweep of its own for the careful path, as the other results have
+                    fused.alone.append(lowered(node, fused.inside).sweep)
                 finish(fused)
                 return True
             sweep.outputs.pop()
@@ -63,7 +66,7 @@ def _join(node: Node, fused: Fused, meet: bool, reach: Reach) -> bool:
             elements.forget_lowered()
     except UnfusableError:
         pass
-    sweep.groups, sweep.accumulators = before[0], before[1]
+    sweep.groups, sweep.accumulators, sweep.outputs = before[0], before[1], outputs
     fused.inside &= before[2]
     elements.forget_lowered()
     return False

@@ -15,6 +15,7 @@ from ..lengths import LEAST, estimate
 from ..scalar import Axis, Scalar, below
 from ..sweep import Sweep
 from ..types import is_float
+from .pair_body import is_paired, pair_parts
 
 # Fewer rows read their columns so seldom that a step before does not pay.
 FEWEST_ROWS = LEAST
@@ -40,7 +41,12 @@ def to_pack(sweep: Sweep, elements: Elements) -> set[Node]:
 
 def _brought_by_columns(sweep: Sweep) -> list[Scalar]:
     """The largest parts of tiles that vary over columns and not over rows, and what accumulators weigh."""
-    found = dict.fromkeys(each.column for each in sweep.accumulators if sweep.columns in each.column.axes)
+    found: dict[Scalar, None] = {}
+    for accumulator in sweep.accumulators:
+        brought = [accumulator.column]
+        if accumulator.small is not None and is_paired(accumulator.column, sweep):
+            brought = list(pair_parts(accumulator.column, sweep, accumulator.small).columns)
+        found |= dict.fromkeys(each for each in brought if sweep.columns in each.axes)
     for scalar in below([*sweep.groups, *(each.weight for each in sweep.accumulators)]):
         if sweep.rows in scalar.axes:
             parts = [each for each in scalar.args if sweep.columns in each.axes and sweep.rows not in each.axes]

@@ -44,6 +44,9 @@ class Product:
                 stack.append((each.args[0], times))
             elif each.op == "square":
                 stack.append((each.args[0], 2 * times))
+            elif each.op == "add" and each.args[0] is each.args[1]:
+                self.coefficient *= 2.0**times
+                stack.append((each.args[0], times))
             elif each.is_constant and (each.attribute != 0 or times > 0):
                 self.coefficient *= float(each.attribute) ** times
             elif each.op == "exp":

@@ -15,6 +15,8 @@ from .generations import generations
 # A contraction over more than this is a matrix product of its own, not a part of a tile.
 WIDEST_CONTRACTION = 256
 _MOST_NODES = 200
+# What no kernel has inside.
+_APART = frozenset({"leaf", "opaque", "placement"})
 
 
 class _Facts(NamedTuple):
@@ -51,11 +53,14 @@ class Reach:
     Args:
         order: The graph's nodes, operands first.
         needed: Nodes that are made anyway, by steps before: it grows while sweeps are looked for.
+        may_be_of_pairs: Whether a tile that is needed may still be one more result of a sweep.
     """
 
-    def __init__(self, order: Sequence[Node], needed: Set[Node]) -> None:
+    def __init__(
+        self, order: Sequence[Node], needed: Set[Node], may_be_of_pairs: Callable[[Node], bool] = lambda _: False
+    ) -> None:
         order = with_components(order)
-        self._needed = needed
+        self._needed, self._may_be_of_pairs = needed, may_be_of_pairs
         # What each node takes that is computed anew.
         self.generations = generations(order)
         self._place = {node: place for place, node in enumerate(order)}
@@ -84,13 +89,19 @@ class Reach:
         stored = {each for each in inside if each.role == "reduction" and not facts[each].contracts} - {node}
         return self._gathered(node, stored) if stored else inside
 
+    def is_split(self, node: Node) -> bool:
+        """Whether it goes on reducing what a reduction of contracted pairs leaves: that one is the sweep."""
+        (inner, *_) = node.operands
+        return type(inner) is type(node) and node.role == "reduction" and self._facts[inner.operands[0]].contracts
+
     def _gathered(self, node: Node, stored: set[Node]) -> set[Node]:
         inside: set[Node] = {node, *(part for part in node.components() if part not in stored)}
         # Of a product only the left side is a tile: a product that makes the right side is a step before.
-        stack = [(operand, number > 0) for number, operand in enumerate(node.operands)]
+        is_product = node.role == "contraction"
+        stack = [(operand, is_product and number > 0) for number, operand in enumerate(node.operands)]
         while stack and len(inside) < _MOST_NODES:
             each, below_contraction = stack.pop()
-            if each in inside or each in stored or each.role in ("leaf", "opaque") or self._is_made(each):
+            if each in inside or each in stored or each.role in _APART or self._is_made(each):
                 continue
             if each.role == "contraction" and (below_contraction or not _fits(each) or self._weighs(each)):
                 continue
@@ -107,11 +118,17 @@ class Reach:
     def _is_made(self, node: Node) -> bool:
         """Whether a step before makes it anyway. A number of each row may still be one more result of the sweep."""
         facts = self._facts[node]
-        return node in self._needed and node in self._reads and (facts.is_tile or not facts.contracts)
+        if node not in self._needed or node not in self._reads:
+            return False
+        return (facts.is_tile and not self._may_be_of_pairs(node)) or not facts.contracts
+
+    def is_tile(self, node: Node) -> bool:
+        """Whether it holds something for each pair of a row and a column that is contracted for them."""
+        return self._facts[node].is_tile and self._facts[node].contracts
 
 
 def _facts_of(node: Node, known: Mapping[Node, _Facts], meet: Callable[[Node], bool]) -> _Facts:
-    if node.role in ("leaf", "opaque"):
+    if node.role in _APART:
         return _NOTHING
     if node.role == "contraction":
         return _Facts(_fits(node), _fits(node), _fits(node))

@@ -129,10 +129,12 @@ class Skip:
 
 
 def _conditions(sweep: Sweep) -> list[Scalar]:
-    """Conditions that select between tile values, whatever they are made of."""
+    """Conditions that select between tile values, whatever they are made of; not those inside of a small reduction."""
     tile = below([*sweep.groups, *(each.weight for each in sweep.accumulators)])
     pair = {sweep.rows, sweep.columns}
-    return list(dict.fromkeys(each.args[0] for each in tile if each.op == "where" and pair & each.args[0].axes))
+    known = pair | set(sweep.batch)
+    found = [each.args[0] for each in tile if each.op == "where"]
+    return [each for each in dict.fromkeys(found) if pair & each.axes and each.axes <= known]
 
 
 def _is_false(scalar: Scalar) -> bool:

@@ -4,6 +4,7 @@ The rules, for a sum over columns j of a product (Milakov 2018, arXiv:1805.02867
 arXiv:2205.14135, for the stabilised sum; here for any product):
 
 * factors that do not vary over j leave the sum;
+* what varies over rows, columns and a small axis stays one body (`pair_body`), and is never distributed;
 * of the exponent, the part R without j leaves too; the part T with j is a *group*: the sum becomes
   ``exp(R + max T) * acc(T, X, G)`` with a running maximum, X the tile factors and G the column factors;
 * a sum of such terms is distributed, if its parts are normalised differently;
@@ -12,16 +13,19 @@ arXiv:2205.14135, for the stabilised sum; here for any product):
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from ..ir import UnfusableError
+from ..ir import Node, UnfusableError
 from ..kernel import Elements
 from ..scalar import Axis, Scalar, below
 from ..sweep import Accumulator, Sweep
 from ..types import BOOL, is_float
 from .expand import Expansion
+from .logarithms import of_logarithm
 from .normal import normalized
+from .pair_body import brought_along_small, is_paired, pair_parts, small_axes
 from .product import Linear, Product, add_linear
+from .separate import separated
 from .totals import over_largest, total_in
 
 # Times that a rounding error of a logarithm may be multiplied in an exponent.
@@ -37,6 +41,8 @@ class Streaming:
         self.outer: frozenset[Axis] = frozenset()
         # Terms of rows in exponents, and the sign with which they stand there: None for both.
         self._signs: dict[Scalar, float | None] = {}
+        # What reductions have become, and whose elements they are: stored, those are there before the next sweep.
+        self._made: dict[Scalar, Node] = {}
 
     def rewrite(self, roots: list[Scalar]) -> list[Scalar]:
         """The expressions over rows and accumulators.
@@ -55,7 +61,12 @@ class Streaming:
             if args != scalar.args:
                 same = self.elements.rebuild(scalar, args)
                 self.elements.descends(same, scalar)
-            memo[scalar] = self._reduced(same) if self._streams(scalar) else same
+            memo[scalar] = same
+            if self._streams(scalar):
+                result = memo[scalar] = self._reduced(same)
+                origin = self.elements.origin.get(scalar) or self.elements.origin.get(same)
+                if origin is not None:
+                    self._made.setdefault(result, origin)
         return [self._tidied(memo[root]) for root in roots]
 
     def _streams(self, scalar: Scalar) -> bool:
@@ -69,13 +80,13 @@ class Streaming:
         kind, axis = scalar.attribute
         (body,) = self.elements.substitute(scalar.args, {self.elements.index(axis): self.column_index})
         if kind == "sum":
-            return self._sum(body)
+            return self._sum(separated(self.elements, body, self.sweep))
         terms: Linear = {}
         add_linear(terms, body, 1.0, self.sweep.columns)
         rows = {term: times for term, times in terms.items() if not self.varies(term)}
         tile = {term: times for term, times in terms.items() if term not in rows}
         if any(term.waits for term in tile):
-            raise UnfusableError(f"a {kind} over columns of what another one normalises needs a second sweep")
+            raise self.waiting(tile, f"a {kind} over columns of what another one normalises")
         for term, times in rows.items():
             sign = math.copysign(1.0, times)
             self._signs[term] = sign if self._signs.get(term, sign) == sign else None
@@ -95,7 +106,7 @@ class Streaming:
         """
         if len(tile) == 1:
             ((term, times),) = tile.items()
-            factor = self._of_logarithm(term, times)
+            factor = of_logarithm(self.elements, term, times, self.sweep.columns)
             if factor is not None:
                 return None, factor
         return self._group(tile, body), self.one(body)
@@ -109,31 +120,6 @@ class Streaming:
                 term = self.elements.apply("log", term.dtype, inner)
             terms[term] = times
         return self.linear(terms, body)
-
-    def _of_logarithm(self, term: Scalar, times: float) -> Scalar | None:
-        """``exp(times * term)`` without the logarithm that ``term`` is; None if it is none."""
-        elements, one = self.elements, self.one(term)
-        if term.op == "where":
-            sides = [self._side_of_logarithm(each, times) for each in term.args[1:]]
-            if None in sides or all(side is not None and side.is_constant for side in sides):
-                return None
-            return elements.make("where", (term.args[0], *[side for side in sides if side is not None]), term.dtype)
-        if term.op not in ("log", "log1p") or times not in (1.0, -1.0):
-            return None
-        (inner,) = term.args
-        inner = inner if term.op == "log" else elements.add(inner, one)
-        # The logarithm of what is below 0 is NaN, whatever the inverse would be.
-        invalid = elements.apply("less", BOOL, inner, elements.constant(0.0, term.dtype))
-        valid = inner if times > 0 else elements.apply("divide", term.dtype, one, inner)
-        return elements.apply("where", term.dtype, invalid, elements.constant(math.nan, term.dtype), valid)
-
-    def _side_of_logarithm(self, side: Scalar, times: float) -> Scalar | None:
-        if side.is_constant:
-            hidden = side.attribute * times == -math.inf
-            return self.elements.constant(0.0, side.dtype) if hidden else None
-        terms: Linear = {}
-        add_linear(terms, side, times, self.sweep.columns)
-        return self._of_logarithm(*next(iter(terms.items()))) if len(terms) == 1 else None
 
     def varies(self, scalar: Scalar) -> bool:
         """Whether it varies over the columns."""
@@ -165,16 +151,21 @@ class Streaming:
         product = Product(body, self.sweep.columns, self._of_columns)
         for factor, power in product.factors.items():
             if power == 1 and factor.op in ("add", "subtract") and self.varies(factor) and factor.waits:
-                return self._distributed(product, factor, body)
-        columns = {f: p for f, p in product.factors.items() if self._small(f)}
+                freed = separated(self.elements, body, self.sweep, tiles=True)
+                # What waits may be a factor of all terms, and leave.
+                return self._distributed(product, factor, body) if freed is body else self._sum(freed)
+        columns, _ = brought_along_small(product.factors, self.sweep, self.sweep.columns)
         rows = {f: p for f, p in product.factors.items() if not self.varies(f) and f not in columns}
         tiles = {f: p for f, p in product.factors.items() if self.varies(f) and f not in columns}
         exponent_rows = {t: c for t, c in product.exponent.items() if not self.varies(t)}
         exponent_tile = {t: c for t, c in product.exponent.items() if self.varies(t)}
+        mixed = next((f for f, p in columns.items() if p == 1 and self._is_mixed(f)), None)
+        if mixed is not None:
+            return self._distributed(product, mixed, body)
         column, small = self._column(columns, body)
         weight = self.power(1.0, tiles, body)
         if weight.waits or any(term.waits for term in exponent_tile):
-            raise UnfusableError("a tile value that needs another reduction's result needs a second sweep")
+            raise self.waiting([weight, *exponent_tile], "a tile value that needs another reduction's result")
         group: Scalar | None = None
         if exponent_tile:
             group, factor = self._exponential(exponent_tile, body)
@@ -185,6 +176,14 @@ class Streaming:
         rows[accumulator] = rows.get(accumulator, 0) + 1
         result = self.product(product.coefficient, rows, exponent_rows, body)
         return self._weighed(self._tidied(result), product)
+
+    def waiting(self, tiles: Iterable[Scalar], reason: str) -> UnfusableError:
+        """Of tiles that wait for a result of the same sweep: which node has to be stored by one before."""
+        error = UnfusableError(f"{reason}: that needs a second sweep")
+        awaited = _ended(tiles)
+        results = [each for each in self._made if awaited & _ended([each])]
+        error.node = self._made[max(results, key=lambda each: each.number)] if results else None
+        return error
 
     def _weighed(self, result: Scalar, product: Product) -> Scalar:
         """A result where what cancelled in its exponents is finite; elsewhere what ``exp(term - term)`` makes of it.
@@ -223,14 +222,23 @@ class Streaming:
         return self.varies(scalar) and not any(each.is_constant for each in scalar.args)
 
     def _small(self, scalar: Scalar) -> frozenset[Axis]:
-        return scalar.axes - {self.sweep.rows, self.sweep.columns, *self.sweep.batch}
+        return small_axes(scalar, self.sweep)
+
+    def _is_mixed(self, factor: Scalar) -> bool:
+        """Whether it is a sum of weights times bodies, that is several sums."""
+        if factor.op not in ("add", "subtract") or not is_paired(factor, self.sweep):
+            return False
+        return any(self.sweep.pair <= each.axes and not self._small(each) for each in below([factor]))
 
     def _column(self, factors: Mapping[Scalar, int], body: Scalar) -> tuple[Scalar, Axis | None]:
         column = self.power(1.0, factors, body)
         axes = self._small(column)
-        if len(axes) > 1 or self.sweep.rows in column.axes:
-            raise UnfusableError("a value that varies over rows, columns and a further axis at once")
-        return column, next(iter(axes), None)
+        if len(axes) > 1:
+            raise UnfusableError("what is brought to a sum over columns has one axis of its own")
+        small = next(iter(axes), None)
+        if small is not None and is_paired(column, self.sweep):
+            pair_parts(column, self.sweep, small)  # if it can be taken apart
+        return column, small
 
     def _tidied(self, scalar: Scalar) -> Scalar:
         """Exponents that cancel, cancelled; division by an accumulator that is 0 for an empty row gives 0."""
@@ -279,11 +287,20 @@ class Streaming:
         return self.elements.constant(0.0, like.dtype) if result is None else result
 
     def _signed_sum(self, terms: list[tuple[Scalar, bool]], like: Scalar) -> tuple[Scalar, bool]:
-        """A sum of terms, each with its sign, and the sum's own: that of the first."""
-        (total, positive), *others = terms
+        """A sum of terms, each with its sign, and the sum's own: above 0, if a term's is.
+
+        What a mask hides, -inf, is subtracted from nothing then: infinity less infinity would be there.
+        """
+        leading = next((each for each in terms if each[1]), terms[0])
+        (total, positive), *others = leading, *(each for each in terms if each is not leading)
         for term, sign in others:
             total = self.elements.apply("add" if sign == positive else "subtract", like.dtype, total, term)
         return total, positive
+
+
+def _ended(scalars: Iterable[Scalar]) -> set[Scalar]:
+    """What is known only when the columns have ended."""
+    return {each for each in below([*scalars]) if each.op in ("accumulator", "maximum_of")}
 
 
 def is_finite(term: Scalar) -> bool:

@@ -10,13 +10,16 @@ is a sum of two terms what hides both.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 
 from ..ir import UnfusableError
-from ..scalar import Axis, Scalar
+from ..scalar import Axis, Scalar, below
 from ..sweep import Accumulator
-from ..types import BOOL
+from ..types import BOOL, is_float
+from .logarithms import of_logarithm
+from .pair_body import brought_along_small
 from .product import Linear, Product, add_linear
+from .separate import separated
 from .stream import Streaming, is_finite
 
 
@@ -78,7 +81,22 @@ class HidingProduct(Product):
 class ColumnStreaming(Streaming):
     """As `Streaming`, for sweeps with results of columns."""
 
-    of_columns = False
+    of_columns = of_pairs = False
+
+    def pair_output(self, element: Scalar) -> Scalar:
+        """A result of pairs, the weight of each of them, as a multiple of what the sweep computes.
+
+        Raises:
+            UnfusableError: If it is none.
+        """
+        summed = self.elements.reduce("sum", self.sweep.columns, element)
+        before = list(self.sweep.accumulators)
+        self.rewrite([summed])  # raises, if it waits for another result
+        self.sweep.accumulators = before
+        self.of_pairs = True
+        (total,) = self.rewrite([summed])
+        self.of_pairs = False
+        return total
 
     def column_output(self, element: Scalar) -> Scalar:
         """A result of columns, ``sum over rows of weight * what a row brings``, as a multiple of an accumulator.
@@ -100,19 +118,67 @@ class ColumnStreaming(Streaming):
         self.of_columns = False
         return elements.multiply(total, elements.constant(product.coefficient, total.dtype))
 
-    def _sum(self, body: Scalar) -> Scalar:
+    def _sum(self, body: Scalar, *, scaled: bool = False) -> Scalar:
         elements = self.elements
-        product = HidingProduct(self, body)
-        brought = {f: p for f, p in product.factors.items() if self._small(f)}
-        inside = {f: p for f, p in product.factors.items() if f not in brought}
-        column, small = self._column(brought, body)
-        weight = self.shown(self.product(1.0, inside, product.exponent, body), product.conditions)
-        if weight.waits:
-            raise UnfusableError("a tile value that needs another reduction's result needs a second sweep")
+        product = HidingProduct(self, separated(elements, body, self.sweep, tiles=True))
         if not all(self.varies(term) or is_finite(term) for term in product.cancelled):
             raise UnfusableError("an exponent in which something cancels that may be infinite")
+        streamed = self.sweep.rows if self.of_columns else self.sweep.columns
+        brought, leaving = brought_along_small(product.factors, self.sweep, streamed)
+        if self.of_pairs and (brought or leaving):
+            raise UnfusableError("a result of pairs that has an axis of its own")
+        inside = {f: p for f, p in product.factors.items() if f not in brought and f not in leaving}
+        mixed = next((f for f, p in brought.items() if p == 1 and self._is_mixed(f)), None)
+        if mixed is not None:
+            return self._added(product, mixed, body)
+        column, small = self._column(brought, body)
+        inside, exponent = self._without_logarithm(inside, product.exponent)
+        weight = self._weight(inside, exponent, body)
+        outside = elements.constant(product.coefficient, body.dtype)
+        if scaled:
+            weight, outside = elements.multiply(weight, outside), elements.constant(1.0, body.dtype)
+        weight = self.shown(weight, product.conditions)
+        if weight.waits:
+            raise self.waiting([weight], "a tile value that needs another reduction's result")
         total = self._accumulated(weight, column, small)
-        return elements.multiply(total, elements.constant(product.coefficient, body.dtype))
+        if leaving:
+            total = elements.multiply(total, self.power(1.0, leaving, body))
+        return elements.multiply(total, outside)
+
+    def _added(self, product: HidingProduct, mixed: Scalar, body: Scalar) -> Scalar:
+        """A sum for each term of a factor, added up; what each is multiplied by is in its weights."""
+        elements, totals = self.elements, []
+        others = {f: p for f, p in product.factors.items() if f is not mixed}
+        rest = self.shown(self.product(product.coefficient, others, product.exponent, body), product.conditions)
+        for place, term in enumerate(mixed.args):
+            signed = elements.apply("negative", term.dtype, term) if (place, mixed.op) == (1, "subtract") else term
+            total = self._sum(elements.multiply(signed, rest), scaled=True)
+            if self.of_columns and (total.op not in ("accumulator", "add") or total in totals):
+                raise UnfusableError("a result of columns of several sums, each multiplied by something else")
+            totals.append(total)
+        return elements.add(*totals)
+
+    def _without_logarithm(self, factors: dict[Scalar, int], exponent: Linear) -> tuple[dict[Scalar, int], Linear]:
+        """``exp(log x - r)`` as ``x * exp(-r)``, where r is of rows or columns alone: no logarithm of each pair."""
+        tile = [term for term in exponent if self.is_tile(term)]
+        factor = of_logarithm(self.elements, tile[0], exponent[tile[0]], self.sweep.columns) if len(tile) == 1 else None
+        if factor is None:
+            return factors, exponent
+        rest = {term: times for term, times in exponent.items() if term is not tile[0]}
+        return {**factors, factor: factors.get(factor, 0) + 1}, rest
+
+    def _weight(self, factors: dict[Scalar, int], exponent: Linear, like: Scalar) -> Scalar:
+        """A product whose factors of pairs come first, those made last before others: what weights share is one part.
+
+        What they do not share is mostly a row's or a column's own, or what is contracted.
+        """
+        elements = self.elements
+        ordered = sorted(factors.items(), key=lambda item: (not self.is_tile(item[0]), -item[0].number))
+        result = self.product(1.0, {}, exponent, like)
+        for factor, times in ordered:
+            for _ in range(abs(times)):
+                result = elements.apply("multiply" if times > 0 else "divide", like.dtype, result, factor)
+        return result
 
     def is_tile(self, scalar: Scalar) -> bool:
         """Whether it is a value of a row and a column, without a small axis."""
@@ -126,20 +192,29 @@ class ColumnStreaming(Streaming):
         return value
 
     def _accumulated(self, weight: Scalar, column: Scalar, small: Axis | None) -> Scalar:
+        sweep = self.sweep
+        if self.of_pairs:
+            return self._kept(Accumulator(None, weight, column, None, of_pairs=True), sweep.pair | {*sweep.batch})
         if not self.of_columns:
             return self.accumulate(None, weight, column, small)
-        accumulator = Accumulator(None, weight, column, small, of_columns=True)
+        if small is None and any(map(_compares_bits, below([weight]))):
+            raise UnfusableError("a count of what is equal to a stored result, which computed anew may differ from it")
+        axes = {sweep.columns, *sweep.batch} | ({small} if small is not None else set())
+        return self._kept(Accumulator(None, weight, column, small, of_columns=True), axes)
+
+    def _kept(self, accumulator: Accumulator, axes: Set[Axis]) -> Scalar:
+        """What stands for an accumulator's value, which varies over these axes."""
         if accumulator not in self.sweep.accumulators:
             self.sweep.accumulators.append(accumulator)
-        found = self.elements.make("accumulator", (), weight.dtype, accumulator)
-        found.axes = frozenset({self.sweep.columns, *self.sweep.batch} | ({small} if small is not None else set()))
+        found = self.elements.make("accumulator", (), accumulator.weight.dtype, accumulator)
+        found.axes = frozenset(axes)
         return found
 
-    def _column(self, factors: dict[Scalar, int], body: Scalar) -> tuple[Scalar, Axis | None]:  # type: ignore[override]
-        if not self.of_columns:
-            return super()._column(factors, body)
-        row = self.power(1.0, factors, body)
-        axes = self._small(row)
-        if len(axes) != 1 or self.sweep.columns in row.axes:
-            raise UnfusableError("what a row brings to a sum over rows has one axis of its own")
-        return row, next(iter(axes))
+
+def _compares_bits(scalar: Scalar) -> bool:
+    """Whether floats of which one is contracted must be equal to others, and not to a number."""
+    if scalar.op not in ("equal", "not_equal") or any(
+        each.is_constant or not is_float(each.dtype) for each in scalar.args
+    ):
+        return False
+    return any(each.op == "reduce" for each in below(scalar.args))

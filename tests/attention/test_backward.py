@@ -1,5 +1,6 @@
 """Gradients of attentions as sweeps: how many, of what kind, and how exact; and a model that learns by them."""
 
+import distances
 import numpy as np
 import pytest
 
@@ -38,13 +39,22 @@ def of_documents(b, h, i, j):
     return (documents[i] == documents[j]) & (i >= j)
 
 
+def below_diagonal():
+    return ag.arange(LENGTH)[:, None] >= ag.arange(LENGTH)
+
+
+def learned(attend):
+    """An attention whose weights of elements are an input, too: its values' first row."""
+    return lambda q, k, v: attend(q, k, v, v[0, 0, 0])
+
+
 def gated_causally(q, k, v):
-    visible = ag.arange(LENGTH)[:, None] >= ag.arange(LENGTH)
+    visible = below_diagonal()
     return (ag.softmax(ag.where(visible, scores(q, k), -ag.inf)) * ag.sigmoid(scores(q, k))) @ v
 
 
 def softmax_plus_one(q, k, v):
-    visible = ag.arange(LENGTH)[:, None] >= ag.arange(LENGTH)
+    visible = below_diagonal()
     shown = ag.where(visible, scores(q, k), -ag.inf)
     largest = ag.maximum(ag.max(shown, axis=-1, keepdims=True), 0)
     weights = ag.exp(shown - largest)
@@ -60,6 +70,13 @@ ONE_PASS = {
     "sigmoid": lambda q, k, v: ag.sigmoid(scores(q, k)) @ v,
     "gated": lambda q, k, v: (ag.softmax(scores(q, k)) * ag.sigmoid(scores(q, k))) @ v,
     "gated, causal": gated_causally,
+    "poincare": lambda q, k, v: distances.poincare(q / 20, k / 20, v),
+    "poincare, causal": lambda q, k, v: distances.poincare(q / 20, k / 20, v, below_diagonal()),
+    "squared distance": distances.squared,
+    "l1 distance": distances.l1,
+    "l1 distance, causal": lambda q, k, v: distances.l1(q, k, v, below_diagonal()),
+    "gatv2": learned(distances.gatv2),
+    "additive": learned(distances.additive),
 }
 
 

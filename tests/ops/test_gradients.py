@@ -288,7 +288,7 @@ def test_a_checkpoint_changes_no_gradient_and_keeps_less():
         assert ag.explain(again).memory.peak_bytes < 0.5 * ag.explain(plain).memory.peak_bytes
 
 
-@pytest.mark.parametrize("group", [3, 6])
+@pytest.mark.parametrize("group", [1, 3])
 def test_a_checkpoint_keeps_less_of_a_deep_model(group):
     weight = np.ones((64, 64), "float32") / 64
 

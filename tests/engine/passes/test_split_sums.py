@@ -30,3 +30,24 @@ def test_sums_of_what_is_stored_and_over_one_axis_stay():
     assert split(stored) is stored.node
     alone = ag.sum(scores(), axis=-1)
     assert split(alone) is alone.node
+
+
+def vectors():
+    """Sums of a row's and a column's vectors, through a function."""
+    rng = np.random.default_rng(0)
+    q, k = (ag.asarray(rng.standard_normal((2, length, 4))) for length in (5, 6))
+    return ag.tanh(q[:, :, None] + k[:, None])
+
+
+def test_a_sum_of_vectors_of_pairs_is_taken_over_rows_first():
+    before = ag.sum(vectors(), axis=(0, 1, 2))
+    after = split(before)
+    sums = [node for node in walk([after]) if node.name == "sum"]
+    assert [node.shape for node in sums] == [(2, 6, 4), (4,)]
+    np.testing.assert_allclose(interpret([after], {})[0], before.compute())
+
+
+def test_sums_of_vectors_over_rows_or_over_elements_stay():
+    for axis in (1, (0, 1), (1, 3), 3):
+        alone = ag.sum(vectors(), axis=axis)
+        assert split(alone) is alone.node
