@@ -7,6 +7,7 @@ from typing import Any
 from ..engine.config import config
 from ..engine.errors import ArgumentError
 from ..engine.ir import Change, Node, walk
+from ..engine.keeping import Kept, Recomputed, kept_values, recomputed_values
 from ..engine.leaves import Placeholder
 from ..engine.memory import MemoryPlan, plan_memory
 from ..engine.pipeline import PassReport, optimize_reported
@@ -20,6 +21,7 @@ from .measurement import Measurement, measured
 _LEVELS = ("graph", "passes", "optimized", "kernels", "memory")
 _MOST_CHANGES = 12
 _MOST_OPERATORS = 12
+_MOST_VALUES = 12
 
 
 class Explanation:
@@ -32,6 +34,8 @@ class Explanation:
         memory: The memory plan of running it (`engine.memory.MemoryPlan`).
         kernels: A report on each native kernel (`runtime.kernel_report.KernelReport`).
         not_fused: Node and reason, for each reduction that runs node by node.
+        kept: What one step stores for later ones, a backward pass among them, and why (`engine.keeping.Kept`).
+        recomputed: What several kernels compute, each for itself, rather than store (`engine.keeping.Recomputed`).
         notes: What nodes say beside the graph: of gradients that are zero, say.
     """
 
@@ -57,6 +61,8 @@ class Explanation:
         self._operators = Counter(node.name for node in walk(after) if node.operands)
         self.kernels: tuple[KernelReport, ...] = ()
         self.not_fused: list[tuple[Node, str]] = []
+        self.kept: list[Kept] = []
+        self.recomputed: list[Recomputed] = []
         steps = None
         self._program: Program | None = None
         self._placeholders = placeholders
@@ -64,6 +70,7 @@ class Explanation:
             self._program = program = Program(after, repeated=repeated)
             steps, self.not_fused = program.plan.steps, program.plan.not_fused
             native = [(number, step) for number, step in enumerate(steps) if not isinstance(step, Node)]
+            self.kept, self.recomputed = kept_values(steps, after), recomputed_values(steps)
             self.kernels = tuple(KernelReport(program, number, step, settings) for number, step in native)
         self.memory: MemoryPlan = plan_memory(run, all64=settings.target == "reference64", steps=steps)
 
@@ -89,14 +96,14 @@ class Explanation:
             "graph": f"graph as written ({self._counts[0]} nodes)\n{self.graph}",
             "passes": "passes\n" + "\n".join(map(_report, self.passes)),
             "optimized": f"graph after all passes ({self._counts[1]} nodes)\n{self.optimized}",
+            "memory": self._memory(),
         }
-        if self._level == "memory":
-            return str(self.memory)
         if self._level is not None:
             return parts[self._level]
         kernels = f"{len(self.kernels)} native kernels, and NumPy" if self.kernels else "NumPy alone"
         runs = f"runs on: {kernels} (target {self._target})"
-        return "\n\n".join([f"{self._title}\n{self._summary()}\n{runs}", *parts.values()])
+        shown = [text for name, text in parts.items() if name != "memory"]  # which the summary has
+        return "\n\n".join([f"{self._title}\n{self._summary()}\n{runs}", *shown])
 
     def _kernels(self) -> str:
         """Equal kernels once, with how often they run; then what was not fused."""
@@ -107,11 +114,22 @@ class Explanation:
         lines += [f"not fused, {count} ×: {text}" for text, count in reasons.items()]
         return "kernels\n" + "\n".join(lines or ["none"])
 
+    def _memory(self) -> str:
+        """The peak, what is kept on the way, and what is computed again instead."""
+        lines = [f"memory: {self.memory}"]
+        values: list[list[Kept] | list[Recomputed]] = [self.kept, self.recomputed]
+        for each in values:
+            lines += [f"  {value}" for value in each[:_MOST_VALUES]]
+            if len(each) > _MOST_VALUES:
+                rest = each[_MOST_VALUES:]
+                lines.append(f"  and {len(rest)} more of at most {max(value.nbytes for value in rest):,} bytes")
+        return "\n".join(lines)
+
     def _summary(self) -> str:
         written, run = self._counts
         operators = ", ".join(f"{count} {name}" for name, count in self._operators.most_common(_MOST_OPERATORS))
         changes = sum(len(report.changes) for report in self.passes)
-        counted = f"{written} nodes as written, {run} after {changes} changes: {operators}\nmemory: {self.memory}"
+        counted = f"{written} nodes as written, {run} after {changes} changes: {operators}\n{self._memory()}"
         return "\n".join([counted, *(f"note: {note}" for note in self.notes)])
 
     __repr__ = __str__
