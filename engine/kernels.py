@@ -171,7 +171,8 @@ class SweepKernel:
             settings.threads if self._is_shared(sizes) else 1,
             keep=(descriptor, loaded, parts, doubts, compiled.module),
         )
-        results = [each[0] if len(each) == 1 else np.add.reduce(each, axis=0) for each in parts]
+        # Of one part the array itself: a view of it would be copied for being nobody else's.
+        results = [_whole(each) if len(each) == 1 else np.add.reduce(each, axis=0) for each in parts]
         return results, sizes.get("chunk", compiled.block_rows), doubts
 
     def _added_up(self, parts: Sequence[Values]) -> Iterator[tuple[int, Values]]:
@@ -181,12 +182,10 @@ class SweepKernel:
 
     def _parts(self, output: Output, sizes: Mapping[str, int], shape: tuple[int, ...]) -> Values:
         """Room for a result: one array, or one for each stretch of rows where several of them may add to one place."""
-        if output.is_of_rows:
-            return np.empty((1, *shape), np.float32)
-        if output.total is not None:  # which the kernel clears
-            return np.empty((sizes["blocks"], *shape), np.float32)
         own = any(place.op == "axis" and place.attribute is self.sweep.rows for place in output.places)
-        return np.zeros((1 if own else sizes["blocks"], *shape), np.float32)
+        count = 1 if output.is_of_rows or own else sizes["blocks"]
+        make = np.empty if output.of_pairs is None else np.zeros  # results of columns are cleared by the kernel
+        return make((count, *shape), np.float32) if count > 1 else make(shape, np.float32)[None]
 
     @property
     def kind(self) -> str:
@@ -263,6 +262,10 @@ def sizes_of(sweep: Sweep, block_rows: int, of: Callable[[Any], Any]) -> dict[st
         blocks = -(-rows // chunk["chunk"])
     sizes = {"tasks": blocks * places, "blocks": blocks, "rows": rows, "columns": of(sweep.columns.length)}
     return sizes | chunk | {f"batch{number}": length for number, length in enumerate(batch)}
+
+
+def _whole(part: Values) -> Values:
+    return part[0] if part.base is None else part.base
 
 
 def _unchanged(value: Any) -> Any:

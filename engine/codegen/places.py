@@ -12,6 +12,7 @@ Everything else is added one by one. Tasks that might add to the same places hav
 end in their order.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..sweep import Output
@@ -22,6 +23,10 @@ from .values import constants
 
 if TYPE_CHECKING:
     from .sweep import SweepWriter
+
+
+# Columns whose places are asked for while others are computed.
+_AHEAD = 8
 
 
 class _Target(NamedTuple):
@@ -108,6 +113,13 @@ class Places:
                 nothing = self._one_by_one(target, start, size, nothing)
             self.writer.doubt(self.f.any_lane(self.f.is_nan(nothing)))
 
+    def _is_alone(self, target: _Target) -> bool:
+        """Whether no other pair adds to a place: its weight can be stored, then."""
+        sweep, places = self.writer.sweep, target.output.places
+        axes = [place.attribute for place in places if place.op == "axis"]
+        own = {axis for axis in (*sweep.batch, sweep.rows, sweep.columns) if axis.length != 1}
+        return own <= set(axes)
+
     def _weights(self, target: _Target, column: Value, bytes_: int = 0) -> Value:
         """Where the weights of a column of the block are, some bytes further."""
         total, writer = target.output.of_pairs, self.writer
@@ -121,7 +133,7 @@ class Places:
         if scale is not None:
             value = f.mul(value, f.splat(self.ops.number(scale), value.lanes))
         if valid is None:
-            value = f.add(f.load(pointer, value.type), value)
+            value = value if self._is_alone(target) else f.add(f.load(pointer, value.type), value)
             f.store(value, pointer)
         else:
             value = f.add(f.load_masked(pointer, value.type, valid, 0.0), value)
@@ -131,32 +143,47 @@ class Places:
 
     def _side_by_side(self, target: _Target, start: Value, size: Value, nothing: Value) -> Value:
         f, ops, lanes = self.f, self.ops, self.lanes
-        whole = f.constant(0, "i64")
+        rows = f.sub(ops.row_stop, ops.row_first)
+        is_full = f.compare("==", rows, self.writer.block_rows)
+        whole = f.select(is_full, size, f.constant(0, "i64"))
+        step, several = 1, self._neighbours
         if target.columns is not None and target.rows is not None and target.columns == -target.rows:
-            is_full = f.compare("==", f.sub(ops.row_stop, ops.row_first), self.writer.block_rows)
-            whole = f.select(is_full, f.and_(size, -lanes), whole)
-            (nothing,) = f.loop(
-                0, whole, lanes, [nothing], lambda at, old: [self._diagonals(target, start, at, old[0])]
-            )
-        (nothing,) = f.loop(whole, size, 1, [nothing], lambda at, old: [self._neighbours(target, start, at, old[0])])
+            step, several = lanes, self._diagonals
+            whole = f.and_(whole, -lanes)
+        all_valid: list[Value | None] = [None] * self.writer.schedule.vectors
+        (nothing,) = f.loop(0, whole, step, [nothing], lambda at, old: [several(target, start, at, all_valid, old[0])])
+        valid = [f.first_lanes(f.sub(rows, vector * lanes), lanes) for vector in range(len(all_valid))]
+        if target.rows == -1:
+            valid = [f.shuffle(each, range(lanes - 1, -1, -1)) for each in valid]
+        (nothing,) = f.loop(
+            whole, size, 1, [nothing], lambda at, old: [self._neighbours(target, start, at, valid, old[0])]
+        )
         return nothing
 
-    def _neighbours(self, target: _Target, start: Value, at: Value, nothing: Value) -> Value:
+    def _neighbours(
+        self, target: _Target, start: Value, at: Value, valid: Sequence[Value | None], nothing: Value
+    ) -> Value:
         """The weights of one column, as they lie side by side."""
-        f, ops, lanes = self.f, self.ops, self.lanes
-        for vector in range(self.writer.schedule.vectors):
+        f, lanes = self.f, self.lanes
+        origin = self._address(target, self.ops.row_first, f.add(start, at))
+        ahead = None
+        if self._is_far(target):
+            ahead = self._address(target, self.ops.row_first, f.add(f.add(start, at), _AHEAD))
+        for vector, mask in enumerate(valid):
             value = f.load(self._weights(target, at, 4 * lanes * vector), self.writer.vector)
-            row = f.add(ops.row_first, vector * lanes)
-            valid = f.first_lanes(f.sub(ops.row_stop, row), lanes)
-            pointer = self._address(target, f.min(row, f.sub(ops.row_stop, 1)), f.add(start, at))
+            place = 4 * lanes * vector
             if target.rows == -1:
-                turned = range(lanes - 1, -1, -1)
-                value, valid = f.shuffle(value, turned), f.shuffle(valid, turned)
-                pointer = f.offset(pointer, -4 * (lanes - 1))
-            nothing = self._added(target, value, pointer, valid, nothing)
+                value, place = f.shuffle(value, range(lanes - 1, -1, -1)), -place - 4 * (lanes - 1)
+            if ahead is not None:
+                f.prefetch(f.offset(ahead, place), write=True)
+            nothing = self._added(target, value, f.offset(origin, place), mask, nothing)
         return nothing
 
-    def _diagonals(self, target: _Target, start: Value, at: Value, nothing: Value) -> Value:
+    def _is_far(self, target: _Target) -> bool:
+        """Whether the places of the next column are lines of memory away."""
+        return any(self.writer.sweep.columns in each.axes for each in target.output.places[:-1])
+
+    def _diagonals(self, target: _Target, start: Value, at: Value, _: Sequence[Value | None], nothing: Value) -> Value:
         """A square of as many columns as there are lanes, its sums along ``row - column`` in vectors."""
         f, lanes, rows = self.f, self.lanes, self.writer.block_rows
         origin = self._address(target, self.ops.row_first, f.add(start, at))

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from .sweep import SweepWriter
 
 
+# Columns whose elements are asked for while others are computed.
+_AHEAD = 8
+
+
 def plain_axis(writer: "SweepWriter", column: Scalar, small: Axis) -> int | None:
     """The place of the small axis in a column value that is a load, if its elements are neighbours."""
     if column.op != "load":
@@ -153,11 +157,25 @@ class TileValues:
         lanes, valid = writer.block_rows, self._valid()
         pointer = ops.address(load, {**self.places[number], writer.sweep.rows: ops.row_first}, {})
         type_ = vector_of(memory_type(load), lanes)
+        self._ask_ahead(load, number, step)
         if step == 1:
             return ops.as_read(load, f.load_masked(pointer, type_, valid))
         turned = range(lanes - 1, -1, -1)
         pointer = f.offset(pointer, -(lanes - 1) * load.dtype.itemsize)
         return ops.as_read(load, f.shuffle(f.load_masked(pointer, type_, f.shuffle(valid, turned)), turned))
+
+    def _ask_ahead(self, load: Scalar, number: int, step: int) -> None:
+        """Ask for the rows' elements of a column further on, where those of the next one are lines of memory away."""
+        writer, ops, f = self.writer, self.writer.operands, self.writer.f
+        unit = next(axis for axis, index in enumerate(load.args) if writer.sweep.rows in index.axes)
+        others = [index for axis, index in enumerate(load.args) if axis != unit]
+        if not any(index.op == "axis" and index.attribute is writer.sweep.columns for index in others):
+            return
+        column = f.add(self.places[number][writer.sweep.columns], _AHEAD)
+        place = {**self.places[number], writer.sweep.columns: column, writer.sweep.rows: ops.row_first}
+        pointer = ops.address(load, place, {})
+        for line in range(0, writer.block_rows * load.dtype.itemsize, 64):
+            f.prefetch(f.offset(pointer, step * line))
 
     def _valid(self) -> Value:
         """Rows of the block that exist."""

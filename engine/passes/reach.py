@@ -123,8 +123,17 @@ class Reach:
         return (facts.is_tile and not self._may_be_of_pairs(node)) or not facts.contracts
 
     def is_tile(self, node: Node) -> bool:
-        """Whether it holds something for each pair of a row and a column that is contracted for them."""
-        return self._facts[node].is_tile and self._facts[node].contracts
+        """Whether its last two axes are rows and columns, and something is contracted for each pair of them."""
+        seen, stack = set[Node](), [node]
+        while stack:
+            each = stack.pop()
+            if each in seen or each.shape[-2:] != node.shape[-2:] or not self._facts[each].contracts:
+                continue
+            if each.role == "contraction" or (each.role == "reduction" and each.operands[0].shape != each.shape):
+                return True
+            seen.add(each)
+            stack += each.operands
+        return False
 
 
 def _facts_of(node: Node, known: Mapping[Node, _Facts], meet: Callable[[Node], bool]) -> _Facts:
