@@ -12,7 +12,7 @@ Everything else is added one by one. Tasks that might add to the same places hav
 end in their order.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..sweep import Output
@@ -146,7 +146,8 @@ class Places:
         rows = f.sub(ops.row_stop, ops.row_first)
         is_full = f.compare("==", rows, self.writer.block_rows)
         whole = f.select(is_full, size, f.constant(0, "i64"))
-        step, several = 1, self._neighbours
+        step = 1
+        several: Callable[[_Target, Value, Value, Sequence[Value | None], Value], Value] = self._neighbours
         if target.columns is not None and target.rows is not None and target.columns == -target.rows:
             step, several = lanes, self._diagonals
             whole = f.and_(whole, -lanes)
