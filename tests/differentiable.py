@@ -181,6 +181,18 @@ def taken_along(function: Any, draw: Draw, shape: tuple[int, ...]) -> Any:
     return lambda x: function(x, ag.asarray(picked), axis)
 
 
+def with_sink(draw: Draw) -> Case:
+    """Weights that are divided by their sum and something beside it, as a user writes them out."""
+
+    shape = lengthy(draw)
+
+    def function(x: Any, sink: Any) -> Any:
+        e = ag.exp(x)
+        return e / (ag.exp(sink) + ag.sum(e, axis=-1, keepdims=True))
+
+    return Case(function, numbers(draw, [shape, draw(st.sampled_from(((), (1,), (*shape[:-1], 1))))], SIGNED))
+
+
 def topk(draw: Draw, shape: tuple[int, ...]) -> Any:
     axis = axis_of(draw, shape)
     count, largest = draw(st.integers(0, shape[axis])), draw(st.booleans())
@@ -264,6 +276,7 @@ TABLE: dict[str, Any] = {
     **named("sum mean prod max min logsumexp", along, **KEEP),
     **named("var std", along, **KEEP, correction=st.sampled_from((0.0, 0.5))),
     **named("softmax log_softmax l2_normalize", along, several=False),
+    "softmax with a sink": with_sink,
     "cumulative_sum": along(ag.cumulative_sum, several=False, include_initial=FLAGS),
     "sort": along(ag.sort, several=False, descending=FLAGS),
     "topk": shaped(topk),
