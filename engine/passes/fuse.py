@@ -114,7 +114,7 @@ class _Search:
     def _waits(self, node: Node) -> bool:
         """Whether it is a result of pairs: of tiles that some sweep has inside, or that it would store for itself."""
         source = None if node in self._rejected else source_of_pairs(node)
-        if source is None or not self._reach.is_tile(source) or min(source.shape[-2:]) <= 1:
+        if source is None or not self._reach.is_tile(source) or any(length <= 1 for length in source.shape[-2:]):
             return False
         return source is not node or any(node in fused.inside for fused in self.found.values())
 

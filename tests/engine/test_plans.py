@@ -72,6 +72,21 @@ def test_the_first_is_planned_alone_the_second_for_all():
     assert bound_in(plans, attention(3, 72)) is None  # few rows: a form of its own
 
 
+@pytest.mark.parametrize("name", ["plain", "causal", "manual softmax", "sink", "differential", "alibi"])
+def test_steps_share_a_plan_too(name):
+    build, _ = VARIANTS[name]
+
+    def step(length):
+        q, k, v = (ag.asarray(np.concatenate([each, each], axis=-1)) for each in arrays(length, length))
+        out, pullback = ag.vjp(build, q, k, v)
+        return out, *pullback(q)
+
+    plans = Plans()
+    assert found(plans, *step(40)) is None
+    second, third = (bound_in(plans, *step(length)) for length in (41, 42))
+    assert second.program is third.program
+
+
 def test_batches_share_a_plan_too():
     plans = Plans()
     bound_in(plans, attention(40, 70, 20))
