@@ -73,8 +73,9 @@ def _merged(key: tuple[Any, ...], rows: Rows) -> dict[str, Any]:
 
 def readme(text: str, report: dict[str, Any]) -> str:
     """The README with its tables replaced by those of the report: each stands between two comments of its name."""
+    is_whole = len(report["sections"]) > 1
     for name, make in _README.items():
-        if name == "machine" or name in report["sections"]:
+        if (name == "machine" and is_whole) or name in report["sections"]:
             made = machine_line(report) if name == "machine" else make(report["sections"][name]["rows"])
             place = re.compile(rf"(<!-- bench: {name} -->\n).*?(\n<!-- end -->)", re.DOTALL)
             text, count = place.subn(lambda found: f"{found[1]}\n{made}\n{found[2]}", text)  # noqa: B023
@@ -154,6 +155,11 @@ def _scores(rows: Rows) -> str:
     return _by_threads(rows, "score", {"times_plain": "times the plain one's"})
 
 
+def _training(rows: Rows) -> str:
+    named = [{**row, "step": f"{row['case']} {row['shape']}, beside {row['peer']}"} for row in rows]
+    return _by_threads(named, "step", {"ratio": "times as fast"})
+
+
 def _calls(rows: Rows) -> str:
     header = ("call", "microseconds", "speed against NumPy")
     return markdown(header, [(r["call"], f"{r['microseconds']:.1f}", _times(r["speed_against_numpy"])) for r in rows])
@@ -188,6 +194,8 @@ _README: dict[str, Callable[[Rows], str]] = {
     "flex": _pivoted,
     "masks": _masks,
     "scores": _scores,
+    "training": _training,
+    "training_scores": _scores,
     "calls": _calls,
     "compile": _compile,
     "growth": _growth,

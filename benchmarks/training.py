@@ -80,14 +80,20 @@ def of_step(step: Any, rounds: int, threads: int) -> dict[str, Any]:
         if not error <= TOLERANCE:
             return {"note": f"the gradients differ by {error:.1e}", "defect": True}
         times = paired(turns(mine, sets), turns(theirs, sets), rounds, PAUSE, budget=30.0)
+    meets = times.ratio >= step.target
     return {
         "milliseconds": times.ours * 1e3,
         "peer_milliseconds": times.other * 1e3,
         "ratio": times.ratio,
         "difference": error,
         "target": step.target,
-        "meets": times.ratio >= step.target,
+        "meets": meets,
+        **({} if meets else {"note": f"below the target of {step.target:g} on {_threads(threads)}"}),
     }
+
+
+def _threads(count: int) -> str:
+    return f"{count} thread{'s' * (count > 1)}"
 
 
 def arrays_of(step: Step, seed: int) -> list[np.ndarray]:

@@ -86,9 +86,11 @@ class Sum(Accumulation):
         return Sum(PermuteDims(self.operand, axes), self.axes, True)
 
     def split(self, axis: int, other: int) -> Node | None:
-        """``sum(sum(x, axis), …)``."""
+        """``sum(sum(x, axis), …)``; along one of both, what is left are sums over axes before them: of the batch."""
         pair = [each for each in (axis, other) if each in self.axes]
         if not pair or len(self.axes) == 1 or not is_float(self.dtype):
+            return None
+        if len(pair) == 1 and builtins.any(each > pair[0] for each in self.axes):
             return None
         first = pair[0]
         others = tuple(each if each < first else each - 1 for each in self.axes if each != first)

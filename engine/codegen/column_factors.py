@@ -25,8 +25,17 @@ def factors_of(output: Output) -> list[Scalar]:
         value = waiting[0]
         if len(waiting) != 1:
             break
-    added = [each.op for each in below([value]) if each.op != "add"]
-    if set(added) != {"accumulator"} or any(each.op == "reduce" for each in below(found)):
+    added, stack = list[Scalar](), [value]
+    while stack:
+        each = stack.pop()
+        if each.op == "add":
+            stack += each.args
+        else:
+            added.append(each)
+    # Each sum is added to the result once: one that is to count twice would not.
+    if {each.op for each in added} != {"accumulator"} or len(set(added)) < len(added):
+        raise UnfusableError("a result of columns that is more than sums added up")
+    if any(each.op == "reduce" for each in below(found)):
         raise UnfusableError("a result of columns that is more than a multiple of a sum")
     return [each for each in found if not (each.is_constant and each.attribute == 1)]
 

@@ -9,6 +9,7 @@ hide stand outside of everything else: ``exp(where(c, x, -inf) - r) * y`` is ``w
 is a sum of two terms what hides both.
 """
 
+import functools
 import math
 from collections.abc import Iterable, Set
 
@@ -150,13 +151,25 @@ class ColumnStreaming(Streaming):
         elements, totals = self.elements, []
         others = {f: p for f, p in product.factors.items() if f is not mixed}
         rest = self.shown(self.product(product.coefficient, others, product.exponent, body), product.conditions)
-        for place, term in enumerate(mixed.args):
-            signed = elements.apply("negative", term.dtype, term) if (place, mixed.op) == (1, "subtract") else term
-            total = self._sum(elements.multiply(signed, rest), scaled=True)
-            if self.of_columns and (total.op not in ("accumulator", "add") or total in totals):
+        for term, times in self._terms(mixed).items():
+            weighed = elements.multiply(term, elements.constant(times, term.dtype))
+            total = self._sum(elements.multiply(weighed, rest), scaled=True)
+            if self.of_columns and (total.op != "accumulator" or total in totals):
                 raise UnfusableError("a result of columns of several sums, each multiplied by something else")
             totals.append(total)
-        return elements.add(*totals)
+        return functools.reduce(elements.add, totals)
+
+    def _terms(self, mixed: Scalar) -> Linear:
+        """The terms of a sum of several sums, each once: what is added to a column is added there once."""
+        found: Linear = {}
+        stack = [(mixed, 1.0)]
+        while stack:
+            each, times = stack.pop()
+            if self._is_mixed(each):
+                stack += [(each.args[1], times if each.op == "add" else -times), (each.args[0], times)]
+            else:
+                found[each] = found.get(each, 0.0) + times
+        return found
 
     def _without_logarithm(self, factors: dict[Scalar, int], exponent: Linear) -> tuple[dict[Scalar, int], Linear]:
         """``exp(log x - r)`` as ``x * exp(-r)``, where r is of rows or columns alone: no logarithm of each pair."""

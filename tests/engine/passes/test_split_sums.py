@@ -48,6 +48,13 @@ def test_a_sum_of_vectors_of_pairs_is_taken_over_rows_first():
 
 
 def test_sums_of_vectors_over_rows_or_over_elements_stay():
-    for axis in (1, (0, 1), (1, 3), 3):
+    for axis in (1, (1, 3), 3):
         alone = ag.sum(vectors(), axis=axis)
         assert split(alone) is alone.node
+
+
+def test_a_sum_over_the_batch_comes_after_that_over_rows():
+    for x, axis in ((vectors(), (0, 1)), (scores(), (0, 2))):
+        outer = split(ag.sum(x, axis=axis))
+        (inner,) = outer.operands
+        assert (outer.name, outer.axes, inner.name, inner.axes) == ("sum", (0,), "sum", axis[1:])
