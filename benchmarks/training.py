@@ -79,7 +79,7 @@ def of_step(step: Any, rounds: int, threads: int) -> dict[str, Any]:
         error = _difference(mine(*sets[0]), theirs(*sets[0]))
         if not error <= TOLERANCE:
             return {"note": f"the gradients differ by {error:.1e}", "defect": True}
-        times = paired(turns(mine, sets), turns(theirs, sets), rounds, PAUSE, budget=30.0)
+        times = paired(turns(mine, sets), turns(theirs, sets), rounds, PAUSE, budget=12.0)
     meets = times.ratio >= step.target
     return {
         "milliseconds": times.ours * 1e3,
