@@ -46,7 +46,7 @@ class Output:
 
     Attributes:
         node: The result.
-        axes: The axes of its indices. Batch axes that are not among them are summed over.
+        axes: The axes that are its indices. Batch axes that are not among them are summed over.
         value: Its element, for a row, a column or a pair of both.
         small: The axis of its vectors, if it has some.
         source: What is summed over batch axes, or added at places: the node itself if there is nothing to add up.

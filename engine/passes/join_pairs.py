@@ -94,7 +94,9 @@ def _add(node: Node, source: Node, fused: Fused, pair: tuple[Axis, ...], streami
     value = streaming.pair_output(elements.element(source, [elements.index(axis) for axis in at]))
     places = places_of(node, source, at, elements)
     assert places is not None
-    axes = tuple(axis for axis in (*sweep.batch, *pair) if any(axis in place.axes for place in places))
+    # Only what a place is itself keeps results apart: of heads that share a table, several add to one place.
+    kept = {place.attribute for place in places if place.op == "axis"}
+    axes = tuple(axis for axis in at if axis in kept)
     sweep.outputs.append(Output(node, axes, value, None, source, at, places))
 
 

@@ -35,6 +35,7 @@ BIASES = {
     "by distance": (lambda h, n, m: (h, n + m), lambda t, h, i, j, m: t[h, i - j + m]),
     "by distance the other way": (lambda h, n, m: (h, n + m), lambda t, h, i, j, m: t[h, j - i - m]),
     "by distance, for all heads": (lambda h, n, m: (n + m,), lambda t, h, i, j, m: t[i - j + m]),
+    "by pair of heads": (lambda h, n, m: ((h + 1) // 2, n + m), lambda t, h, i, j, m: t[h // 2, i - j + m]),
     "by sum": (lambda h, n, m: (h, n + m), lambda t, h, i, j, m: t[h, i + j]),
     "by bucket": (lambda h, n, m: (h, 8), lambda t, h, i, j, m: t[h, buckets(i, j)]),
     "by document": (lambda h, n, m: (h, 4, 4), lambda t, h, i, j, m: t[h, documents(i), documents(j)]),
@@ -125,7 +126,9 @@ def test_a_table_alone(bias):
     check(found)
 
 
-@pytest.mark.parametrize("bias", ["by distance", "by distance, for all heads", "dense", "dense, for all heads"])
+@pytest.mark.parametrize(
+    "bias", ["by distance", "by distance, for all heads", "by pair of heads", "dense", "dense, for all heads"]
+)
 def test_long_sweeps_and_any_number_of_threads(bias):
     given = arrays(bias, 1100, 1090, 32, 1, 4)
     with ag.config.set(threads=1):
