@@ -3,6 +3,7 @@
 import distances
 import numpy as np
 import pytest
+from training_step import LENGTH, arrays, step
 
 import attngraph as ag
 from attngraph.engine import program
@@ -14,7 +15,6 @@ def small_kernels(monkeypatch):
     monkeypatch.setattr(program, "LEAST_WORK", 0)
 
 
-LENGTH = 150
 DOCUMENTS = np.sort(np.random.default_rng(7).integers(0, 5, LENGTH))
 
 
@@ -78,19 +78,6 @@ ONE_PASS = {
     "gatv2": learned(distances.gatv2),
     "additive": learned(distances.additive),
 }
-
-
-def arrays(heads=2, width=16):
-    rng = np.random.default_rng(0)
-    return [rng.standard_normal((1, heads, LENGTH, width), dtype="float32") for _ in range(4)]
-
-
-def step(attend):
-    def both(q, k, v, upstream):
-        out, pullback = ag.vjp(attend, q, k, v)
-        return (out, *pullback(upstream))
-
-    return both
 
 
 @pytest.mark.parametrize("name", ONE_PASS)

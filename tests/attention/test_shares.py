@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from training_step import LENGTH, arrays, step
 
 import attngraph as ag
 from attngraph.engine import program
@@ -13,7 +14,6 @@ def small_kernels(monkeypatch):
     monkeypatch.setattr(program, "LEAST_WORK", 0)
 
 
-LENGTH = 150
 SINK = np.float32([[[0.5]], [[2.0]]])
 
 
@@ -69,19 +69,6 @@ WRITTEN = {
     "masked weights over their sum": masked_weights,
     "log_softmax": lambda q, k, v: ag.exp(ag.log_softmax(scores(q, k))) @ v,
 }
-
-
-def arrays(heads=2, width=16):
-    rng = np.random.default_rng(0)
-    return [rng.standard_normal((1, heads, LENGTH, width), dtype="float32") for _ in range(4)]
-
-
-def step(attend):
-    def both(q, k, v, upstream):
-        out, pullback = ag.vjp(attend, q, k, v)
-        return (out, *pullback(upstream))
-
-    return both
 
 
 def sweeps_of(lazy):
