@@ -72,13 +72,44 @@ def _along_scores(node: "Softmax | LogSoftmax", operands: Sequence[Careful], val
     return Careful(value, hidden, clear(blame_of_any([lines, *others], value.shape), hidden))
 
 
+class Largest(Reduction):
+    """The largest of a line, -inf of nothing: what a kernel subtracts before it takes exponentials."""
+
+    kernel_kind: ClassVar[str | None] = "max"
+
+    def reference(self, x: Values) -> Values:
+        """NumPy's."""
+        return np.asarray(np.max(x, axis=self.axes, keepdims=self.keepdims, initial=-np.inf))
+
+
+class LargestWeight(Reduction):
+    """``1 / sum(exp(x - largest))``, the weight of a line's largest in its softmax; 0 of a line of -inf alone."""
+
+    wide = True
+
+    def lower(self, kernel: Any, at: Sequence[Any]) -> Any:
+        """``exp(largest - lse)``, of which a sweep leaves the sum alone."""
+        total = LogSumExp(self.operand, self.axes, True).lower(kernel, at)
+        kernel.origin.setdefault(total, self)
+        largest = Largest(self.operand, self.axes, True).lower(kernel, at)
+        return kernel.apply("exp", self.dtype, kernel.subtract(largest, total))
+
+    def reference(self, x: Values) -> Values:
+        """Shifted by the maximum."""
+        total = np.sum(np.exp(x - _safe_maximum(x, self.axes)), axis=self.axes, keepdims=self.keepdims)
+        return np.asarray(1 / np.where(total == 0, np.inf, total))
+
+
 def _less_total(kernel: Any, node: "Softmax | LogSoftmax", total: Node, at: Sequence[Any]) -> Any:
-    there = [kernel.constant(0) if n == node.axis else index for n, index in enumerate(at)]
-    scores, found = kernel.element(node.operand, at), kernel.part(total, there)
+    scores, found = kernel.element(node.operand, at), kernel.part(total, _line(kernel, node, at))
     if found.op == "load":  # stored, it may be -inf: of a line that is -inf alone, which less 0 has no weights
         empty = kernel.apply("equal", BOOL, found, kernel.constant(-math.inf, found.dtype))
         found = kernel.apply("where", found.dtype, empty, kernel.constant(0.0, found.dtype), found)
     return kernel.subtract(scores, found)
+
+
+def _line(kernel: Any, node: AlongAxis, at: Sequence[Any]) -> list[Any]:
+    return [kernel.constant(0) if n == node.axis else index for n, index in enumerate(at)]
 
 
 class Softmax(AlongAxis):
@@ -89,18 +120,30 @@ class Softmax(AlongAxis):
     wide = True
 
     def lower(self, kernel: Any, at: Sequence[Any]) -> Any:
-        """``exp(x - lse(x))``; of one element the two are one, and of a hidden one their difference is NaN."""
-        total = self.components()[0]
-        weight = kernel.apply("exp", self.dtype, _less_total(kernel, self, total, at))
+        """``exp(x - lse(x))``; of one element the two are one, and of a hidden one their difference is NaN.
+
+        After a forward pass, ``exp(x - largest)`` times the weight of that: then weights are those of the forward pass
+        to the last bits, which a rounded logarithm of their sum would change, for a whole line alike.
+        """
+        weight = self._weight(kernel, at)
         if self.shape[self.axis] != 1:
             return weight
         lowest = kernel.constant(-np.inf, self.dtype)
         is_hidden = kernel.apply("equal", BOOL, kernel.element(self.operand, at), lowest)
         return kernel.apply("where", self.dtype, is_hidden, kernel.constant(0.0, self.dtype), weight)
 
+    def _weight(self, kernel: Any, at: Sequence[Any]) -> Any:
+        if not kernel.apart:
+            total = LogSumExp(self.operand, (self.axis,), True)
+            return kernel.apply("exp", self.dtype, _less_total(kernel, self, total, at))
+        largest, share = self.components()
+        weight = kernel.apply("exp", self.dtype, _less_total(kernel, self, largest, at))
+        return kernel.multiply(weight, kernel.part(share, _line(kernel, self, at)))
+
     def components(self) -> tuple[Node, ...]:
-        """The logarithm of the sum: a backward pass has that of the forward pass."""
-        return (LogSumExp(self.operand, (self.axis,), True),)
+        """The largest and its weight: a backward pass has those of the forward pass."""
+        axes = (self.axis,)
+        return Largest(self.operand, axes, True), LargestWeight(self.operand, axes, True)
 
     def gradient(self, upstream: Array) -> Sequence[Array | None]:
         """``P (upstream - sum(P * upstream))``."""
@@ -144,9 +187,12 @@ class SinkSoftmax(Softmax):
         """``exp(x - logaddexp(lse(x), sink))``."""
         return Softmax.lower(self, kernel, at)
 
+    def _weight(self, kernel: Any, at: Sequence[Any]) -> Any:
+        return kernel.apply("exp", self.dtype, _less_total(kernel, self, self.components()[0], at))
+
     def components(self) -> tuple[Node, ...]:
         """The logarithm of the sum, and that of the scores alone."""
-        (scores,) = super().components()
+        scores = LogSumExp(self.operand, (self.axis,), True)
         return FUNCTIONS["logaddexp"](Array(scores), Array(self.sink)).node, scores
 
     def gradient(self, upstream: Array) -> Sequence[Array | None]:

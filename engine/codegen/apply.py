@@ -127,6 +127,8 @@ _FROM_MATH = [
     "log10",
     "tanh",
     "exp2_weight",
+    "exp_weight",
+    "in_log2",
     "tanh_in_log2",
     "sigmoid",
     "erf",

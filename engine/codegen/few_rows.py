@@ -5,7 +5,7 @@ columns is taken through the same steps row by row:
 
 A. some columns at a time: contract, compute the tile values with a lane for each column, store them, keep
    the running maxima lane by lane;
-B. per row: one maximum of all lanes, weights ``exp2(stored - maximum)``, and plain sums lane by lane;
+B. per row: one maximum of all lanes, weights ``exp(stored - maximum)``, and plain sums lane by lane;
 C. ``accumulator * rescaling + sum of weight * column``, vectors along the accumulator's own axis.
 
 All columns of a group are read for all rows before the next ones. What is kept between steps is memory, so the

@@ -13,8 +13,6 @@ from .watch import look_at_results
 if TYPE_CHECKING:
     from .few_rows import FewRowsWriter
 
-_LN2 = math.log(2)
-
 
 def write_output(writer: "FewRowsWriter", output: Output, row: Value) -> None:
     """Write one row of a result."""
@@ -74,8 +72,6 @@ def _is_empty(writer: "FewRowsWriter", row: Value, lanes: int) -> Value | None:
 def _row_results(writer: "FewRowsWriter", row: Value) -> dict[Scalar, Value]:
     """Maxima and plain sums of a row."""
     results = dict(writer.state.results(row))
-    for group in writer.groups:
-        results[group] = writer.f.mul(results[group], _LN2)
     known: dict[Scalar, Value] = {}
     for output in writer.sweep.outputs:
         for each in below([output.value]):

@@ -9,7 +9,7 @@ from ..scalar import Scalar
 from ..sweep import Accumulator
 from .few_rows_lanes import Lanes
 from .llvm import Value
-from .math import exp2_nonpositive
+from .math import exp_less, in_log2
 from .watch import trace
 from .weights import is_plain_weight
 
@@ -110,8 +110,9 @@ class RowState:
         for running, maximum, scale in zip(self.running, self.maxima, self.scales, strict=True):
             before = f.load(self._number(maximum, row), "float")
             after = f.max(f.reduce(f.max, f.load(self._vector(running, row), writer.vector, aligned=True)), before)
-            safe.append(f.select(f.compare("==", after, -math.inf), f.constant(0.0, "float"), after))
-            scales.append(exp2_nonpositive(f, f.sub(before, safe[-1])))
+            finite = f.select(f.compare("==", after, -math.inf), f.constant(0.0, "float"), after)
+            safe.append(in_log2(f, finite))
+            scales.append(exp_less(f, before, safe[-1]))
             f.store(after, self._number(maximum, row))
             f.store(scales[-1], self._number(scale, row))
         wide = [f.splat(each, writer.lanes) for each in safe]
@@ -139,7 +140,7 @@ class RowState:
 
         values = {target: stored(buffer) for target, buffer in self.buffers.items()}
         exponentials = {
-            group: exp2_nonpositive(f, f.sub(values[target], largest))
+            group: exp_less(f, values[target], largest)
             for (group, target), largest in zip(writer.groups.items(), maxima, strict=True)
         }
         weights: dict[tuple[Scalar | None, Scalar], Value] = {}
@@ -190,7 +191,7 @@ class RowState:
             writer.doubt(f.constant(1, "i1"))
 
     def results(self, row: Value) -> Iterator[tuple[object, Value]]:
-        """Largest exponents (to base 2) and plain sums of a row, when the columns have ended."""
+        """Largest exponents and plain sums of a row, when the columns have ended."""
         f = self.writer.f
         yield from self.largest(row).items()
         for each, place in zip(self.plain, self.totals, strict=True):

@@ -1,5 +1,7 @@
 """Powers of two and of e, and what is made of them: hyperbolic functions, the logistic function, erf."""
 
+import math
+
 from .llvm import Function, Value
 from .math_floats import (
     DOUBLE,
@@ -90,6 +92,25 @@ def exp2_weight(f: Function, x: Value) -> Value:
     if f.target.has_avx512 and form == FLOAT:
         return _exp2_reduced(f, x)
     return _normal_exp2(f, f.min(form.bias + 1, f.max(-form.bias, x)))
+
+
+@strict
+def in_log2(f: Function, x: Value) -> Value:
+    """``x log2(e)`` for exponents to be less by it; NaN, not infinity, where that is more than a float can say."""
+    product = f.mul(x, _LOG2_E)
+    return f.select(f.compare("==", f.abs(product), math.inf), f.constant(math.nan, x.type), product)
+
+
+@strict
+def exp_less(f: Function, x: Value, subtracted: Value) -> Value:
+    """``e**(x - y)`` for what is not above 0, of y what `in_log2` makes of it: rounded once on the way."""
+    return exp2_nonpositive(f, f.fma(x, _LOG2_E, f.neg(subtracted)))
+
+
+@strict
+def exp_weight(f: Function, x: Value, subtracted: Value) -> Value:
+    """``e**(x - y)`` for what is mostly not above 0, as quick as `exp_less`, and to the same bits."""
+    return exp2_weight(f, f.fma(x, _LOG2_E, f.neg(subtracted)))
 
 
 @strict

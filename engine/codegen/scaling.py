@@ -59,15 +59,26 @@ def fold_scales(elements: Elements, sweep: Sweep, roots: list[Scalar]) -> list[S
     return elements.substitute(roots, mapping)
 
 
-def in_powers_of_two(elements: Elements, roots: list[Scalar]) -> list[Scalar]:
-    """``exp`` of tile values as a power of two: for weights, whose exponents are not large."""
+def in_powers_of_two(elements: Elements, sweep: Sweep, roots: list[Scalar]) -> list[Scalar]:
+    """``exp`` of tile values as a power of two: for weights, whose exponents are not large.
+
+    Of ``exp(x - y)`` with y of rows or columns alone, y times log2(e) is computed once, and x is not rounded again:
+    a weight has the bits that the sweep had for it that found y as its largest exponent.
+    """
     memo: dict[Scalar, Scalar] = {}
     for scalar in below(roots):
         args = tuple(memo[each] for each in scalar.args)
         memo[scalar] = scalar if args == scalar.args else elements.rebuild(scalar, args)
         if scalar.op == "exp":
-            memo[scalar] = elements.apply("exp2_weight", scalar.dtype, scaled(elements, args[0], math.log2(math.e)))
+            memo[scalar] = _weight(elements, sweep, args[0])
     return [memo[root] for root in roots]
+
+
+def _weight(elements: Elements, sweep: Sweep, exponent: Scalar) -> Scalar:
+    if exponent.op == "subtract" and not sweep.pair <= exponent.args[1].axes:
+        subtracted = elements.apply("in_log2", exponent.dtype, exponent.args[1])
+        return elements.apply("exp_weight", exponent.dtype, exponent.args[0], subtracted)
+    return elements.apply("exp2_weight", exponent.dtype, _times(elements, exponent, math.log2(math.e)))
 
 
 def _with_powers(elements: Elements, sweep: Sweep, roots: list[Scalar]) -> list[Scalar]:

@@ -5,13 +5,14 @@ rows, strides may be anything, and softmax needs no horizontal step. For a block
 columns:
 
 A. some columns at a time: contract, compute the tile values, store them, keep the running maxima (``fill``);
-B. per column: weights ``exp2(stored - maximum)``, and plain sums (``weights``);
+B. per column: weights ``exp(stored - maximum)``, and plain sums (``weights``);
 C. some outputs at a time: ``accumulator * rescaling + sum of column * weight`` (``accumulate``);
 D. some results of columns at a time: ``+= sum of row * weight`` (``column_sums``);
 E. what every pair of a row and a column adds at a place of its own (``places``).
 
 When the columns have ended, outputs are computed from rows and accumulators, and transposed back.
-Exponents are kept to base 2, with log2(e) multiplied into what they are made of.
+Exponents are natural, as they were written: a backward pass has the same to the last bit, which with log2(e) multiplied
+into rows here and columns there it would not.
 """
 
 import functools
@@ -26,7 +27,7 @@ from .dense import Dense
 from .fill import Fill
 from .llvm import Value
 from .masks import Masks
-from .math import exp2_nonpositive
+from .math import exp_less, in_log2
 from .outputs import Outputs
 from .pair_body import PairAccumulate, PairBody, together
 from .places import Places
@@ -40,8 +41,6 @@ from .wide import split
 from .writer import Parts, Writer
 
 __all__ = ["Schedule", "SweepWriter", "schedule_for"]
-
-LN2 = math.log(2)
 
 
 def is_of_rows(accumulator: Accumulator) -> bool:
@@ -185,7 +184,7 @@ class SweepWriter(Writer):
         running = f.loop(start, f.add(start, size), self.schedule.columns, before, group)
         before, maxima = before[: len(self.groups)], running[: len(self.groups)]
         safe = [f.select(f.compare("==", m, -math.inf), f.constant(0.0, m.type), m) for m in maxima]
-        rescale = [exp2_nonpositive(f, f.sub(old, new)) for old, new in zip(before, safe, strict=True)]
+        rescale = [exp_less(f, old, in_log2(f, new)) for old, new in zip(before, safe, strict=True)]
         scales = dict(zip(self.groups, rescale, strict=True))
         self.weights.start(dict(zip(self.groups, safe, strict=True)))
         added = self._weigh_and_accumulate(start, size, scales)
@@ -251,7 +250,7 @@ class SweepWriter(Writer):
         names: list[object] = [*self.groups, *self.sums]
         for name, value in zip(names, [*maxima, *totals], strict=True):
             place = ops.allocate(self.block_rows)
-            f.store(f.mul(value, LN2) if name in self.groups else value, place)
+            f.store(value, place)
             for vector in range(self.schedule.vectors):
                 self.kept[name, vector] = f.offset(place, vector * self.lanes * 4)
 

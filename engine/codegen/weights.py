@@ -1,4 +1,4 @@
-"""Step B: per column, weights ``exp2(stored - maximum)`` times their factor, and the sums of them alone."""
+"""Step B: per column, weights ``exp(stored - maximum)`` times their factor, and the sums of them alone."""
 
 import functools
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ..scalar import Scalar
 from ..sweep import Accumulator
 from .llvm import Value
-from .math import exp2_nonpositive
+from .math import exp_less, in_log2
 from .values import vector_of
 from .wide import repeat, split
 
@@ -42,7 +42,7 @@ class Weights:
 
     def start(self, maxima: dict[Scalar, Value]) -> None:
         """Begin a block of columns, with the maximum of each group for the block's rows."""
-        self._largest = maxima
+        self._largest = {group: in_log2(self.writer.f, each) for group, each in maxima.items()}
 
     def write(self, group: Scalar | None, size: Value, sums: Sequence[Accumulator]) -> list[Value]:
         """All weights of a group, and what the block adds to each plain sum."""
@@ -74,7 +74,7 @@ class Weights:
         exponential: Value | None = None
         if group is not None:
             stored = self._load(writer.buffers[writer.groups[group]], ahead, number)
-            exponential = exp2_nonpositive(f, f.sub(stored, repeat(f, self._largest[group], number)))
+            exponential = exp_less(f, stored, repeat(f, self._largest[group], number))
         weights: dict[Key, Value] = {}
         for key, buffer in self.buffers.items():
             if key[0] is not group:

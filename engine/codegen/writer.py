@@ -1,6 +1,5 @@
 """What the kernels of a sweep have in common: their tasks, and their expressions with scales where they are free."""
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import NamedTuple
@@ -14,12 +13,10 @@ from .layout import DOUBT, DOUBTS, Layout, divisors
 from .llvm import Function, Module, Value
 from .operands import Operands
 from .outputs import needs_result
-from .scaling import fold_scales, in_powers_of_two, scaled
+from .scaling import fold_scales, in_powers_of_two
 from .target import Target
 from .values import vector_of
 from .watch import Watch
-
-LOG2E = math.log2(math.e)
 
 
 class Parts(NamedTuple):
@@ -45,7 +42,7 @@ class Parts(NamedTuple):
 
 
 class Writer(ABC):
-    """Writes the kernel of one sweep. Exponents are kept to base 2.
+    """Writes the kernel of one sweep.
 
     Args:
         parts: What it is written from.
@@ -62,13 +59,14 @@ class Writer(ABC):
         self._scale()
 
     def _scale(self) -> None:
-        """Exponents to base 2, and scales where they are free: `groups` and `factors`, by what they were."""
+        """Scales where they are free: `groups` and `factors`, by what they were."""
         factors = [each.weight for each in self.sweep.accumulators]
-        binary = [scaled(self.elements, group, LOG2E) for group in self.sweep.groups]
-        powers = in_powers_of_two(self.elements, factors) if self.sweep.adds_up else factors
-        final = fold_scales(self.elements, self.sweep, [*binary, *powers])
-        self.groups = dict(zip(self.sweep.groups, final, strict=False))
-        self.factors = dict(zip(factors, final[len(binary) :], strict=True))
+        final = fold_scales(self.elements, self.sweep, [*self.sweep.groups, *factors])
+        groups, final = final[: len(self.sweep.groups)], final[len(self.sweep.groups) :]
+        if self.sweep.adds_up:
+            final = in_powers_of_two(self.elements, self.sweep, final)
+        self.groups = dict(zip(self.sweep.groups, groups, strict=True))
+        self.factors = dict(zip(factors, final, strict=True))
         self.watch = Watch(self.sweep, self.elements, self.groups, self.factors)
 
     def expressions(self) -> list[Scalar]:
