@@ -30,7 +30,7 @@ class Elements:
     """
 
     def __init__(self, stored: Callable[[Node], bool], *, clamps: bool = False, apart: bool = False) -> None:
-        self._stored, self._clamps, self.apart = stored, clamps, apart
+        self._stored, self._clamps, self._apart = stored, clamps, apart
         self._table: dict[tuple[Any, ...], Scalar] = {}
         self._lowered: dict[tuple[Any, ...], Scalar] = {}
         self._counters: dict[str, int] = {}
@@ -135,7 +135,7 @@ class Elements:
 
     def part(self, node: Node, at: Sequence[Scalar]) -> Scalar:
         """One element of what an operator is made through (`Node.components`): computed, unless that one is stored."""
-        return self.element(node, at) if self.apart else self._own_element(node, tuple(at))
+        return self.element(node, at) if self._apart else self._own_element(node, tuple(at))
 
     def _own_element(self, node: Node, at: tuple[Scalar, ...]) -> Scalar:
         try:

@@ -9,11 +9,11 @@ import numpy as np
 from ..engine.careful import Careful, Court, blame_of_any, clear, hidden_by_infinity
 from ..engine.errors import ShapeError
 from ..engine.ir import Node, Values
-from ..engine.types import BOOL
+from ..engine.types import BOOL, TensorType
 from .arithmetic import Multiply, Negative, Subtract
 from .array import Array, ArrayLike
 from .function import lifted_float
-from .kinds import AlongAxis, Reduction, flag, line_blame, normalize_axes, normalize_axis, reduced_shape
+from .kinds import AlongAxis, Reduction, flag, line_blame, line_maximum, normalize_axes, normalize_axis, reduced_shape
 from .reduction import Sum
 from .registry import FUNCTIONS, public
 from .selection import where
@@ -72,40 +72,76 @@ def _along_scores(node: "Softmax | LogSoftmax", operands: Sequence[Careful], val
     return Careful(value, hidden, clear(blame_of_any([lines, *others], value.shape), hidden))
 
 
-class Largest(Reduction):
-    """The largest of a line, -inf of nothing: what a kernel subtracts before it takes exponentials."""
+class Shift(Reduction):
+    """What is subtracted from a line's exponents before their exponentials are summed: its largest, 0 of -inf alone.
 
-    kernel_kind: ClassVar[str | None] = "max"
+    Any number will do with which none overflows: a kernel that has the exponentials themselves takes 0.
+    """
 
-    def reference(self, x: Values) -> Values:
-        """NumPy's."""
-        return np.asarray(np.max(x, axis=self.axes, keepdims=self.keepdims, initial=-np.inf))
-
-
-class LargestWeight(Reduction):
-    """``1 / sum(exp(x - largest))``, the weight of a line's largest in its softmax; 0 of a line of -inf alone."""
-
-    wide = True
+    kernel_kind: ClassVar[str | None] = "shift"
 
     def lower(self, kernel: Any, at: Sequence[Any]) -> Any:
-        """``exp(largest - lse)``, of which a sweep leaves the sum alone."""
-        total = LogSumExp(self.operand, self.axes, True).lower(kernel, at)
-        kernel.origin.setdefault(total, self)
-        largest = Largest(self.operand, self.axes, True).lower(kernel, at)
-        return kernel.apply("exp", self.dtype, kernel.subtract(largest, total))
+        """A reduction, and 0 for -inf."""
+        return _finite(kernel, self.inline(kernel, at))
+
+    def inline(self, kernel: Any, at: Sequence[Any]) -> Any:
+        """The same where it is subtracted again: a line without exponentials has none, whatever it is shifted by."""
+        found = super().lower(kernel, at)
+        kernel.origin.setdefault(found, self)
+        return found
 
     def reference(self, x: Values) -> Values:
-        """Shifted by the maximum."""
-        total = np.sum(np.exp(x - _safe_maximum(x, self.axes)), axis=self.axes, keepdims=self.keepdims)
+        """The largest, if that is a number."""
+        return np.asarray(_safe_maximum(x, self.axes))
+
+
+class Share(Node):
+    """``1 / sum(exp(x - shift))`` along an axis: what exponentials are multiplied by; 0 of a line of -inf alone."""
+
+    role: ClassVar[str] = "reduction"
+    wide = True
+
+    operand: Node
+    shift: Shift
+    axis: int
+
+    def infer(self) -> TensorType:
+        """The shift's: one for each line."""
+        return self.shift.type
+
+    def lower(self, kernel: Any, at: Sequence[Any]) -> Any:
+        """``exp(shift - lse)``, of which a sweep leaves the sum alone."""
+        stored = kernel.element(self.shift, at)
+        shift = stored if stored.op == "load" else self.shift.inline(kernel, at)
+        return kernel.apply("exp", self.dtype, kernel.subtract(shift, _total(kernel, self, at)))
+
+    def reference(self, x: Values, shift: Values) -> Values:
+        """As it is written."""
+        total = np.sum(np.exp(x - shift), axis=self.axis, keepdims=True)
         return np.asarray(1 / np.where(total == 0, np.inf, total))
+
+    def careful(self, operands: Sequence[Careful], value: Values, court: Court) -> Careful:
+        """To blame for what its line is."""
+        return Careful(value, None, line_maximum(operands[0], self.axis))
+
+
+def _total(kernel: Any, share: Share, at: Sequence[Any]) -> Any:
+    """The logarithm of the sum of exponentials, as a part of that node: which is stored, where it has to be."""
+    total = LogSumExp(share.operand, (share.axis,), True).lower(kernel, at)
+    kernel.origin.setdefault(total, share)
+    return total
+
+
+def _finite(kernel: Any, found: Any) -> Any:
+    """What is subtracted from a line's scores: 0 of one that is -inf alone, which has no weights so."""
+    empty = kernel.apply("equal", BOOL, found, kernel.constant(-math.inf, found.dtype))
+    return kernel.apply("where", found.dtype, empty, kernel.constant(0.0, found.dtype), found)
 
 
 def _less_total(kernel: Any, node: "Softmax | LogSoftmax", total: Node, at: Sequence[Any]) -> Any:
-    scores, found = kernel.element(node.operand, at), kernel.part(total, _line(kernel, node, at))
-    if found.op == "load":  # stored, it may be -inf: of a line that is -inf alone, which less 0 has no weights
-        empty = kernel.apply("equal", BOOL, found, kernel.constant(-math.inf, found.dtype))
-        found = kernel.apply("where", found.dtype, empty, kernel.constant(0.0, found.dtype), found)
-    return kernel.subtract(scores, found)
+    found = kernel.part(total, _line(kernel, node, at))
+    found = _finite(kernel, found) if found.op == "load" else found
+    return kernel.subtract(kernel.element(node.operand, at), found)
 
 
 def _line(kernel: Any, node: AlongAxis, at: Sequence[Any]) -> list[Any]:
@@ -122,8 +158,8 @@ class Softmax(AlongAxis):
     def lower(self, kernel: Any, at: Sequence[Any]) -> Any:
         """``exp(x - lse(x))``; of one element the two are one, and of a hidden one their difference is NaN.
 
-        After a forward pass, ``exp(x - largest)`` times the weight of that: then weights are those of the forward pass
-        to the last bits, which a rounded logarithm of their sum would change, for a whole line alike.
+        After a forward pass, ``exp(x - shift) * share``: then weights are those of the forward pass to the last bits,
+        which a rounded logarithm of their sum would change, for a whole line alike.
         """
         weight = self._weight(kernel, at)
         if self.shape[self.axis] != 1:
@@ -133,17 +169,19 @@ class Softmax(AlongAxis):
         return kernel.apply("where", self.dtype, is_hidden, kernel.constant(0.0, self.dtype), weight)
 
     def _weight(self, kernel: Any, at: Sequence[Any]) -> Any:
-        if not kernel.apart:
-            total = LogSumExp(self.operand, (self.axis,), True)
-            return kernel.apply("exp", self.dtype, _less_total(kernel, self, total, at))
-        largest, share = self.components()
-        weight = kernel.apply("exp", self.dtype, _less_total(kernel, self, largest, at))
-        return kernel.multiply(weight, kernel.part(share, _line(kernel, self, at)))
+        line = _line(kernel, self, at)
+        shift, share = self.components()
+        found = kernel.part(share, line)
+        if found.op != "load":
+            exponent = kernel.subtract(kernel.element(self.operand, at), _total(kernel, share, line))
+            return kernel.apply("exp", self.dtype, exponent)
+        exponent = kernel.subtract(kernel.element(self.operand, at), kernel.part(shift, line))
+        return kernel.multiply(kernel.apply("exp", self.dtype, exponent), found)
 
     def components(self) -> tuple[Node, ...]:
-        """The largest and its weight: a backward pass has those of the forward pass."""
-        axes = (self.axis,)
-        return Largest(self.operand, axes, True), LargestWeight(self.operand, axes, True)
+        """A line's shift and share: a backward pass has those of the forward pass."""
+        shift = Shift(self.operand, (self.axis,), True)
+        return shift, Share(self.operand, shift, self.axis)
 
     def gradient(self, upstream: Array) -> Sequence[Array | None]:
         """``P (upstream - sum(P * upstream))``."""

@@ -9,7 +9,7 @@ from ..scalar import Scalar
 from ..sweep import Accumulator
 from .few_rows_lanes import Lanes
 from .llvm import Value
-from .math import exp_less, in_log2
+from .math import exp_between, exp_less, in_log2
 from .watch import trace
 from .weights import is_plain_weight
 
@@ -112,7 +112,7 @@ class RowState:
             after = f.max(f.reduce(f.max, f.load(self._vector(running, row), writer.vector, aligned=True)), before)
             finite = f.select(f.compare("==", after, -math.inf), f.constant(0.0, "float"), after)
             safe.append(in_log2(f, finite))
-            scales.append(exp_less(f, before, safe[-1]))
+            scales.append(exp_between(f, before, safe[-1]))
             f.store(after, self._number(maximum, row))
             f.store(scales[-1], self._number(scale, row))
         wide = [f.splat(each, writer.lanes) for each in safe]

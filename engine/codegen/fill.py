@@ -1,6 +1,7 @@
 """Step A: contract some columns with the block's rows, compute the tile values, store them, keep the maxima."""
 
 import functools
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..ir import UnfusableError
@@ -22,6 +23,11 @@ _SHORT = frozenset({
     "logical_xor", "maximum", "minimum", "multiply", "negative", "not_equal", "reduce", "square", "subtract", "where",
 })
 # fmt: on
+
+
+# Elements of a contraction that are summed for themselves, where others do not sum in one row either: errors grow with
+# the length of a sum.
+PIECE = 16
 
 
 class Fill:
@@ -125,6 +131,40 @@ class Fill:
             f.store(value, f.offset(buffer, ahead))
         return maxima
 
+    def _is_product(self, contraction: Scalar) -> bool:
+        (body,) = contraction.args
+        return body.op == "multiply" and not any(self.writer.sweep.pair <= each.axes for each in body.args)
+
+    def _in_pieces(self, length: int, piece: int, step: Callable[[Value, list[Value]], list[Value]]) -> list[Value]:
+        """Sums over ``range(length)``, of pieces that are summed for themselves and added up in memory."""
+        writer, f, schedule = self.writer, self.writer.f, self.writer.schedule
+        count = schedule.columns * schedule.vectors
+        zeros = [f.constant(0.0, writer.vector)] * count
+
+        def some(first: Value, size: int) -> list[Value]:
+            return writer.in_steps(
+                f.constant(size, "i64"), schedule.unroll, zeros, lambda at, sums: step(f.add(first, at), sums)
+            )
+
+        whole = (length - 1) // piece * piece
+        if not whole:
+            return some(f.constant(0, "i64"), length)
+        totals = writer.operands.allocate(count * writer.lanes)
+        places = [f.offset(totals, number * writer.lanes * 4) for number in range(count)]
+        for place, zero in zip(places, zeros, strict=True):
+            f.store(zero, place, aligned=True)
+
+        def add(first: Value, _: list[Value]) -> list[Value]:
+            for place, each in zip(places, some(first, piece), strict=True):
+                f.store(f.add(f.load(place, writer.vector, aligned=True), each), place, aligned=True)
+            return []
+
+        f.loop(0, whole, piece, [], add)
+        last = some(f.constant(whole, "i64"), length - whole)
+        return [
+            f.add(f.load(place, writer.vector, aligned=True), each) for place, each in zip(places, last, strict=True)
+        ]
+
     def _contract(self, contraction: Scalar, tile: TileValues) -> None:
         writer = self.writer
         f, schedule = writer.f, writer.schedule
@@ -157,10 +197,8 @@ class Fill:
                     sums[place] = tile.added(body, leaves, number, vector, sums[place])
             return sums
 
-        zero = f.constant(0.0, writer.vector)
-        sums = writer.in_steps(
-            f.constant(small.length, "i64"), schedule.unroll, [zero] * (schedule.columns * schedule.vectors), step
-        )
+        is_product = self._is_product(contraction)
+        sums = self._in_pieces(int(small.length), int(small.length) if is_product else PIECE, step)
         for number in range(schedule.columns):
             first = number * schedule.vectors
             tile.known[contraction, number] = join(f, sums[first : first + schedule.vectors])

@@ -108,6 +108,12 @@ def exp_less(f: Function, x: Value, subtracted: Value) -> Value:
 
 
 @strict
+def exp_between(f: Function, before: Value, subtracted: Value) -> Value:
+    """What makes ``e**(x - before)`` of `exp_less` the same, to the last bits, as ``e**(x - y)``; 0 before anything."""
+    return exp2_nonpositive(f, f.sub(f.mul(before, _LOG2_E), subtracted))
+
+
+@strict
 def exp_weight(f: Function, x: Value, subtracted: Value) -> Value:
     """``e**(x - y)`` for what is mostly not above 0, as quick as `exp_less`, and to the same bits."""
     return exp2_weight(f, f.fma(x, _LOG2_E, f.neg(subtracted)))

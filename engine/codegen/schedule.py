@@ -60,7 +60,7 @@ def schedule_for(target: Target, sweep: Sweep, *, is_narrow: bool = False) -> Sc
     if not target.has_avx512:
         return Schedule(4, 4, 4, together=1)
     if is_narrow or not _is_long(sweep, 4 * target.lanes("float32")):
-        return Schedule(1, 16, 16, block=320)
+        return Schedule(1, 16, 16)
     return Schedule(4, 4, 4, together=1)
 
 

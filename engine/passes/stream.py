@@ -90,8 +90,16 @@ class Streaming:
         for term, times in rows.items():
             sign = math.copysign(1.0, times)
             self._signs[term] = sign if self._signs.get(term, sign) == sign else None
-        total = self.maximum(self._group(tile, body)) if kind == "max" else self._log_of_sum(tile, body)
+        total = self._over(kind, tile, body)
         return self.elements.add(self.linear(rows, body), total) if rows else total
+
+    def _over(self, kind: str, tile: Linear, body: Scalar) -> Scalar:
+        if kind == "max":
+            return self.maximum(self._group(tile, body))
+        if kind == "shift":
+            group, _ = self._exponential(tile, body)
+            return self.elements.constant(0.0, body.dtype) if group is None else self.maximum(group)
+        return self._log_of_sum(tile, body)
 
     def _log_of_sum(self, tile: Linear, body: Scalar) -> Scalar:
         group, weight = self._exponential(tile, body)

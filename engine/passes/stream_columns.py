@@ -11,7 +11,7 @@ is a sum of two terms what hides both.
 
 import functools
 import math
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Mapping, Set
 
 from ..ir import UnfusableError
 from ..scalar import Axis, Scalar, below
@@ -181,17 +181,39 @@ class ColumnStreaming(Streaming):
         return {**factors, factor: factors.get(factor, 0) + 1}, rest
 
     def _weight(self, factors: dict[Scalar, int], exponent: Linear, like: Scalar) -> Scalar:
-        """A product whose factors of pairs come first, those made last before others: what weights share is one part.
+        """A product whose parts come in an order in which weights share what they begin with.
 
-        What they do not share is mostly a row's or a column's own, or what is contracted.
+        An exponential of pairs, and what a row or column multiplies it by: a softmax's own weights are those. Then
+        factors of pairs, those made last before others; then what columns and what rows bring, each as one number.
         """
-        elements = self.elements
-        ordered = sorted(factors.items(), key=lambda item: (not self.is_tile(item[0]), -item[0].number))
         result = self.product(1.0, {}, exponent, like)
-        for factor, times in ordered:
-            for _ in range(abs(times)):
-                result = elements.apply("multiply" if times > 0 else "divide", like.dtype, result, factor)
+        tiles = {factor: times for factor, times in factors.items() if self.is_tile(factor)}
+        others = [
+            self._powers({f: p for f, p in factors.items() if f not in tiles and axis in f.axes}, like)
+            for axis in (self.sweep.columns, self.sweep.rows)
+        ]
+        others.append(
+            self._powers({f: p for f, p in factors.items() if f not in tiles and not self.sweep.pair & f.axes}, like)
+        )
+        begun = self.elements.multiply(result, others[0])
+        if self.is_tile(result):
+            result, others = self._powers(tiles, like, begun), others[1:]
+        else:
+            result, others = self._powers(tiles, like), [begun, *others[1:]]
+        for each in others:
+            result = self.elements.multiply(result, each)
         return result
+
+    def _powers(self, factors: Mapping[Scalar, int], like: Scalar, result: Scalar | None = None) -> Scalar:
+        """Factors multiplied, divisors among them, those made last before others."""
+        elements = self.elements
+        for factor, times in sorted(factors.items(), key=lambda item: -item[0].number):
+            for _ in range(abs(times)):
+                if result is None:
+                    result = factor if times > 0 else elements.apply("reciprocal", like.dtype, factor)
+                else:
+                    result = elements.apply("multiply" if times > 0 else "divide", like.dtype, result, factor)
+        return elements.constant(1.0, like.dtype) if result is None else result
 
     def is_tile(self, scalar: Scalar) -> bool:
         """Whether it is a value of a row and a column, without a small axis."""
