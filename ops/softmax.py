@@ -102,7 +102,7 @@ class Share(Node):
     wide = True
 
     operand: Node
-    shift: Shift
+    shift: Node
     axis: int
 
     def infer(self) -> TensorType:
@@ -111,8 +111,9 @@ class Share(Node):
 
     def lower(self, kernel: Any, at: Sequence[Any]) -> Any:
         """``exp(shift - lse)``, of which a sweep leaves the sum alone."""
-        stored = kernel.element(self.shift, at)
-        shift = stored if stored.op == "load" else self.shift.inline(kernel, at)
+        shift = kernel.element(self.shift, at)
+        if shift.op != "load" and isinstance(self.shift, Shift):
+            shift = self.shift.inline(kernel, at)
         return kernel.apply("exp", self.dtype, kernel.subtract(shift, _total(kernel, self, at)))
 
     def reference(self, x: Values, shift: Values) -> Values:

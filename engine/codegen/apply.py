@@ -128,7 +128,6 @@ _FROM_MATH = [
     "tanh",
     "exp2_weight",
     "exp_weight",
-    "in_log2",
     "tanh_in_log2",
     "sigmoid",
     "erf",

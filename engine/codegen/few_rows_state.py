@@ -9,7 +9,7 @@ from ..scalar import Scalar
 from ..sweep import Accumulator
 from .few_rows_lanes import Lanes
 from .llvm import Value
-from .math import exp_between, exp_less, in_log2
+from .math import exp_less
 from .watch import trace
 from .weights import is_plain_weight
 
@@ -110,9 +110,8 @@ class RowState:
         for running, maximum, scale in zip(self.running, self.maxima, self.scales, strict=True):
             before = f.load(self._number(maximum, row), "float")
             after = f.max(f.reduce(f.max, f.load(self._vector(running, row), writer.vector, aligned=True)), before)
-            finite = f.select(f.compare("==", after, -math.inf), f.constant(0.0, "float"), after)
-            safe.append(in_log2(f, finite))
-            scales.append(exp_between(f, before, safe[-1]))
+            safe.append(f.select(f.compare("==", after, -math.inf), f.constant(0.0, "float"), after))
+            scales.append(exp_less(f, before, safe[-1]))
             f.store(after, self._number(maximum, row))
             f.store(scales[-1], self._number(scale, row))
         wide = [f.splat(each, writer.lanes) for each in safe]

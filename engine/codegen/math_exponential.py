@@ -1,7 +1,5 @@
 """Powers of two and of e, and what is made of them: hyperbolic functions, the logistic function, erf."""
 
-import math
-
 from .llvm import Function, Value
 from .math_floats import (
     DOUBLE,
@@ -95,28 +93,15 @@ def exp2_weight(f: Function, x: Value) -> Value:
 
 
 @strict
-def in_log2(f: Function, x: Value) -> Value:
-    """``x log2(e)`` for exponents to be less by it; NaN, not infinity, where that is more than a float can say."""
-    product = f.mul(x, _LOG2_E)
-    return f.select(f.compare("==", f.abs(product), math.inf), f.constant(math.nan, x.type), product)
+def exp_less(f: Function, x: Value, largest: Value) -> Value:
+    """``e**(x - y)`` for what is not above 0: the difference first, exact for the largest however large that is."""
+    return exp2_nonpositive(f, f.mul(f.sub(x, largest), _LOG2_E))
 
 
 @strict
-def exp_less(f: Function, x: Value, subtracted: Value) -> Value:
-    """``e**(x - y)`` for what is not above 0, of y what `in_log2` makes of it: rounded once on the way."""
-    return exp2_nonpositive(f, f.fma(x, _LOG2_E, f.neg(subtracted)))
-
-
-@strict
-def exp_between(f: Function, before: Value, subtracted: Value) -> Value:
-    """What makes ``e**(x - before)`` of `exp_less` the same, to the last bits, as ``e**(x - y)``; 0 before anything."""
-    return exp2_nonpositive(f, f.sub(f.mul(before, _LOG2_E), subtracted))
-
-
-@strict
-def exp_weight(f: Function, x: Value, subtracted: Value) -> Value:
+def exp_weight(f: Function, x: Value, shift: Value) -> Value:
     """``e**(x - y)`` for what is mostly not above 0, as quick as `exp_less`, and to the same bits."""
-    return exp2_weight(f, f.fma(x, _LOG2_E, f.neg(subtracted)))
+    return exp2_weight(f, f.mul(f.sub(x, shift), _LOG2_E))
 
 
 @strict

@@ -62,8 +62,8 @@ def fold_scales(elements: Elements, sweep: Sweep, roots: list[Scalar]) -> list[S
 def in_powers_of_two(elements: Elements, sweep: Sweep, roots: list[Scalar]) -> list[Scalar]:
     """``exp`` of tile values as a power of two: for weights, whose exponents are not large.
 
-    Of ``exp(x - y)`` with y of rows or columns alone, y times log2(e) is computed once, and x is not rounded again:
-    a weight has the bits that the sweep had for it that found y as its largest exponent.
+    Of ``exp(x - y)`` with y of rows or columns alone, a weight has the bits that the sweep had for it that found y as
+    its largest exponent.
     """
     memo: dict[Scalar, Scalar] = {}
     for scalar in below(roots):
@@ -76,8 +76,7 @@ def in_powers_of_two(elements: Elements, sweep: Sweep, roots: list[Scalar]) -> l
 
 def _weight(elements: Elements, sweep: Sweep, exponent: Scalar) -> Scalar:
     if exponent.op == "subtract" and not sweep.pair <= exponent.args[1].axes:
-        subtracted = elements.apply("in_log2", exponent.dtype, exponent.args[1])
-        return elements.apply("exp_weight", exponent.dtype, exponent.args[0], subtracted)
+        return elements.apply("exp_weight", exponent.dtype, *exponent.args)
     return elements.apply("exp2_weight", exponent.dtype, _times(elements, exponent, math.log2(math.e)))
 
 

@@ -27,7 +27,7 @@ from .dense import Dense
 from .fill import Fill
 from .llvm import Value
 from .masks import Masks
-from .math import exp_between, in_log2
+from .math import exp_less
 from .outputs import Outputs
 from .pair_body import PairAccumulate, PairBody, together
 from .places import Places
@@ -184,7 +184,7 @@ class SweepWriter(Writer):
         running = f.loop(start, f.add(start, size), self.schedule.columns, before, group)
         before, maxima = before[: len(self.groups)], running[: len(self.groups)]
         safe = [f.select(f.compare("==", m, -math.inf), f.constant(0.0, m.type), m) for m in maxima]
-        rescale = [exp_between(f, old, in_log2(f, new)) for old, new in zip(before, safe, strict=True)]
+        rescale = [exp_less(f, old, new) for old, new in zip(before, safe, strict=True)]
         scales = dict(zip(self.groups, rescale, strict=True))
         self.weights.start(dict(zip(self.groups, safe, strict=True)))
         added = self._weigh_and_accumulate(start, size, scales)

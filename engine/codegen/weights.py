@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ..scalar import Scalar
 from ..sweep import Accumulator
 from .llvm import Value
-from .math import exp_less, in_log2
+from .math import exp_less
 from .values import vector_of
 from .wide import repeat, split
 
@@ -42,7 +42,7 @@ class Weights:
 
     def start(self, maxima: dict[Scalar, Value]) -> None:
         """Begin a block of columns, with the maximum of each group for the block's rows."""
-        self._largest = {group: in_log2(self.writer.f, each) for group, each in maxima.items()}
+        self._largest = maxima
 
     def write(self, group: Scalar | None, size: Value, sums: Sequence[Accumulator]) -> list[Value]:
         """All weights of a group, and what the block adds to each plain sum."""
