@@ -133,6 +133,10 @@ class Elements:
             self.origin.setdefault(found, node)
         return found
 
+    def is_part(self, node: Node) -> bool:
+        """Whether what an operator is made through (`Node.components`) is stored."""
+        return self._apart and self._stored(node)
+
     def part(self, node: Node, at: Sequence[Scalar]) -> Scalar:
         """One element of what an operator is made through (`Node.components`): computed, unless that one is stored."""
         return self.element(node, at) if self._apart else self._own_element(node, tuple(at))

@@ -126,7 +126,7 @@ class Share(Node):
         return Careful(value, None, line_maximum(operands[0], self.axis))
 
 
-def _total(kernel: Any, share: Share, at: Sequence[Any]) -> Any:
+def _total(kernel: Any, share: "Share", at: Sequence[Any]) -> Any:
     """The logarithm of the sum of exponentials, as a part of that node: which is stored, where it has to be."""
     total = LogSumExp(share.operand, (share.axis,), True).lower(kernel, at)
     kernel.origin.setdefault(total, share)
@@ -172,12 +172,12 @@ class Softmax(AlongAxis):
     def _weight(self, kernel: Any, at: Sequence[Any]) -> Any:
         line = _line(kernel, self, at)
         shift, share = self.components()
-        found = kernel.part(share, line)
-        if found.op != "load":
-            exponent = kernel.subtract(kernel.element(self.operand, at), _total(kernel, share, line))
-            return kernel.apply("exp", self.dtype, exponent)
-        exponent = kernel.subtract(kernel.element(self.operand, at), kernel.part(shift, line))
-        return kernel.multiply(kernel.apply("exp", self.dtype, exponent), found)
+        scores = kernel.element(self.operand, at)
+        if not kernel.is_part(share):
+            total = _total(kernel, Share(self.operand, shift, self.axis), line)
+            return kernel.apply("exp", self.dtype, kernel.subtract(scores, total))
+        weight = kernel.apply("exp", self.dtype, kernel.subtract(scores, kernel.part(shift, line)))
+        return kernel.multiply(weight, kernel.part(share, line))
 
     def components(self) -> tuple[Node, ...]:
         """A line's shift and share: a backward pass has those of the forward pass."""

@@ -69,7 +69,11 @@ def signature(
         return scalar.attribute
 
     rows: list[Any] = []
-    for scalar in below(expressions):
+    # Numbers first, for when one of them was made says nothing of the code.
+    everything = below(expressions)
+    constants = [each for each in everything if each.is_constant]
+    ordered = sorted(constants, key=lambda each: repr((each.dtype.name, attribute(each))))
+    for scalar in (*ordered, *(each for each in everything if not each.is_constant)):
         numbers[scalar] = len(numbers)
         rows.append((scalar.op, scalar.dtype.name, [numbers[each] for each in scalar.args], attribute(scalar)))
     rows += [("expressions", [numbers[each] for each in expressions]), ("slots", layout.shape), len(sweep.groups)]

@@ -126,7 +126,7 @@ def summed_product(node: Node) -> Node | None:
     """
     if node.role != "reduction" or node.operands[0].role != "contraction":
         return None
-    (product,) = node.operands
+    product, *_ = node.operands
     elements = Elements(lambda _: True)
     at = [elements.new_axis("o", length) for length in product.shape]
     places = node.adds_to(elements, [elements.index(axis) for axis in at])

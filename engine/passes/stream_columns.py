@@ -11,7 +11,7 @@ is a sum of two terms what hides both.
 
 import functools
 import math
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Sequence, Set
 
 from ..ir import UnfusableError
 from ..scalar import Axis, Scalar, below
@@ -183,37 +183,28 @@ class ColumnStreaming(Streaming):
     def _weight(self, factors: dict[Scalar, int], exponent: Linear, like: Scalar) -> Scalar:
         """A product whose parts come in an order in which weights share what they begin with.
 
-        An exponential of pairs, and what a row or column multiplies it by: a softmax's own weights are those. Then
-        factors of pairs, those made last before others; then what columns and what rows bring, each as one number.
+        An exponential of pairs, and what columns multiply it by: a softmax's own weights are those. Then factors of
+        pairs, those made last before others, and what rows and columns bring, one by one: an error of their product
+        would be one of the whole row, and of one result more than of another that much cancels it with.
         """
+        ordered = sorted(factors.items(), key=lambda item: item[0].number)
+        tiles = [item for item in reversed(ordered) if self.is_tile(item[0])]
+        columns = [item for item in ordered if item not in tiles and self.sweep.columns in item[0].axes]
+        others = [item for item in ordered if item not in tiles and item not in columns]
         result = self.product(1.0, {}, exponent, like)
-        tiles = {factor: times for factor, times in factors.items() if self.is_tile(factor)}
-        others = [
-            self._powers({f: p for f, p in factors.items() if f not in tiles and axis in f.axes}, like)
-            for axis in (self.sweep.columns, self.sweep.rows)
-        ]
-        others.append(
-            self._powers({f: p for f, p in factors.items() if f not in tiles and not self.sweep.pair & f.axes}, like)
-        )
-        begun = self.elements.multiply(result, others[0])
         if self.is_tile(result):
-            result, others = self._powers(tiles, like, begun), others[1:]
-        else:
-            result, others = self._powers(tiles, like), [begun, *others[1:]]
-        for each in others:
-            result = self.elements.multiply(result, each)
-        return result
+            return self._times([*columns, *tiles, *others], result, like)
+        begun = self._times(columns[:1], result, like)
+        product = self._times(tiles, self.one(like), like)
+        return self._times([*columns[1:], *others], self.elements.multiply(product, begun), like)
 
-    def _powers(self, factors: Mapping[Scalar, int], like: Scalar, result: Scalar | None = None) -> Scalar:
-        """Factors multiplied, divisors among them, those made last before others."""
-        elements = self.elements
-        for factor, times in sorted(factors.items(), key=lambda item: -item[0].number):
+    def _times(self, factors: Sequence[tuple[Scalar, int]], result: Scalar, like: Scalar) -> Scalar:
+        """What is multiplied by factors, or divided, as often as they say."""
+        for factor, times in factors:
             for _ in range(abs(times)):
-                if result is None:
-                    result = factor if times > 0 else elements.apply("reciprocal", like.dtype, factor)
-                else:
-                    result = elements.apply("multiply" if times > 0 else "divide", like.dtype, result, factor)
-        return elements.constant(1.0, like.dtype) if result is None else result
+                op = "multiply" if times > 0 else "divide"
+                result = self.elements.apply(op, like.dtype, result, factor)
+        return result
 
     def is_tile(self, scalar: Scalar) -> bool:
         """Whether it is a value of a row and a column, without a small axis."""

@@ -4,7 +4,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import attngraph as ag
@@ -98,6 +98,8 @@ PLANTS = st.tuples(
 )
 @settings(max_examples=12, deadline=None)
 def test_as_the_interpreter(name, rows, columns, seen, size, blank, plants, seed, target):
+    # Of distances beside which every key is nothing all are equal, and which is nearest float64's rounding says.
+    assume(name != "distance" or size != 1e18)
     rng = np.random.default_rng(seed)
     arrays = {
         "q": rng.standard_normal((2, rows, 8)),

@@ -19,9 +19,9 @@ def test_a_step_keeps_numbers_of_rows_and_computes_scores_again():
     report = step(lambda q, k, v: ag.softmax(q @ k.mT / 8) @ v)
     out, *rows = report.kept
     assert "it is a result" in out.why
-    assert sorted(names(rows)) == ["log_sum_exp", "sum"]
+    assert sorted(names(rows)) == ["share", "shift", "sum"]
     assert all(each.nbytes == 2 * 256 * 4 for each in rows)
-    total = next(each for each in rows if each.node.name == "log_sum_exp")
+    total = next(each for each in rows if each.node.name == "share")
     assert total.flops > 256 * 2 * 64  # a row's scores
     assert "a sweep makes it" in total.why
     assert max(total.read) > total.made
@@ -38,9 +38,9 @@ def test_the_report_says_it():
     assert text in str(report)
     first, *lines = text.splitlines()
     assert first.startswith("memory: peak ")
-    assert "  kept: log_sum_exp float32[1, 2, 256, 1], 2,048 bytes, from step" in text
+    assert "  kept: share float32[1, 2, 256, 1], 2,048 bytes, from step" in text
     assert "  computed again: softmax float32[1, 2, 256, 256], in steps" in text
-    assert len(lines) == 4
+    assert len(lines) == 5
 
 
 def test_a_forward_pass_alone_keeps_nothing():

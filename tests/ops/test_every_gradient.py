@@ -28,6 +28,7 @@ OPERATORS_WITHOUT = {
         LogicalAnd LogicalNot LogicalOr LogicalXor NotEqual Signbit""",
     "nothing goes in": "Arange NoPath",
     "it is gone once there are gradients": "Differentiated",
+    "kernels make a softmax of it": "Share Shift",
     "what it rounds no difference shows": "Cast",
 }
 
