@@ -1,7 +1,7 @@
 """Step A: contract some columns with the block's rows, compute the tile values, store them, keep the maxima."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence, Set
 from typing import TYPE_CHECKING
 
 from ..ir import UnfusableError
@@ -25,9 +25,12 @@ _SHORT = frozenset({
 # fmt: on
 
 
-# Elements of a contraction that are summed for themselves, where others do not sum in one row either: errors grow with
-# the length of a sum.
-PIECE = 16
+# Elements of a contraction that are summed for themselves, where an exponential is taken of its sum: there the error of
+# the sum counts, which grows with its length, not that relative to it. Of products others make the same.
+PIECE = 32
+
+
+_EXPONENTIALS = frozenset({"exp", "exp2_weight", "exp_weight"})
 
 
 class Fill:
@@ -37,6 +40,7 @@ class Fill:
         self.writer = writer
         tile = [*writer.groups.values(), *writer.factors.values()]
         self.contractions = [each for each in below(tile) if each.op == "reduce"]
+        self._exponents = self._in_exponents(tile)
         # Functions of many instructions need registers, while contractions fill them all: those wait in memory.
         is_long = any(each.op not in _SHORT and writer.sweep.columns in each.axes for each in below(tile))
         size = writer.schedule.columns * writer.block_rows
@@ -131,9 +135,13 @@ class Fill:
             f.store(value, f.offset(buffer, ahead))
         return maxima
 
-    def _is_product(self, contraction: Scalar) -> bool:
-        (body,) = contraction.args
-        return body.op == "multiply" and not any(self.writer.sweep.pair <= each.axes for each in body.args)
+    def _in_exponents(self, tile: Sequence[Scalar]) -> set[Scalar]:
+        """Contractions of other bodies than products that are parts of exponents."""
+        writer, pair = self.writer, self.writer.sweep.pair
+        exponents = [*writer.groups.values()]
+        exponents += [each.args[0] for each in below(tile) if each.op in _EXPONENTIALS and pair <= each.axes]
+        parts = set(below(exponents))
+        return {each for each in self.contractions if each in parts and not _is_product(each, pair)}
 
     def _in_pieces(self, length: int, piece: int, step: Callable[[Value, list[Value]], list[Value]]) -> list[Value]:
         """Sums over ``range(length)``, of pieces that are summed for themselves and added up in memory."""
@@ -151,15 +159,15 @@ class Fill:
             return some(f.constant(0, "i64"), length)
         totals = writer.operands.allocate(count * writer.lanes)
         places = [f.offset(totals, number * writer.lanes * 4) for number in range(count)]
-        for place, zero in zip(places, zeros, strict=True):
-            f.store(zero, place, aligned=True)
+        for place, each in zip(places, some(f.constant(0, "i64"), piece), strict=True):
+            f.store(each, place, aligned=True)
 
         def add(first: Value, _: list[Value]) -> list[Value]:
             for place, each in zip(places, some(first, piece), strict=True):
                 f.store(f.add(f.load(place, writer.vector, aligned=True), each), place, aligned=True)
             return []
 
-        f.loop(0, whole, piece, [], add)
+        f.loop(piece, whole, piece, [], add)
         last = some(f.constant(whole, "i64"), length - whole)
         return [
             f.add(f.load(place, writer.vector, aligned=True), each) for place, each in zip(places, last, strict=True)
@@ -197,8 +205,13 @@ class Fill:
                     sums[place] = tile.added(body, leaves, number, vector, sums[place])
             return sums
 
-        is_product = self._is_product(contraction)
-        sums = self._in_pieces(int(small.length), int(small.length) if is_product else PIECE, step)
+        length = int(small.length)
+        sums = self._in_pieces(length, PIECE if contraction in self._exponents else length, step)
         for number in range(schedule.columns):
             first = number * schedule.vectors
             tile.known[contraction, number] = join(f, sums[first : first + schedule.vectors])
+
+
+def _is_product(contraction: Scalar, pair: Set[Axis]) -> bool:
+    (body,) = contraction.args
+    return body.op == "multiply" and not any(pair <= each.axes for each in body.args)

@@ -194,9 +194,10 @@ class ColumnStreaming(Streaming):
         result = self.product(1.0, {}, exponent, like)
         if self.is_tile(result):
             return self._times([*columns, *tiles, *others], result, like)
-        begun = self._times(columns[:1], result, like)
-        product = self._times(tiles, self.one(like), like)
-        return self._times([*columns[1:], *others], self.elements.multiply(product, begun), like)
+        # What weights are normalised by was made last: with that as one number they begin, too.
+        begun = self._times(columns[-1:], result, like)
+        product = self.elements.multiply(self._times(tiles[:1], self.one(like), like), begun)
+        return self._times([*tiles[1:], *columns[:-1], *others], product, like)
 
     def _times(self, factors: Sequence[tuple[Scalar, int]], result: Scalar, like: Scalar) -> Scalar:
         """What is multiplied by factors, or divided, as often as they say."""
