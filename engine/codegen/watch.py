@@ -153,7 +153,8 @@ def trace(writer: "Writer", watch: Watch, value_of: Callable[[Scalar], Value], n
         value = value_of(scalar)
         for each in conditions:
             value = f.select(value_of(each), value, zero)
-        nothing = f.fma(value, zero, nothing)
+        # What is not finite less itself is NaN, and additions have units of their own beside those that multiply.
+        nothing = f.add(nothing, f.sub(value, value))
     for scalar, conditions in watch.indices:
         wrong = value_of(scalar)
         for each in conditions:

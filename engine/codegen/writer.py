@@ -96,6 +96,18 @@ class Writer(ABC):
         needed.ret(needed.constant(self.operands.scratch_bytes + 64, "i64"))
         return self.module.text()
 
+    def _place_of(self, task: Value, blocks: Value) -> tuple[Value, Value]:
+        """The place along the batch axes, and the block of rows.
+
+        Stretches of rows are few, and may be of unequal work: those that are first for all places are done first, so
+        that the last ones to be done are the shortest.
+        """
+        f = self.f
+        if not self.sweep.adds_up:
+            return f.unsigned_divide(task, blocks), f.unsigned_modulo(task, blocks)
+        places = f.unsigned_divide(self.operands.slot("tasks"), blocks)
+        return f.unsigned_modulo(task, places), f.unsigned_divide(task, places)
+
     @property
     def is_backwards(self) -> bool:
         """The last rows of a causal sweep see most columns: longest first leaves no straggler."""
@@ -103,8 +115,8 @@ class Writer(ABC):
 
     def _task(self, task: Value, blocks: Value) -> None:
         f, ops = self.f, self.operands
-        flat = outer = f.unsigned_divide(task, blocks)
-        block = f.unsigned_modulo(task, blocks)
+        outer, block = self._place_of(task, blocks)
+        flat = outer
         if self.is_backwards:
             block = f.sub(f.sub(blocks, 1), block)
         # Doubts lie in the order of rows, whatever the order of tasks.
