@@ -31,6 +31,7 @@ from .engine.errors import (
 )
 from .engine.ir import Node
 from .ops import interop as interop  # NumPy's protocols
+from .ops import labelled as labelled  # names of axes, and xarray
 from .ops import manifold
 from .ops import torch_protocol as torch_protocol
 from .ops.activation import elu, gelu, leaky_relu, relu, sigmoid, silu, softplus

@@ -162,10 +162,10 @@ def labels_of_source(source: Any) -> Labels | None:
     """Of an xarray DataArray or Variable: its dimensions, and the coordinates along each. None of anything else."""
     if library(source) != "xarray" or not hasattr(source, "dims"):
         return None
-    coordinates = getattr(source, "coords", {})
+    coordinates = source.coords.variables if hasattr(source, "coords") else {}
     axes = []
     for dim in source.dims:
-        along = {name: each.variable for name, each in coordinates.items() if each.dims == (dim,)}
+        along = {name: each for name, each in coordinates.items() if each.dims == (dim,)}
         axes.append(Axis(dim, along, whole=source))
     return Labels(tuple(axes), source if hasattr(source, "coords") else None)
 

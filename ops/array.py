@@ -83,6 +83,18 @@ class Array(Methods):
         """
         return evaluate_now([self.node])[0]
 
+    @property
+    def labels(self) -> tuple[Any, ...]:
+        """Names of the axes, one each, None where it has none: what became of the dimensions of xarray's arrays."""
+        return FUNCTIONS["axis_names"](self)  # type: ignore[no-any-return]
+
+    def to_xarray(self) -> Any:
+        """As a DataArray with these labels, their coordinates, and the first labelled operand's name and attributes.
+
+        It is lazy like this array: through selection and arithmetic it stays so, ``.values`` computes.
+        """
+        return FUNCTIONS["to_xarray"](self)
+
     def visualize(self) -> Drawing:
         """The graph as a picture (SVG): shown by a notebook, written by ``.save("graph.svg")``."""
         return draw([self.node])

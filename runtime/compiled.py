@@ -15,7 +15,9 @@ from ..engine.ir import Node, Values
 from ..engine.structure import Structure, flatten, same_structure, unflatten
 from ..engine.tracing import tracing
 from ..ops.array import Array, lift
+from ..ops.labelled import is_labelled
 from .arguments import Argument, argument_of, check_count, is_array, is_hashable
+from .labelled import known_labels, labelled_results, taken_off, without_labels
 from .traces import Direct, Trace, make_direct
 
 # A trace holds a graph and its captured arrays; the least recently used one goes first.
@@ -83,6 +85,8 @@ class Compiled:
     def _called(self, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Any:
         """The ordinary path: find or make the trace, and evaluate it."""
         leaves, structure = flatten((args, kwargs))
+        if any(map(is_labelled, leaves)):
+            return self._labelled(leaves, structure, out)
         if any(isinstance(leaf, Array) for leaf in leaves):
             if out is not None:
                 raise ArgumentError(f"{self._name()}: out= with lazy arguments: the result is lazy")
@@ -191,6 +195,24 @@ class Compiled:
             returned, shape = flatten(self.fn(*args, **kwargs))
             results = [None if leaf is None else Array(lift(leaf, f"{self._name()}: result")) for leaf in returned]
         return unflatten(shape, iter(results))
+
+    def _labelled(self, leaves: list[Any], structure: Structure, out: Any) -> Any:
+        """The same with xarray's arrays: labels are taken off, and put on the results."""
+        plain = [without_labels(leaf) for leaf in leaves]
+        is_lazy = any(isinstance(leaf, Array) for leaf in plain)
+        if is_lazy:
+            plain = [Array(lift(leaf, self._name())) if is_array(leaf) else leaf for leaf in plain]
+        args, kwargs = unflatten(structure, iter(plain))
+        result = self._called(args, kwargs, taken_off(out))
+        if out is not None:
+            return out
+        results, shape = flatten(result)
+        if is_lazy:
+            known = known_labels([leaf.node for leaf in plain if isinstance(leaf, Array)], leaves)
+            return unflatten(shape, iter(labelled_results(results, [None if each is None else each.node for each in results], known)))
+        trace, _ = self._trace_for(plain, structure, config.settings())
+        known = known_labels(trace.placeholders, leaves)
+        return unflatten(shape, iter(labelled_results(results, trace.results, known)))
 
     def _name(self) -> str:
         return str(getattr(self.fn, "__name__", self.fn))
