@@ -33,6 +33,7 @@ from .engine.ir import Node
 from .ops import interop as interop  # NumPy's protocols
 from .ops import labelled as labelled  # names of axes, and xarray
 from .ops import manifold
+from .ops import missing as missing  # NumPy's functions that pass over NaN
 from .ops import torch_protocol as torch_protocol
 from .ops.activation import elu, gelu, leaky_relu, relu, sigmoid, silu, softplus
 from .ops.arithmetic import (
@@ -101,6 +102,23 @@ from .ops.logic import (
     logical_xor,
     not_equal,
     signbit,
+)
+from .ops.namespace import (
+    bool,
+    float32,
+    float64,
+    int8,
+    int16,
+    int32,
+    int64,
+    isdtype,
+    pad,
+    result_type,
+    transpose,
+    uint8,
+    uint16,
+    uint32,
+    uint64,
 )
 from .ops.norm import l2_normalize, layer_norm, rms_norm
 from .ops.reduction import all, any, argmax, argmin, max, min, prod, sum
@@ -176,6 +194,7 @@ __all__ = [
     "bitwise_or",
     "bitwise_right_shift",
     "bitwise_xor",
+    "bool",
     "broadcast_arrays",
     "broadcast_to",
     "ceil",
@@ -204,6 +223,8 @@ __all__ = [
     "eye",
     "flex_attention",
     "flip",
+    "float32",
+    "float64",
     "floor",
     "floor_divide",
     "full",
@@ -215,6 +236,11 @@ __all__ = [
     "greater_equal",
     "hypot",
     "inf",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "isdtype",
     "isfinite",
     "isinf",
     "isnan",
@@ -254,6 +280,7 @@ __all__ = [
     "ones",
     "ones_like",
     "or_masks",
+    "pad",
     "permute_dims",
     "pi",
     "placeholder",
@@ -265,6 +292,7 @@ __all__ = [
     "remainder",
     "repeat",
     "reshape",
+    "result_type",
     "rms_norm",
     "roll",
     "round",
@@ -300,9 +328,14 @@ __all__ = [
     "tensordot",
     "tile",
     "topk",
+    "transpose",
     "tril",
     "triu",
     "trunc",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
     "unstack",
     "value_and_grad",
     "var",

@@ -94,7 +94,10 @@ def first_of(left: Axis | None, right: Axis | None) -> Axis | None:
 def spread(axes: Axes, shape: Shape, to: Shape) -> Axes:
     """Axes of an operand that is broadcast: what is repeated has no name."""
     new = len(to) - len(shape)
-    kept = [axis if length == to[new + place] else None for place, (axis, length) in enumerate(zip(axes, shape, strict=True))]
+    kept = [
+        axis if length == to[new + place] else None
+        for place, (axis, length) in enumerate(zip(axes, shape, strict=True))
+    ]
     return (*unlabelled(to[:new]), *kept)
 
 

@@ -209,7 +209,9 @@ class Compiled:
         results, shape = flatten(result)
         if is_lazy:
             known = known_labels([leaf.node for leaf in plain if isinstance(leaf, Array)], leaves)
-            return unflatten(shape, iter(labelled_results(results, [None if each is None else each.node for each in results], known)))
+            return unflatten(
+                shape, iter(labelled_results(results, [None if each is None else each.node for each in results], known))
+            )
         trace, _ = self._trace_for(plain, structure, config.settings())
         known = known_labels(trace.placeholders, leaves)
         return unflatten(shape, iter(labelled_results(results, trace.results, known)))

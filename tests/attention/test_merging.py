@@ -5,14 +5,14 @@ import itertools
 
 import numpy as np
 import pytest
-from checks import check_raises
-from dense import attention as dense_attention
-from dense import tolerance
 from gradient_checks import check_gradients
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import attngraph as ag
+from checks import check_raises
+from dense import attention as dense_attention
+from dense import tolerance
 
 RNG = np.random.default_rng(0)
 
