@@ -30,6 +30,7 @@ from .engine.errors import (
     TraceError,
 )
 from .engine.ir import Node
+from .ops import chunked as chunked
 from .ops import interop as interop  # NumPy's protocols
 from .ops import labelled as labelled  # names of axes, and xarray
 from .ops import manifold

@@ -140,8 +140,9 @@ def _regrouped(axes: list[Axis | None], shape: list[int], to: list[int]) -> list
     if shape == to:
         return axes
     long = [axis for axis, length in zip(axes, shape, strict=True) if length != 1]
-    count = sum(length != 1 for length in to)
-    if len(long) == count:
+    lengths = [length for length in to if length != 1]
+    count = len(lengths)
+    if lengths == [length for length in shape if length != 1]:
         kept = long
     elif len(long) == 1:
         (axis,) = long

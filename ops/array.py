@@ -84,6 +84,11 @@ class Array(Methods):
         return evaluate_now([self.node])[0]
 
     @property
+    def chunks(self) -> tuple[tuple[int, ...], ...]:
+        """The lengths of the axes, one chunk each. By this xarray knows that ``.compute()`` has something to do."""
+        return FUNCTIONS["chunks_of"](self)  # type: ignore[no-any-return]
+
+    @property
     def labels(self) -> tuple[Any, ...]:
         """Names of the axes, one each, None where it has none: what became of the dimensions of xarray's arrays."""
         return FUNCTIONS["axis_names"](self)  # type: ignore[no-any-return]

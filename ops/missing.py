@@ -79,8 +79,7 @@ def _sum_and_count(array: Array, axis: Any, keepdims: bool) -> tuple[Array, Arra
 @public()
 def nanmean(x: ArrayLike, axis: Any = None, *, dtype: Any = None, keepdims: bool = False) -> Array:
     """The mean of what is not NaN; NaN where all is."""
-    total, count = _sum_and_count(_floats(x, "nanmean", dtype), axis, keepdims)
-    return total / count
+    return _divided(*_sum_and_count(_floats(x, "nanmean", dtype), axis, keepdims))
 
 
 @public()
@@ -90,10 +89,9 @@ def nanvar(
     """The variance of what is not NaN: its sum of squares over (count - ``correction``), NaN if that is not above 0."""
     array = _floats(x, "nanvar", dtype)
     total, count = _sum_and_count(array, axis, True)
-    difference = array - total / count
+    difference = array - _divided(total, count)
     squares, count = _sum_and_count(difference * difference, axis, keepdims)
-    divisor = maximum(count - correction, 0.0)
-    return where(divisor == 0, float("nan"), squares / where(divisor == 0, 1.0, divisor))
+    return _divided(squares, maximum(count - correction, 0.0))
 
 
 @public()
@@ -102,6 +100,11 @@ def nanstd(
 ) -> Array:
     """The standard deviation of what is not NaN: the root of `nanvar`."""
     return sqrt(nanvar(x, axis, dtype=dtype, correction=correction, keepdims=keepdims))
+
+
+def _divided(total: Array, count: Array) -> Array:
+    """NaN of nothing, which is said: what a mask hides is 0, and 0 / 0 of such would be, too."""
+    return where(count == 0, float("nan"), total / where(count == 0, 1.0, count))
 
 
 def _floats(x: ArrayLike, name: str, dtype: Any) -> Array:
