@@ -69,6 +69,8 @@ def _manager(base: Any) -> Any:
             raise LimitError("chunk: lazy arrays are not divided; chunk_manager='dask' divides")
 
         def apply_gufunc(self, *args: Any, **kwargs: Any) -> Any:
-            raise LimitError("apply_ufunc: dask='parallelized' divides dask's arrays; for a lazy one say dask='allowed'")
+            raise LimitError(
+                "apply_ufunc: dask='parallelized' divides dask's arrays; for a lazy one say dask='allowed'"
+            )
 
     return ChunkManager

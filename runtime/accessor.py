@@ -4,12 +4,11 @@ from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
 
 from ..attention import attention
-from ..attention.block_mask import BlockMask
-from ..engine.errors import ArgumentError, DTypeError, ShapeError
+from ..engine.errors import ArgumentError, ShapeError
 from ..engine.labels import Axis, Labels, labels_of_source
 from ..ops.array import Array, asarray
 from ..ops.labelled import is_labelled, with_labels
-from ..ops.shape import expand_dims, permute_dims, reshape, squeeze
+from ..ops.shape import permute_dims, reshape, squeeze
 
 _FUNCTION = "attn.attention"
 
@@ -157,7 +156,9 @@ def _check_alike(arrays: dict[str, Any], roles: _Roles) -> None:
             continue
         if one.sizes[dim] != other.sizes[dim]:
             hint = f"; heads={dim!r} lets groups share" if dim in roles.batch else ""
-            raise ShapeError(f"{_FUNCTION}: {name} and {other_name} differ in length along {dim!r}: {_sides(arrays)}{hint}")
+            raise ShapeError(
+                f"{_FUNCTION}: {name} and {other_name} differ in length along {dim!r}: {_sides(arrays)}{hint}"
+            )
         both = one.indexes.get(dim), other.indexes.get(dim)
         if all(each is not None for each in both) and not both[0].equals(both[1]):
             raise ShapeError(

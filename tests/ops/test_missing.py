@@ -4,9 +4,9 @@ import warnings
 
 import numpy as np
 import pytest
-from checks import data
 
 import attngraph as ag
+from checks import data
 
 X = data((4, 3, 5))
 X[0, 0, 0] = X[1, :, 2] = X[3, 1] = np.nan

@@ -2,14 +2,16 @@
 
 import numpy as np
 import pytest
-from checks import check_raises
 
 import attngraph as ag
+from checks import check_raises
 
 X = np.arange(6, dtype="float32").reshape(2, 3)
 
 
-@pytest.mark.parametrize("name", "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float32 float64".split())
+@pytest.mark.parametrize(
+    "name", ["bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64"]
+)
 def test_data_types(name):
     dtype = getattr(ag, name)
     assert dtype == np.dtype(name)

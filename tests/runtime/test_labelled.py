@@ -18,7 +18,9 @@ def array(dims, *shape, name=None, **coords):
 
 def inputs():
     q = array("batch heads time feature", 2, 4, 5, 8, name="q", time=np.arange(5) * 10, batch=["x", "y"])
-    q = q.assign_coords(run=7, place=(("batch", "time"), np.ones((2, 5))), feature=range(8), stamp=("time", list("abcde")))
+    q = q.assign_coords(
+        run=7, place=(("batch", "time"), np.ones((2, 5))), feature=range(8), stamp=("time", list("abcde"))
+    )
     k = array("batch kv_heads time feature", 2, 4, 7, 8, name="k", time=np.arange(7))
     v = array("batch kv_heads time value", 2, 4, 7, 3, name="v", value=list("uvw"))
     return q, k, v
@@ -72,7 +74,13 @@ def test_coordinates_are_those_of_the_call():
 def test_structures_and_what_is_not_labelled():
     @ag.compile
     def fn(x, pair, table, scale, flag, nothing=None):
-        return {"sum": x.sum(-1), "pair": [pair[0] + x, None], "all": (ag.sum(x), x @ table), "x": x * scale, "n": nothing}
+        return {
+            "sum": x.sum(-1),
+            "pair": [pair[0] + x, None],
+            "all": (ag.sum(x), x @ table),
+            "x": x * scale,
+            "n": nothing,
+        }
 
     x, y, table = array("a b", 2, 3, name="x", a=[1, 2]), array("a b", 2, 3), np.ones((3, 4), "float32")
     found = fn(x, (y,), table, 2.0, True)
