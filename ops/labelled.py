@@ -1,5 +1,6 @@
 """Lazy arrays with the names of their axes: from and to xarray, which is not imported before somebody has it."""
 
+import importlib
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -25,7 +26,7 @@ def labels_in(roots: Sequence[Node], known: Mapping[Node, Labels] | None = None)
 def axis_names(x: Any, /) -> tuple[Any, ...]:
     """What the axes of a lazy array are called; None where nothing says so."""
     (labels,) = labels_in([lift(x, "axis_names")])
-    return tuple(axis.dim if _is_name(axis) else None for axis in labels.axes)
+    return tuple(axis.dim if axis is not None and _is_name(axis) else None for axis in labels.axes)
 
 
 @public()
@@ -43,8 +44,7 @@ def with_labels(value: Any, labels: Labels) -> Any:
         labels: Of its axes. One without a name is called ``dim_N``, as xarray calls such; so is the second of two that
             have the same.
     """
-    import xarray
-
+    xarray: Any = importlib.import_module("xarray")
     dims: list[Any] = []
     for place, axis in enumerate(labels.axes):
         is_new = _is_name(axis) and axis is not None and axis.dim not in dims

@@ -1,6 +1,6 @@
 """What libraries ask of an array namespace beside operators: data types, and NumPy's names that xarray calls."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,7 @@ int8, int16, int32, int64 = (as_dtype(name) for name in ("int8", "int16", "int32
 uint8, uint16, uint32, uint64 = (as_dtype(name) for name in ("uint8", "uint16", "uint32", "uint64"))
 float32, float64 = FLOAT32, FLOAT64
 
-_KINDS = {
+_KINDS: dict[str, Callable[[DType], Any]] = {
     "bool": lambda dtype: category(dtype) == 0,
     "signed integer": lambda dtype: dtype.kind == "i",
     "unsigned integer": lambda dtype: dtype.kind == "u",

@@ -168,7 +168,7 @@ def test_apply_ufunc_over_dask(kind):
     q, k, v = inputs()
     names = {"heads": "kv_heads"}
     q = q.rename(names).drop_vars(["time", "place", "stamp"]).rename(time="row")
-    compiled = ag.compile(lambda q, k, v: ag.attention(q, k, v))
+    compiled = ag.compile(ag.scaled_dot_product_attention)
     apply = functools.partial(
         xr.apply_ufunc,
         compiled,
