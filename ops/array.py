@@ -344,7 +344,8 @@ def asarray(x: ArrayLike, dtype: Any = None, *, copy: bool | None = None) -> Arr
     Args:
         x: A NumPy array or memmap, anything with DLPack or the buffer protocol (a CPU torch
             tensor), a zarr, dask or xarray array, a Python or NumPy scalar, a list of numbers.
-            Arrays are read at every evaluation, so changing one in place is seen.
+            Arrays are read at every evaluation, so changing one in place is seen. A DataArray's dimensions
+            stay known (`Array.labels`), and nothing that is read for it is kept in it.
         dtype: Cast to this type. Lists and scalars of Python floats are float32 by default.
         copy: True takes a snapshot now; None and False never copy.
 

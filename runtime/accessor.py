@@ -57,8 +57,8 @@ class AttentionAccessor:
             dim: The feature dimension of query and keys.
             over: The length of keys and values.
             heads: A dimension of which keys and values have fewer than the query, whose heads share them in groups.
-            mask: Boolean (True = attend): a DataArray by names, where ``over`` is the keys'; another array, broadcast to
-                (batches…, rows, keys) by position; or a BlockMask.
+            mask: Boolean (True = attend): a DataArray, by names, where ``over`` is the keys'; another array, broadcast
+                to (batches…, rows, keys) by position; or a BlockMask.
             bias: Float, added to the scores; given as the mask.
             is_causal: True: row i sees keys j <= i. ``"lower_right"``: the last row sees all keys.
             scale: Factor of the scores; 1/sqrt of the length of ``dim`` if None.
