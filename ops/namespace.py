@@ -20,7 +20,6 @@ from ..engine.types import (
 from .array import Array, ArrayLike, lift
 from .creation import full
 from .joining import concat
-from .registry import public
 from .shape import permute_dims
 
 bool = BOOL
@@ -82,7 +81,6 @@ def transpose(x: ArrayLike, axes: Any = None) -> Array:
     return permute_dims(x, axes)
 
 
-@public()
 def pad(x: ArrayLike, pad_width: Any, mode: str = "constant", *, constant_values: Any = 0) -> Array:
     """NumPy's, with a constant: ``pad_width`` elements before and after, for all axes alike or each.
 

@@ -244,12 +244,12 @@ def compile(fn: Callable[..., Any] | None = None, check_finite: bool | None = Fa
     Called on lazy arrays it inlines into their graph. ``out=``
     (an array, or the same structure) takes the results in place.
 
-    Where an argument is an xarray DataArray the results are DataArrays, lazy ones if it holds a lazy array. The function
-    itself is traced with arrays: axes go by position, and what each of a result is called is read off the graph. Names
-    and coordinates that operands disagree on are dropped; a product has its rows' and batches' from the left, its
-    columns' from the right, so attention has its query's, and the last from its values. Name and attributes are the
-    first labelled operand's, attributes unless ``xarray.set_options(keep_attrs=False)``. An axis without a name is called
-    ``dim_N``.
+    Where an argument is an xarray DataArray the results are DataArrays, lazy ones if it holds a lazy array. The
+    function itself is traced with arrays: axes go by position, and what each of a result is called is read off the
+    graph. Names and coordinates that operands disagree on are dropped; a product has its rows' and batches' from the
+    left, its columns' from the right, so attention has its query's, and the last from its values. Name and attributes
+    are the first labelled operand's, attributes unless ``xarray.set_options(keep_attrs=False)``. An axis without a
+    name is called ``dim_N``.
 
     What the function takes from around it is part of the trace: an array changed in place is seen by the
     next call, but a name that is bound to another array, or to another number, keeps its traced value.
