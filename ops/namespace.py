@@ -81,7 +81,7 @@ def transpose(x: ArrayLike, axes: Any = None) -> Array:
     return permute_dims(x, axes)
 
 
-def pad(x: ArrayLike, pad_width: Any, mode: str = "constant", *, constant_values: Any = 0) -> Array:
+def pad(x: ArrayLike, pad_width: Any, mode: Any = "constant", *, constant_values: Any = 0) -> Array:
     """NumPy's, with a constant: ``pad_width`` elements before and after, for all axes alike or each.
 
     Raises:
@@ -89,7 +89,7 @@ def pad(x: ArrayLike, pad_width: Any, mode: str = "constant", *, constant_values
         ShapeError: For widths of another number of axes.
     """
     array = Array(lift(x, "pad"))
-    if mode != "constant":
+    if not isinstance(mode, str) or mode != "constant":
         raise ArgumentError(f"pad: only mode='constant' is lazy, not {mode!r}; call .compute() on the array first")
     for axis, ((before, after), (first, last)) in enumerate(
         zip(_pairs("pad_width", pad_width, array), _pairs("constant_values", constant_values, array), strict=True)

@@ -16,7 +16,7 @@ from ..engine.structure import Structure, flatten, same_structure, unflatten
 from ..engine.tracing import tracing
 from ..ops.array import Array, lift
 from ..ops.labelled import is_labelled
-from .arguments import Argument, argument_of, check_count, is_array, is_hashable
+from .arguments import Argument, argument_of, check_count, is_array, is_hashable, is_traced
 from .labelled import known_labels, labelled_results, taken_off, without_labels
 from .traces import Direct, Trace, make_direct
 
@@ -207,14 +207,15 @@ class Compiled:
         if out is not None:
             return out
         results, shape = flatten(result)
+        nodes: Sequence[Node | None]
         if is_lazy:
-            known = known_labels([leaf.node for leaf in plain if isinstance(leaf, Array)], leaves)
-            return unflatten(
-                shape, iter(labelled_results(results, [None if each is None else each.node for each in results], known))
-            )
-        trace, _ = self._trace_for(plain, structure, config.settings())
-        known = known_labels(trace.placeholders, leaves)
-        return unflatten(shape, iter(labelled_results(results, trace.results, known)))
+            pairs = [(each.node, leaf) for each, leaf in zip(plain, leaves, strict=True) if isinstance(each, Array)]
+            nodes = [None if each is None else each.node for each in results]
+        else:
+            trace, _ = self._trace_for(plain, structure, config.settings())
+            pairs = list(zip(trace.placeholders, filter(is_traced, leaves), strict=True))
+            nodes = trace.results
+        return unflatten(shape, iter(labelled_results(results, nodes, known_labels(pairs))))
 
     def _name(self) -> str:
         return str(getattr(self.fn, "__name__", self.fn))

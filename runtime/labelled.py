@@ -1,6 +1,6 @@
 """Compiled functions on xarray's arrays: labels are taken off the arguments, and put on the results."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..engine.ir import Node
@@ -9,7 +9,6 @@ from ..engine.sources import read
 from ..engine.structure import flatten, unflatten
 from ..ops.array import Array
 from ..ops.labelled import is_labelled, labels_in, with_labels
-from .arguments import is_array
 
 
 def without_labels(leaf: Any) -> Any:
@@ -26,11 +25,10 @@ def taken_off(out: Any) -> Any:
     return unflatten(structure, iter([leaf.values if is_labelled(leaf) else leaf for leaf in leaves]))
 
 
-def known_labels(nodes: Sequence[Node], leaves: Sequence[Any]) -> dict[Node, Labels]:
-    """Labels of the nodes that stand for a call's arrays, which are those of its leaves that are arrays, in order."""
+def known_labels(pairs: Iterable[tuple[Node, Any]]) -> dict[Node, Labels]:
+    """Labels of the nodes that stand for a call's arrays, from the arrays; two that are one node have the first's."""
     known: dict[Node, Labels] = {}
-    given = [leaf for leaf in leaves if isinstance(leaf, float | Array) or is_array(leaf)]
-    for node, leaf in zip(nodes, given, strict=True):
+    for node, leaf in pairs:
         labels = labels_of_source(leaf) if is_labelled(leaf) else None
         if labels is not None:
             known.setdefault(node, labels)

@@ -122,6 +122,18 @@ def test_lazy_ones_are_inlined():
     np.testing.assert_allclose(out.values, compiled(q, k, v).values, rtol=1e-6)
 
 
+def test_numbers_beside_lazy_ones():
+    x = array("a b", 2, 3, name="x")
+    compiled = ag.compile(lambda scale, x, power, table, flag: (x * scale + table) ** power if flag else x)
+    table = np.ones(3, "float32")
+    wanted = (x * 0.5 + 1) ** 2
+    for given in (x, x.copy(data=ag.asarray(x.values))):
+        for scale in (0.5, np.float32(0.5)):
+            found = compiled(scale, given, 2, table=table, flag=True)
+            assert found.dims == ("a", "b")
+            xr.testing.assert_allclose(found.compute(), wanted, rtol=1e-5)
+
+
 def test_out():
     x = array("a b", 2, 3)
     compiled = ag.compile(lambda x: x * 2)
