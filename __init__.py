@@ -11,6 +11,7 @@ from .attention import (
     and_masks,
     create_block_mask,
     flex_attention,
+    merge_states,
     noop_mask,
     or_masks,
     scaled_dot_product_attention,
@@ -29,8 +30,11 @@ from .engine.errors import (
     TraceError,
 )
 from .engine.ir import Node
+from .ops import chunked as chunked
 from .ops import interop as interop  # NumPy's protocols
+from .ops import labelled as labelled  # names of axes, and xarray
 from .ops import manifold
+from .ops import missing as missing  # NumPy's functions that pass over NaN
 from .ops import torch_protocol as torch_protocol
 from .ops.activation import elu, gelu, leaky_relu, relu, sigmoid, silu, softplus
 from .ops.arithmetic import (
@@ -99,6 +103,23 @@ from .ops.logic import (
     logical_xor,
     not_equal,
     signbit,
+)
+from .ops.namespace import (
+    bool,
+    float32,
+    float64,
+    int8,
+    int16,
+    int32,
+    int64,
+    isdtype,
+    pad,
+    result_type,
+    transpose,
+    uint8,
+    uint16,
+    uint32,
+    uint64,
 )
 from .ops.norm import l2_normalize, layer_norm, rms_norm
 from .ops.reduction import all, any, argmax, argmin, max, min, prod, sum
@@ -174,6 +195,7 @@ __all__ = [
     "bitwise_or",
     "bitwise_right_shift",
     "bitwise_xor",
+    "bool",
     "broadcast_arrays",
     "broadcast_to",
     "ceil",
@@ -202,6 +224,8 @@ __all__ = [
     "eye",
     "flex_attention",
     "flip",
+    "float32",
+    "float64",
     "floor",
     "floor_divide",
     "full",
@@ -213,6 +237,11 @@ __all__ = [
     "greater_equal",
     "hypot",
     "inf",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "isdtype",
     "isfinite",
     "isinf",
     "isnan",
@@ -238,6 +267,7 @@ __all__ = [
     "max",
     "maximum",
     "mean",
+    "merge_states",
     "min",
     "minimum",
     "moveaxis",
@@ -251,6 +281,7 @@ __all__ = [
     "ones",
     "ones_like",
     "or_masks",
+    "pad",
     "permute_dims",
     "pi",
     "placeholder",
@@ -262,6 +293,7 @@ __all__ = [
     "remainder",
     "repeat",
     "reshape",
+    "result_type",
     "rms_norm",
     "roll",
     "round",
@@ -297,9 +329,14 @@ __all__ = [
     "tensordot",
     "tile",
     "topk",
+    "transpose",
     "tril",
     "triu",
     "trunc",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
     "unstack",
     "value_and_grad",
     "var",

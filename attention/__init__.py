@@ -12,6 +12,7 @@ from typing import Any
 from .block_mask import BlockMask, and_masks, create_block_mask, noop_mask, or_masks
 from .dot_product import attention, scaled_dot_product_attention
 from .flex import flex_attention
+from .merging import merge_states
 
 __all__ = [
     "BlockMask",
@@ -19,6 +20,7 @@ __all__ = [
     "attention",
     "create_block_mask",
     "flex_attention",
+    "merge_states",
     "noop_mask",
     "or_masks",
     "scaled_dot_product_attention",

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, dataclass_transform
 import numpy as np
 
 from .errors import ArgumentError
+from .labels import Axes, unlabelled
 from .location import Line, current_lines, inherited_lines
 from .order import postorder
 from .types import DType, Shape, TensorType
@@ -288,6 +289,14 @@ class Node(metaclass=_NodeClass):
             ArgumentError: If there is no gradient.
         """
         raise ArgumentError(f"{self.name}: has no gradient; where none is wanted, ag.stop_gradient says so")
+
+    def labelled(self, operands: Sequence[Axes]) -> Axes:
+        """What its axes are called, from the names of its operands' axes (see `engine.labels`); None is no name."""
+        return unlabelled(self.shape)
+
+    def named_after(self) -> "Node":
+        """The operand whose name and attributes the result keeps, where it has some."""
+        return self.operands[0]
 
     def trouble(self, value: Values, operands: Sequence[Values], check_finite: bool) -> bool:
         """Whether the plain value cannot be trusted and the careful path must decide."""

@@ -36,11 +36,17 @@ def _read_dask(array: Any) -> Values:
     return np.asarray(array.compute())
 
 
+def _read_xarray(array: Any) -> Values:
+    # A copy has a cache of its own: what is read of a file does not stay in the object of the user's.
+    return np.asarray(getattr(array, "variable", array).copy(deep=False))
+
+
 # By the top-level module of the object's class. Everything else goes through NumPy.
 _READERS: dict[str, Callable[[Any], Values]] = {
     "torch": _read_torch,
     "zarr": _read_zarr,
     "dask": _read_dask,
+    "xarray": _read_xarray,
 }
 
 
@@ -51,7 +57,7 @@ def library(source: Any) -> str:
 
 def is_lazy_source(source: Any) -> bool:
     """Whether the object is another library's array that can be described without being read."""
-    return library(source) in _READERS or library(source) == "xarray"
+    return library(source) in _READERS
 
 
 def is_buffer(source: Any) -> bool:

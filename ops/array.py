@@ -83,6 +83,23 @@ class Array(Methods):
         """
         return evaluate_now([self.node])[0]
 
+    @property
+    def chunks(self) -> tuple[tuple[int, ...], ...]:
+        """The lengths of the axes, one chunk each. By this xarray knows that ``.compute()`` has something to do."""
+        return FUNCTIONS["chunks_of"](self)  # type: ignore[no-any-return]
+
+    @property
+    def labels(self) -> tuple[Any, ...]:
+        """Names of the axes, one each, None where it has none: what became of the dimensions of xarray's arrays."""
+        return FUNCTIONS["axis_names"](self)  # type: ignore[no-any-return]
+
+    def to_xarray(self) -> Any:
+        """As a DataArray with these labels, their coordinates, and the first labelled operand's name and attributes.
+
+        It is lazy like this array: through selection and arithmetic it stays so, ``.values`` computes.
+        """
+        return FUNCTIONS["to_xarray"](self)
+
     def visualize(self) -> Drawing:
         """The graph as a picture (SVG): shown by a notebook, written by ``.save("graph.svg")``."""
         return draw([self.node])
@@ -327,7 +344,8 @@ def asarray(x: ArrayLike, dtype: Any = None, *, copy: bool | None = None) -> Arr
     Args:
         x: A NumPy array or memmap, anything with DLPack or the buffer protocol (a CPU torch
             tensor), a zarr, dask or xarray array, a Python or NumPy scalar, a list of numbers.
-            Arrays are read at every evaluation, so changing one in place is seen.
+            Arrays are read at every evaluation, so changing one in place is seen. A DataArray's dimensions
+            stay known (`Array.labels`), and nothing that is read for it is kept in it.
         dtype: Cast to this type. Lists and scalars of Python floats are float32 by default.
         copy: True takes a snapshot now; None and False never copy.
 

@@ -8,6 +8,7 @@ import numpy as np
 from ..engine.careful import Careful, Court
 from ..engine.errors import NonFiniteError
 from ..engine.ir import Node, Values
+from ..engine.labels import Axes
 from ..engine.types import TensorType
 from .kinds import Rearrangement
 
@@ -28,6 +29,10 @@ class Guard(Rearrangement):
     def infer(self) -> TensorType:
         """The operand's."""
         return TensorType(self.operand.shape, self.operand.dtype)
+
+    def labelled(self, operands: Sequence[Axes]) -> Axes:
+        """The operand's."""
+        return operands[0]
 
     def lower(self, kernel: Any, at: Sequence[Any]) -> Any:
         """The operand's."""

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..engine.ir import Node, Values, substituted
+from ..engine.labels import Axes
 from ..engine.leaves import Constant, Leaf
 from ..engine.types import DType, Shape, TensorType
 from .kinds import Rearrangement
@@ -23,6 +24,10 @@ class Identity(Rearrangement):
     def infer(self) -> TensorType:
         """The operand's."""
         return self.operand.type
+
+    def labelled(self, operands: Sequence[Axes]) -> Axes:
+        """The operand's."""
+        return operands[0]
 
     def reference(self, x: Values, *others: Values) -> Values:
         """The operand."""

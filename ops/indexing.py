@@ -11,6 +11,7 @@ import numpy as np
 from ..engine.careful import Careful, Court, blame_of_any, none_if_empty
 from ..engine.errors import DTypeError, IndexOutOfRangeError, ShapeError, TraceError
 from ..engine.ir import Node, Values
+from ..engine.labels import Axes, broadcast_axes
 from ..engine.leaves import Data
 from ..engine.sources import library, read
 from ..engine.tracing import scalars_are_traced
@@ -43,6 +44,18 @@ class Gather(Rearrangement):
         shape = broadcast(self.called, *(index.shape for index in self.indices))
         rest = tuple(length for axis, length in enumerate(self.operand.shape) if axis not in self.axes)
         return TensorType(shape + rest, self.operand.dtype)
+
+    def labelled(self, operands: Sequence[Axes]) -> Axes:
+        """Those of the indices, then those that stay; of an axis that one list picks from, the name."""
+        axes, *indices = operands
+        rest = tuple(name for axis, name in enumerate(axes) if axis not in self.axes)
+        ahead = self.shape[: len(self.shape) - len(rest)]
+        shapes = [index.shape for index in self.indices]
+        picked = broadcast_axes(ahead, list(zip(indices, shapes, strict=True)))
+        name = axes[self.axes[0]]
+        if len(ahead) == len(self.axes) == 1 and picked[0] is None and name is not None:
+            picked = (name.bare(),)
+        return (*picked, *rest)
 
     def lower(self, kernel: Any, at: Sequence[Any]) -> Any:
         """A load at computed indices; negative ones wrap."""

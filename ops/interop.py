@@ -14,6 +14,7 @@ from .array import Array, lift
 from .casting import cast
 from .exponential import sqrt
 from .function import lifted_float
+from .namespace import pad
 from .reduction import sum
 from .registry import FUNCTIONS, public
 from .shape import expand_dims, permute_dims, reshape, squeeze
@@ -147,6 +148,10 @@ _NUMPY: dict[str, Callable[..., Any]] = {
     ),
     "cumsum": lambda a, axis=None, dtype=None: FUNCTIONS["cumulative_sum"](
         a if axis is not None else reshape(a, (-1,)), 0 if axis is None else axis, dtype=dtype
+    ),
+    "nancumsum": lambda a, axis=None, dtype=None: FUNCTIONS["nancumsum"](a, axis, dtype=dtype),
+    "pad": lambda array, pad_width, mode="constant", constant_values=0: pad(
+        array, pad_width, mode, constant_values=constant_values
     ),
     "tril": lambda m, k=0: FUNCTIONS["tril"](m, k=k),
     "triu": lambda m, k=0: FUNCTIONS["triu"](m, k=k),

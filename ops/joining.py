@@ -8,6 +8,7 @@ import numpy as np
 
 from ..engine.errors import ArgumentError, DTypeError, ShapeError
 from ..engine.ir import Node, Values
+from ..engine.labels import Axes, agreed, bare_along, unlabelled
 from ..engine.types import Shape, TensorType
 from .array import Array, ArrayLike, lift
 from .casting import promoted
@@ -31,6 +32,13 @@ class Concat(Rearrangement):
         total = sum(part.shape[self.axis] for part in self.parts)
         shape = (*first[: self.axis], total, *first[self.axis + 1 :])
         return TensorType(shape, self.parts[0].dtype)
+
+    def labelled(self, operands: Sequence[Axes]) -> Axes:
+        """What all agree on; along the axis the name alone."""
+        found = list(unlabelled(self.shape))
+        for axes in operands:
+            found = list(map(agreed, found, bare_along(axes, self.axis)))
+        return tuple(found)
 
     def gradient(self, upstream: Array) -> Sequence[Array | None]:
         """To each part its own."""

@@ -9,6 +9,7 @@ import numpy as np
 from ..engine.careful import EMPTY, Careful, Court, adds_nothing, blame_of_any, clear, none_if_empty
 from ..engine.errors import ArgumentError, DTypeError, LimitError, ShapeError, TraceError
 from ..engine.ir import Node, UnfusableError, Values
+from ..engine.labels import Axes, broadcast_axes, unlabelled
 from ..engine.leaves import Constant
 from ..engine.types import (
     BOOL,
@@ -50,6 +51,11 @@ class Elementwise(Node):
     def value_operand(self) -> Node:
         """The operand whose data type decides the result's."""
         return self.operands[0]
+
+    def labelled(self, operands: Sequence[Axes]) -> Axes:
+        """What the operands agree on, broadcast by position."""
+        shapes = [operand.shape for operand in self.operands]
+        return broadcast_axes(self.shape, list(zip(operands, shapes, strict=True)))
 
     def check_kind(self, operand: Node) -> None:
         """Raise DTypeError for an operand of a kind that the operator does not take."""
@@ -144,6 +150,11 @@ class Reduction(Node):
         shape = reduced_shape(self.operand.shape, self.axes, self.keepdims)
         return TensorType(shape, self.result_dtype(self.operand.dtype))
 
+    def labelled(self, operands: Sequence[Axes]) -> Axes:
+        """Those that stay."""
+        kept = [None if axis in self.axes else name for axis, name in enumerate(operands[0])]
+        return tuple(kept if self.keepdims else [name for axis, name in enumerate(kept) if axis not in self.axes])
+
     def result_dtype(self, dtype: DType) -> DType:
         """The result's data type."""
         return dtype
@@ -196,6 +207,10 @@ class AlongAxis(Node):
     def infer(self) -> TensorType:
         """The operand's type, never weak."""
         return TensorType(self.operand.shape, self.result_dtype(self.operand.dtype))
+
+    def labelled(self, operands: Sequence[Axes]) -> Axes:
+        """The operand's, where the shape is."""
+        return operands[0] if self.shape == self.operand.shape else unlabelled(self.shape)
 
     def result_dtype(self, dtype: DType) -> DType:
         """The result's data type."""

@@ -8,6 +8,7 @@ import numpy as np
 from ..engine.careful import EMPTY, Careful, Court, none_if_empty
 from ..engine.errors import ShapeError
 from ..engine.ir import Node, Values
+from ..engine.labels import Axes, first_of, spread
 from ..engine.threads import product
 from ..engine.types import Shape, TensorType, broadcast, is_float
 from .arithmetic import Add, Divide, Multiply, Subtract, row_factors
@@ -40,6 +41,14 @@ class Matmul(Node):
             )
         batch = broadcast("matmul", left.shape[:-2], right.shape[:-2])
         return TensorType((*batch, left.shape[-2], right.shape[-1]), left.dtype)
+
+    def labelled(self, operands: Sequence[Axes]) -> Axes:
+        """Rows from the left, columns from the right; what it does for each of, as the left calls it."""
+        left, right = operands
+        batch = self.shape[:-2]
+        left_batch = spread(left[:-2], self.left.shape[:-2], batch)
+        right_batch = spread(right[:-2], self.right.shape[:-2], batch)
+        return (*map(first_of, left_batch, right_batch), left[-2], right[-1])
 
     def lower(self, kernel: Any, at: Sequence[Any]) -> Any:
         """A sum of products over a new axis."""

@@ -12,6 +12,7 @@ import numpy as np
 from ..engine.careful import Careful, Court
 from ..engine.errors import ShapeError
 from ..engine.ir import Node, Values
+from ..engine.labels import Axes
 from ..engine.leaves import Constant
 from ..engine.types import BOOL, INT64, UINT64, DType, Shape, TensorType, as_dtype, is_float
 from .arithmetic import Add, Divide, Multiply, Subtract, row_factors
@@ -286,6 +287,11 @@ class ArgExtremum(AlongAxis):
         if self.operand.shape[self.axis] == 0:
             raise ShapeError(f"{self.name}: no place in nothing: {self.operand.type}, axis {self.axis}")
         return TensorType(reduced_shape(self.operand.shape, (self.axis,), self.keepdims), INT64)
+
+    def labelled(self, operands: Sequence[Axes]) -> Axes:
+        """Those that stay."""
+        before, after = operands[0][: self.axis], operands[0][self.axis + 1 :]
+        return (*before, None, *after) if self.keepdims else (*before, *after)
 
     def careful(self, operands: Sequence[Careful], value: Values, court: Court) -> Careful:
         """A place blames whom any element of its line blames."""

@@ -7,6 +7,7 @@ import numpy as np
 
 from ..engine.careful import Careful, Court, chosen
 from ..engine.ir import Node, Values
+from ..engine.labels import Axes, broadcast_axes, first_of, spread
 from ..engine.leaves import Constant
 from ..engine.types import BOOL
 from .array import Array, ArrayLike, lift
@@ -31,6 +32,17 @@ class Where(Elementwise):
     def value_operand(self) -> Node:
         """The branches decide the type."""
         return self.left
+
+    def named_after(self) -> Node:
+        """A branch that is no number."""
+        return self.left if constant_value(self.left) is None else self.right
+
+    def labelled(self, operands: Sequence[Axes]) -> Axes:
+        """The branches', and the condition's where they have none."""
+        condition, *branches = operands
+        shapes = [self.left.shape, self.right.shape]
+        found = broadcast_axes(self.shape, list(zip(branches, shapes, strict=True)))
+        return tuple(map(first_of, found, spread(condition, self.condition.shape, self.shape)))
 
     def gradient(self, upstream: Array) -> Sequence[Array | None]:
         """The upstream, to the branch that is taken."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..engine.errors import ShapeError
 from ..engine.ir import Node, Values
+from ..engine.labels import Axes, reshaped, spread
 from ..engine.types import Shape, TensorType, broadcast
 from .array import Array, ArrayLike, lift
 from .kinds import Rearrangement, countable, is_sequence, normalize_axes, normalize_axis, whole
@@ -23,6 +24,10 @@ class Reshape(Rearrangement):
     def infer(self) -> TensorType:
         """``to``."""
         return TensorType(self.to, self.operand.dtype)
+
+    def labelled(self, operands: Sequence[Axes]) -> Axes:
+        """Those of axes that stay; split ones are found again when they are put together."""
+        return reshaped(operands[0], self.operand.shape, self.to)
 
     def lower(self, kernel: Any, at: Sequence[Any]) -> Any:
         """The operand's element at the same place, rows first."""
@@ -57,6 +62,10 @@ class PermuteDims(Rearrangement):
     def infer(self) -> TensorType:
         """The lengths in that order."""
         return TensorType(tuple(self.operand.shape[axis] for axis in self.axes), self.operand.dtype)
+
+    def labelled(self, operands: Sequence[Axes]) -> Axes:
+        """In that order."""
+        return tuple(operands[0][axis] for axis in self.axes)
 
     def lower(self, kernel: Any, at: Sequence[Any]) -> Any:
         """The indices in the operand's order."""
@@ -98,6 +107,10 @@ class BroadcastTo(Rearrangement):
             raise ShapeError(f"broadcast_to: shape {self.operand.shape} does not broadcast to {self.to}")
         return TensorType(self.to, self.operand.dtype)
 
+    def labelled(self, operands: Sequence[Axes]) -> Axes:
+        """Those of axes that are not repeated."""
+        return spread(operands[0], self.operand.shape, self.to)
+
     def lower(self, kernel: Any, at: Sequence[Any]) -> Any:
         """The operand's element, axes of length 1 at 0."""
         return kernel.spread(self.operand, at)
@@ -128,6 +141,15 @@ class Slice(Rearrangement):
     def infer(self) -> TensorType:
         """``lengths``."""
         return TensorType(self.lengths, self.operand.dtype)
+
+    def labelled(self, operands: Sequence[Axes]) -> Axes:
+        """Coordinates are sliced with the axes."""
+        return tuple(
+            None if axis is None else axis.sliced(start, step, length, of)
+            for axis, start, step, length, of in zip(
+                operands[0], self.starts, self.steps, self.lengths, self.operand.shape, strict=True
+            )
+        )
 
     def lower(self, kernel: Any, at: Sequence[Any]) -> Any:
         """``start + step * index`` along each axis."""
@@ -194,6 +216,13 @@ class Flip(Rearrangement):
     def infer(self) -> TensorType:
         """The operand's type."""
         return TensorType(self.operand.shape, self.operand.dtype)
+
+    def labelled(self, operands: Sequence[Axes]) -> Axes:
+        """Coordinates are turned with the axes."""
+        return tuple(
+            axis if axis is None or place not in self.axes else axis.sliced(length - 1, -1, length, length)
+            for place, (axis, length) in enumerate(zip(operands[0], self.shape, strict=True))
+        )
 
     def lower(self, kernel: Any, at: Sequence[Any]) -> Any:
         """Counted from the end along the turned axes."""

@@ -8,6 +8,7 @@ import numpy as np
 from ..engine.careful import Careful, Court
 from ..engine.errors import LimitError, ShapeError
 from ..engine.ir import Node, Values
+from ..engine.labels import Axes, bare_along
 from ..engine.types import INT64, DType, TensorType
 from .array import Array, ArrayLike, lift
 from .indexing import take_along_axis
@@ -29,6 +30,10 @@ class Argsort(AlongAxis):
 
     descending: bool
 
+    def labelled(self, operands: Sequence[Axes]) -> Axes:
+        """The operand's; along the axis the name alone."""
+        return bare_along(operands[0], self.axis)
+
     def result_dtype(self, dtype: DType) -> DType:
         """int64."""
         return INT64
@@ -49,6 +54,10 @@ class Topk(AlongAxis):
         shape = list(self.operand.shape)
         shape[self.axis] = self.k
         return TensorType(tuple(shape), INT64)
+
+    def labelled(self, operands: Sequence[Axes]) -> Axes:
+        """The operand's; along the axis the name alone."""
+        return bare_along(operands[0], self.axis)
 
     def reference(self, x: Values) -> Values:
         """The head of the sorted order."""

@@ -28,8 +28,14 @@ def mean(x: ArrayLike, axis: Any = None, *, dtype: Any = None, keepdims: bool = 
 
 
 @public()
-def var(x: ArrayLike, axis: Any = None, *, correction: float = 0.0, keepdims: bool = False) -> Array:
-    """The variance along ``axis``: squared differences from the mean over (count - ``correction``)."""
+def var(
+    x: ArrayLike, axis: Any = None, *, correction: float = 0.0, keepdims: bool = False, ddof: float | None = None
+) -> Array:
+    """The variance along ``axis``: squared differences from the mean over (count - ``correction``).
+
+    ``ddof`` is NumPy's name for the correction.
+    """
+    correction = correction if ddof is None else ddof
     array = Array(lifted_float(x, "var"))
     axes = normalize_axes("var", axis, array.ndim)
     difference = array - mean(array, axes, keepdims=True)
@@ -38,7 +44,9 @@ def var(x: ArrayLike, axis: Any = None, *, correction: float = 0.0, keepdims: bo
 
 
 @public()
-def std(x: ArrayLike, axis: Any = None, *, correction: float = 0.0, keepdims: bool = False) -> Array:
+def std(
+    x: ArrayLike, axis: Any = None, *, correction: float = 0.0, keepdims: bool = False, ddof: float | None = None
+) -> Array:
     """The standard deviation along ``axis``: the root of `var`. Where it is 0, so is its gradient, as torch has it."""
-    variance = var(x, axis, correction=correction, keepdims=keepdims)
+    variance = var(x, axis, correction=correction, keepdims=keepdims, ddof=ddof)
     return where(equal(variance, 0), 0.0, sqrt(where(equal(variance, 0), 1.0, variance)))

@@ -15,7 +15,9 @@ from ..engine.ir import Node, Values
 from ..engine.structure import Structure, flatten, same_structure, unflatten
 from ..engine.tracing import tracing
 from ..ops.array import Array, lift
-from .arguments import Argument, argument_of, check_count, is_array, is_hashable
+from ..ops.labelled import is_labelled
+from .arguments import Argument, argument_of, check_count, is_array, is_hashable, is_traced
+from .labelled import known_labels, labelled_results, taken_off, without_labels
 from .traces import Direct, Trace, make_direct
 
 # A trace holds a graph and its captured arrays; the least recently used one goes first.
@@ -83,6 +85,8 @@ class Compiled:
     def _called(self, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Any:
         """The ordinary path: find or make the trace, and evaluate it."""
         leaves, structure = flatten((args, kwargs))
+        if any(map(is_labelled, leaves)):
+            return self._labelled(leaves, structure, out)
         if any(isinstance(leaf, Array) for leaf in leaves):
             if out is not None:
                 raise ArgumentError(f"{self._name()}: out= with lazy arguments: the result is lazy")
@@ -192,6 +196,27 @@ class Compiled:
             results = [None if leaf is None else Array(lift(leaf, f"{self._name()}: result")) for leaf in returned]
         return unflatten(shape, iter(results))
 
+    def _labelled(self, leaves: list[Any], structure: Structure, out: Any) -> Any:
+        """The same with xarray's arrays: labels are taken off, and put on the results."""
+        plain = [without_labels(leaf) for leaf in leaves]
+        is_lazy = any(isinstance(leaf, Array) for leaf in plain)
+        if is_lazy:
+            plain = [Array(lift(leaf, self._name())) if is_array(leaf) else leaf for leaf in plain]
+        args, kwargs = unflatten(structure, iter(plain))
+        result = self._called(args, kwargs, taken_off(out))
+        if out is not None:
+            return out
+        results, shape = flatten(result)
+        nodes: Sequence[Node | None]
+        if is_lazy:
+            pairs = [(each.node, leaf) for each, leaf in zip(plain, leaves, strict=True) if isinstance(each, Array)]
+            nodes = [None if each is None else each.node for each in results]
+        else:
+            trace, _ = self._trace_for(plain, structure, config.settings())
+            pairs = list(zip(trace.placeholders, filter(is_traced, leaves), strict=True))
+            nodes = trace.results
+        return unflatten(shape, iter(labelled_results(results, nodes, known_labels(pairs))))
+
     def _name(self) -> str:
         return str(getattr(self.fn, "__name__", self.fn))
 
@@ -219,6 +244,13 @@ def compile(fn: Callable[..., Any] | None = None, check_finite: bool | None = Fa
     static: hashed, and part of the trace. What speaks the buffer protocol is an array, but for bytes.
     Called on lazy arrays it inlines into their graph. ``out=``
     (an array, or the same structure) takes the results in place.
+
+    Where an argument is an xarray DataArray the results are DataArrays, lazy ones if it holds a lazy array. The
+    function itself is traced with arrays: axes go by position, and what each of a result is called is read off the
+    graph. Names and coordinates that operands disagree on are dropped; a product has its rows' and batches' from the
+    left, its columns' from the right, so attention has its query's, and the last from its values. Name and attributes
+    are the first labelled operand's, attributes unless ``xarray.set_options(keep_attrs=False)``. An axis without a
+    name is called ``dim_N``.
 
     What the function takes from around it is part of the trace: an array changed in place is seen by the
     next call, but a name that is bound to another array, or to another number, keeps its traced value.

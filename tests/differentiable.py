@@ -221,6 +221,16 @@ def guarded(draw: Draw) -> Case:
     return Case(ag.scaled_dot_product_attention, numbers(draw, sizes, SIGNED))
 
 
+def merged(draw: Draw) -> Case:
+    out = lengthy(draw)
+    count = draw(st.integers(1, 3))
+
+    def function(*arrays: Any) -> Any:
+        return ag.merge_states(*zip(arrays[::2], arrays[1::2], strict=True))
+
+    return Case(function, numbers(draw, [out, out[:-1]] * count, SIGNED))
+
+
 @partial(ag.scalar_function, gradient=lambda s, t: (2 * s * t, s * s))
 def product(s, t):
     return s * s * t
@@ -311,4 +321,7 @@ TABLE: dict[str, Any] = {
     "torch's gather": shaped(partial(taken_along, partial(along_axis, TorchGather))),
     **named("segment_sum segment_max segment_mean segment_softmax", of_segments),
     "attention": guarded,
+    "merge_states": merged,
+    "pad": shaped(chosen(ag.pad, lambda shape: st.sampled_from((0, 1, (2, 0))))),
+    "transpose": shaped(permuted),
 }

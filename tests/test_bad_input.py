@@ -702,6 +702,9 @@ POOL = (
 SEGMENTS = (X, np.array([0, 1]), 2)
 CALLS = {
     "attention": [(Q, K, V)],
+    "merge_states": [((Q, Q[..., 0]), (Q, Q[..., 0]))],
+    "pad": [(X, 1)],
+    "isdtype": [(np.float32, "real floating")],
     "flex_attention": [(Q, K, V)],
     "scaled_dot_product_attention": [(Q, K, V)],
     "create_block_mask": [(lambda b, h, q_idx, kv_idx: q_idx >= kv_idx, 1, 1, 3, 3)],

@@ -316,7 +316,7 @@ UNSUPPORTED = [
     lambda x: np.linalg.norm(x, 2, axis=(0, 1)),
     np.where,
     np.unique,
-    lambda x: np.pad(x, 1),
+    np.nanmedian,
     lambda x: np.array_equal(x, x),
     lambda x: np.allclose(x, x),
     lambda x: np.save("nowhere", x),
