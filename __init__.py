@@ -124,6 +124,7 @@ from .ops.triangle import eye, tril, triu
 from .ops.trigonometry import acos, acosh, asin, asinh, atan, atan2, atanh, cos, cosh, sin, sinh, tan, tanh
 from .runtime.compiled import Compiled, compile, compute
 from .runtime.explanation import Explanation, explain
+from .runtime.store import KVStore
 
 __version__ = "0.1.0"
 
@@ -142,6 +143,7 @@ __all__ = [
     "DTypeError",
     "Explanation",
     "IndexOutOfRangeError",
+    "KVStore",
     "LimitError",
     "Node",
     "NonFiniteError",
