@@ -3,7 +3,9 @@
 ``import attngraph as ag``; functions carry the array API standard's names, attention PyTorch's.
 """
 
+import importlib
 import sys
+from typing import TYPE_CHECKING
 
 from . import attention
 from .attention import (
@@ -124,14 +126,24 @@ from .ops.triangle import eye, tril, triu
 from .ops.trigonometry import acos, acosh, asin, asinh, atan, atan2, atanh, cos, cosh, sin, sinh, tan, tanh
 from .runtime.compiled import Compiled, compile, compute
 from .runtime.explanation import Explanation, explain
-from .runtime.store import KVStore
 
 __version__ = "0.1.0"
 
 # Importable under its public name too: ``from attngraph.manifold import PoincareBall``.
 sys.modules[f"{__name__}.manifold"] = manifold
 
-del sys
+if TYPE_CHECKING:
+    from .runtime.store import KVStore
+else:
+
+    def __getattr__(name, _import=importlib.import_module):
+        if name != "KVStore":  # which takes a tenth of the whole import's time: it is loaded when it is asked for
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = _import(f"{__name__}.runtime.store").KVStore
+        return globals()[name]
+
+
+del TYPE_CHECKING, importlib, sys
 
 __all__ = [
     "ArgumentError",
