@@ -1,5 +1,6 @@
 """The files of a store: what reading and writing need of the place where they lie."""
 
+import ctypes
 import os
 import shutil
 from collections.abc import Iterable, Iterator
@@ -126,6 +127,22 @@ class LocalFiles:
 
     def stored_bytes(self) -> int:
         return sum(512 * path.stat().st_blocks for path in self.root.rglob("*") if path.is_file())
+
+
+def punch_hole(path: str, start: int, stop: int) -> None:
+    """Free the disk of a file's bytes, which read as zeros then; its size stays.
+
+    Raises:
+        OSError: If there is no such file.
+    """
+    keep_size, punch = 1, 2  # FALLOC_FL_KEEP_SIZE and FALLOC_FL_PUNCH_HOLE, which Python does not have
+    fallocate = getattr(ctypes.CDLL(None), "fallocate", None)
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        if fallocate is not None and start < stop:  # some file systems cannot, and say so: it is no harm
+            fallocate(descriptor, keep_size | punch, ctypes.c_int64(start), ctypes.c_int64(stop - start))
+    finally:
+        os.close(descriptor)
 
 
 def sync_folder(folder: Path) -> None:

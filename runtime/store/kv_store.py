@@ -211,7 +211,7 @@ class KVStore:
             ArgumentError: If a block is no pair.
             StoreError: As `append`, which raises others as well. Blocks before stay appended.
         """
-        with progress_bar(f"rows to {self.path}", total, progress) as advance:
+        with progress_bar(f"rows to {self.path.rpartition('/')[2]}", total, progress) as advance:
             block: Any
             for block in blocks:
                 if not isinstance(block, tuple | list) or len(block) != 2:

@@ -112,7 +112,7 @@ class Layout:
         """For messages: which chunks rows from ``start`` to ``stop`` lie in."""
         first, last = start // self.chunk, max(start, stop - 1) // self.chunk
         chunks = f"chunk {first}" if first == last else f"chunks {first} to {last}"
-        return f"{key}, head {head}, {chunks} (rows {start} to {stop})"
+        return f"{key}, head {head}, {chunks} (rows {start}:{stop})"
 
     def array_document(self, key: str, length: int) -> dict[str, Any]:
         """The array's ``zarr.json``, of so many rows."""

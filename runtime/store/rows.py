@@ -25,15 +25,15 @@ def as_stored(layout: Layout, operation: str, k: Any, v: Any) -> dict[str, Value
     """
     given = {key: _as_array(operation, key, one) for key, one in zip(KEYS, (k, v), strict=True)}
     for key, array in given.items():
-        width = layout.width(key)
-        if array.ndim != 3 or array.shape[0] != layout.heads or array.shape[2] != width:
-            raise ShapeError(
-                f"{operation}: {key} of shape {array.shape}, and the store's are ({layout.heads}, any length, {width})"
-            )
         if not is_float(_dtype(operation, key, array)):
             raise DTypeError(
                 f"{operation}: {key} of {array.dtype.name}, and the store's are {layout.dtype}; "
                 "floats are converted, nothing else is"
+            )
+        width = layout.width(key)
+        if array.ndim != 3 or array.shape[0] != layout.heads or array.shape[2] != width:
+            raise ShapeError(
+                f"{operation}: {key} of shape {array.shape}, and the store's are ({layout.heads}, any length, {width})"
             )
     keys, values = given.values()
     if keys.shape[1] != values.shape[1]:

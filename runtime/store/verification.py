@@ -40,7 +40,7 @@ class Problem:
         place = [self.array] if self.array else []
         place += [f"head {self.head}"] if self.head is not None else []
         place += [f"chunk {self.chunk}"] if self.chunk is not None else []
-        place += [f"rows {self.rows[0]} to {self.rows[1]}"] if self.rows is not None else []
+        place += [f"rows {self.rows[0]}:{self.rows[1]}"] if self.rows is not None else []
         return ": ".join([*([", ".join(place)] if place else []), self.file, self.reason])
 
 

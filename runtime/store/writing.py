@@ -17,7 +17,7 @@ import numpy as np
 
 from ...engine.errors import StoreError
 from . import checksums
-from .files import Files, store_errors, write_all
+from .files import Files, punch_hole, store_errors, write_all
 from .layout import KEYS, Layout
 from .maps import WrongSizeError
 from .record import NAME, Record, read_record
@@ -58,6 +58,7 @@ def append_rows(units: Units, record: Record, rows: dict[str, Values]) -> Record
         with suppress(StoreError):  # unless it failed behind the record's replacement, which is what counts
             if read_record(files, "append").generation == record.generation:
                 _remove_units(files, layout, record.length, names)
+                _give_back(units, record)
         raise
 
 
@@ -144,6 +145,19 @@ def _remove_units(files: Files, layout: Layout, length: int, names: list[str]) -
         if rest and int(rest.split(".")[1]) * layout.unit >= length:
             with suppress(OSError):
                 files.remove(name)
+
+
+def _give_back(units: Units, record: Record) -> None:
+    """Give back the room behind the committed rows of files that have some: on a full disk others need it."""
+    layout = units.layout
+    unit, rows = divmod(record.length, layout.unit)
+    if not rows or not units.mapped:
+        return
+    for key in KEYS:
+        for head in range(layout.heads):
+            with suppress(OSError):
+                path = units.files.locate(layout.name(key, head, unit))
+                punch_hole(path, rows * layout.row_bytes(key), layout.unit_bytes(key))
 
 
 def truncate_rows(units: Units, record: Record, length: int) -> Record:
