@@ -60,6 +60,7 @@ class ProcessLock:
     """
 
     def __init__(self, store: str) -> None:
+        self._entry: tuple[int, str] | None = None
         if (os.getpid(), store) in _written:
             raise taken(store)
         self._entry = os.getpid(), store
@@ -68,16 +69,16 @@ class ProcessLock:
     @property
     def held(self) -> bool:
         """Whether it is this process's."""
-        return self._entry in _written and self._entry[0] == os.getpid()
+        return self._entry is not None and self._entry[0] == os.getpid()
 
     def release(self) -> None:
         """Let others write."""
-        if self._entry[0] == os.getpid():
-            _written.discard(self._entry)
+        entry, self._entry = self._entry, None
+        if entry is not None:
+            _written.discard(entry)
 
     def __del__(self) -> None:
-        if hasattr(self, "_entry"):
-            self.release()
+        self.release()
 
 
 def taken(store: str) -> StoreError:
