@@ -53,7 +53,7 @@ def test_appends_may_end_anywhere(path, monkeypatch, compressor):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("compressor", "length"), [(None, 0), (None, 33), ("blosc-lz4", 33), ("zstd", 33)])
+@pytest.mark.parametrize(("compressor", "length"), [(None, 0), (None, 33), ("blosc-lz4", 33)])
 def test_zarr_and_xarray_read_it(path, monkeypatch, dtype, compressor, length):
     small_units(monkeypatch, UNIT)
     keys, values = (each.astype(DTYPES[dtype]) for each in rows(length))

@@ -34,7 +34,7 @@ def test_all_is_well(store):
 
 @pytest.mark.parametrize("key", ["keys", "values"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("row", [0, 7, 8, 50, 95, 96, 99])
+@pytest.mark.parametrize("row", [0, 7, 50, 96, 99])
 def test_a_flipped_bit_is_found_where_it_is(tmp_path, monkeypatch, key, dtype, row):
     small_units(monkeypatch, UNIT)
     with create(tmp_path / "store", chunk=CHUNK, dtype=dtype) as store:
