@@ -20,7 +20,7 @@ KEYS = ("keys", "values")
 
 # Of one head. Small appends do not touch more than a chunk's checksum; a map is worth its while from 8 MiB on.
 _CHUNK_BYTES, _REMOTE_CHUNK_BYTES = 2**20, 2**22
-_UNIT_BYTES, _LARGEST_UNIT_BYTES = 2**25, 2**28
+_UNIT_BYTES, _LARGEST_UNIT_BYTES = 2**26, 2**28
 _MOST_CHUNKS_IN_UNIT = 4096
 
 # The elements, and how zarr stores them: it has no bfloat16.

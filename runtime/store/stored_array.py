@@ -1,6 +1,5 @@
 """`StoredArray`: the keys or the values of a store as they were when somebody asked for them."""
 
-import itertools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -184,35 +183,31 @@ class StoredArray(BlockedSource):
         positions = self._positions(indices)
         if head is not None:
             self._check_range(head, 0, 0)
-        self._check_there("gather", int(positions.max()) + 1 if positions.size else 0)
-        order, bounds = self._grouped(positions)
+        last = int(positions.max()) + 1 if positions.size else 0
+        self._check_there("gather", last)
+        order = None if np.all(positions[1:] >= positions[:-1]) else np.argsort(positions, kind="stable")
+        ascending = positions if order is None else positions[order]
         heads = range(self.shape[0]) if head is None else [head]
         found = np.empty((len(heads), positions.size, self.shape[2]), self._units.layout.stored)
         for place, one in enumerate(heads):
-            self._gather_head(one, positions, order, bounds, found[place])
-        self._check_there("gather", int(positions.max()) + 1 if positions.size else 0)
+            self._gather_head(one, ascending, found[place])
+        self._check_there("gather", last)
+        if order is not None:
+            ordered = np.empty_like(found)
+            ordered[:, order] = found
+            found = ordered
         return (found[0] if head is not None else found).view(self.dtype)
 
-    def _gather_head(self, head: int, positions: Values, order: Values | None, bounds: list[int], out: Values) -> None:
-        for begin, end in itertools.pairwise(bounds):
-            wanted = positions if order is None else positions[order[begin:end]]
-            start, stop = int(wanted.min()), int(wanted.max()) + 1
-            rows = self._units.rows("gather", self.key, head, start, stop)
-            if order is None:
-                np.take(rows, wanted - start, axis=0, out=out, mode="clip")  # "clip" writes straight to `out`
-            else:
-                out[order[begin:end]] = rows[wanted - start]
-
-    def _grouped(self, positions: Values) -> tuple[Values | None, list[int]]:
-        """An order in which positions of the same file follow each other, and where files change."""
-        if not positions.size:
-            return None, [0]
-        units = positions // self._units.layout.unit
-        if units.min() == units.max():
-            return None, [0, positions.size]
-        order = np.argsort(units, kind="stable")
-        changes = np.flatnonzero(np.diff(units[order])) + 1
-        return order, [0, *changes.tolist(), positions.size]
+    def _gather_head(self, head: int, ascending: Values, out: Values) -> None:
+        """Rows whose positions ascend: those of each file in one go."""
+        size, begin = self._units.layout.unit, 0
+        while begin < len(ascending):
+            start = int(ascending[begin])
+            end = int(np.searchsorted(ascending, (start // size + 1) * size))
+            rows = self._units.rows("gather", self.key, head, start, int(ascending[end - 1]) + 1)
+            # "clip" writes straight to `out`; all positions are inside.
+            np.take(rows, ascending[begin:end] - start, axis=0, out=out[begin:end], mode="clip")
+            begin = end
 
     def _positions(self, indices: Any) -> Values:
         given = np.asarray(indices)

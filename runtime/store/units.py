@@ -7,7 +7,7 @@ import numpy as np
 
 from ...engine.errors import StoreError
 from .codec import ChunkCodec
-from .files import Files, store_errors
+from .files import Files
 from .layout import Layout
 from .maps import MAPS, WrongSizeError
 
@@ -56,13 +56,15 @@ class Units:
         unit = start // self.layout.unit
         name = self.layout.name(key, head, unit)
         first = start - unit * self.layout.unit
-        subject = f"{self.layout.place(key, head, start, stop)}: {self.files.locate(name)}"
-        with store_errors(operation, subject):
+        try:
             if self.layout.codecs is not None:
                 return self.codec(key).decode(self.files.read(name))[first : first + stop - start]
             if map_it and self.files.mappable:
                 return self._mapped(key, name)[first : first + stop - start]
             return self._ranged(key, name, first, first + stop - start)
+        except OSError as error:  # said here and not before: a gather asks for many files, and has no time to lose
+            place = f"{self.layout.place(key, head, start, stop)}: {self.files.locate(name)}"
+            raise StoreError(f"{operation}: {place}: {error.strerror or error}") from error
 
     def _mapped(self, key: str, name: str) -> Values:
         size = self.layout.file_bytes(key)
