@@ -184,7 +184,8 @@ class KVStore:
             ShapeError: If the shapes are others.
             DTypeError: If they are not of floats.
             LimitError: If there would be more rows than ``capacity``, or a number is beyond the store's type.
-            StoreError: If the disk is full, the store damaged, or not open for writing. Nothing is appended then.
+            StoreError: If the disk is full, the store damaged, or not open for writing. Nothing is appended then,
+                unless the disk failed in the very last step, after the commit: ``len`` says.
         """
         with self._busy:
             record = self._session.writable("append")
