@@ -3,7 +3,9 @@
 ``import attngraph as ag``; functions carry the array API standard's names, attention PyTorch's.
 """
 
+import importlib
 import sys
+from typing import TYPE_CHECKING
 
 from . import attention
 from .attention import (
@@ -151,7 +153,18 @@ __version__ = "0.1.0"
 # Importable under its public name too: ``from attngraph.manifold import PoincareBall``.
 sys.modules[f"{__name__}.manifold"] = manifold
 
-del sys
+if TYPE_CHECKING:
+    from .runtime.store import KVStore
+else:
+
+    def __getattr__(name, _import=importlib.import_module):
+        if name != "KVStore":  # which takes a tenth of the whole import's time: it is loaded when it is asked for
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = _import(f"{__name__}.runtime.store").KVStore
+        return globals()[name]
+
+
+del TYPE_CHECKING, importlib, sys
 
 __all__ = [
     "ArgumentError",
@@ -163,6 +176,7 @@ __all__ = [
     "DTypeError",
     "Explanation",
     "IndexOutOfRangeError",
+    "KVStore",
     "LimitError",
     "Node",
     "NonFiniteError",

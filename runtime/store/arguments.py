@@ -1,0 +1,74 @@
+"""What `KVStore.create` is given, checked."""
+
+import json
+import operator
+from typing import Any
+
+from ...engine.errors import ArgumentError, DTypeError
+from ...engine.types import as_dtype
+from .layout import DTYPES, Layout
+from .record import ATTRIBUTE
+
+
+def new_layout(heads: Any, dim: Any, value_dim: Any, dtype: Any, capacity: Any) -> Layout:
+    """The layout of a new store, without rows to a chunk and a file.
+
+    Raises:
+        ArgumentError: If a number is no positive integer.
+        DTypeError: If the type is none of a store's.
+    """
+    name = as_dtype(dtype).name
+    if name not in DTYPES:
+        raise DTypeError(f"create: a store's dtype is one of {', '.join(DTYPES)}, not {name}")
+    width = positive("dim", dim)
+    return Layout(
+        heads=positive("heads", heads),
+        dim=width,
+        value_dim=width if value_dim is None else positive("value_dim", value_dim),
+        dtype=name,
+        capacity=None if capacity is None else positive("capacity", capacity),
+        chunk=1,
+        unit=1,
+        sharded=False,
+    )
+
+
+def positive(name: str, given: Any) -> int:
+    """A positive integer.
+
+    Raises:
+        ArgumentError: If it is none.
+    """
+    number = whole("create", name, given)
+    if number < 1:
+        raise ArgumentError(f"create: {name} is at least 1, not {number}")
+    return number
+
+
+def whole(operation: str, name: str, given: Any) -> int:
+    """An integer, Python's or NumPy's.
+
+    Raises:
+        ArgumentError: If it is none.
+    """
+    try:
+        if isinstance(given, bool):
+            raise TypeError
+        return operator.index(given)
+    except TypeError:
+        raise ArgumentError(f"{operation}: {name} is an integer, not {given!r}") from None
+
+
+def new_attributes(given: dict[str, Any] | None) -> dict[str, Any]:
+    """The user's attributes, a copy.
+
+    Raises:
+        ArgumentError: If they are not plain data, or use the name of ours.
+    """
+    try:
+        attributes = json.loads(json.dumps(given or {}, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(f"create: attrs are written as JSON: {error}") from None
+    if not isinstance(attributes, dict) or ATTRIBUTE in attributes:
+        raise ArgumentError(f"create: attrs are a dict without {ATTRIBUTE!r}, the name of the store's own attribute")
+    return attributes

@@ -1,0 +1,194 @@
+"""Where rows lie: the arrays' zarr metadata, the names of their files, and the offsets inside.
+
+Each array is ``(heads, length, width)``. A *chunk* is what one checksum covers: so many rows of one
+head. A *unit* is what one file holds: of a raw store on a disk a zarr shard of many chunks, whose
+file begins with the rows as they are and ends with zarr's index, so that it can be mapped; otherwise
+one chunk.
+"""
+
+import functools
+import struct
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from ...engine.types import DType
+
+KEYS = ("keys", "values")
+
+# Of one head. Small appends do not touch more than a chunk's checksum; a map is worth its while from 8 MiB on.
+_CHUNK_BYTES, _REMOTE_CHUNK_BYTES = 2**20, 2**22
+_UNIT_BYTES, _LARGEST_UNIT_BYTES = 2**26, 2**28
+_MOST_CHUNKS_IN_UNIT = 4096
+
+# The elements, and how zarr stores them: it has no bfloat16.
+_ELEMENTS: dict[str, DType] = {
+    "float32": np.dtype(np.float32),
+    "float16": np.dtype(np.float16),
+    "bfloat16": np.dtype(ml_dtypes.bfloat16),
+}
+_STORED: dict[str, DType] = {
+    "float32": np.dtype("<f4"),
+    "float16": np.dtype("<f2"),
+    "bfloat16": np.dtype("<u2"),
+}
+DTYPES = tuple(_ELEMENTS)
+
+_BYTES_CODEC = {"name": "bytes", "configuration": {"endian": "little"}}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """All that does not change in a store's life.
+
+    Attributes:
+        heads: Number of heads.
+        dim: Width of a key.
+        value_dim: Width of a value.
+        dtype: Name of the elements' type.
+        capacity: The most rows that it may hold; None for no bound.
+        chunk: Rows of a chunk.
+        unit: Rows of a file, a multiple of ``chunk``.
+        sharded: Whether the files are zarr shards.
+        codecs: zarr's description of what rows are encoded by; None for rows as they are.
+    """
+
+    heads: int
+    dim: int
+    value_dim: int
+    dtype: str
+    capacity: int | None
+    chunk: int
+    unit: int
+    sharded: bool
+    codecs: dict[str, list[Any]] | None = None
+
+    @property
+    def element(self) -> DType:
+        """The elements' type, as NumPy knows it."""
+        return _ELEMENTS[self.dtype]
+
+    @property
+    def stored(self) -> DType:
+        """The type that zarr stores them in, little-endian."""
+        return _STORED[self.dtype]
+
+    def width(self, key: str) -> int:
+        """Elements of a row."""
+        return self.dim if key == "keys" else self.value_dim
+
+    def row_bytes(self, key: str) -> int:
+        """Bytes of a row that is not encoded."""
+        return self.width(key) * self.stored.itemsize
+
+    def unit_bytes(self, key: str) -> int:
+        """Bytes of a file's rows, not encoded."""
+        return self.unit * self.row_bytes(key)
+
+    def index(self, key: str) -> bytes:
+        """What follows the rows in a file: a shard's index."""
+        return shard_index(self.unit // self.chunk, self.chunk * self.row_bytes(key)) if self.sharded else b""
+
+    def file_bytes(self, key: str) -> int | None:
+        """The size of each file; None where rows are encoded."""
+        if self.codecs is not None:
+            return None
+        return self.unit_bytes(key) + (16 * (self.unit // self.chunk) + 4 if self.sharded else 0)
+
+    def name(self, key: str, head: int, unit: int) -> str:
+        """A file's name below the store, as zarr's default chunk keys have it.
+
+        They are separated by dots: all files of an array lie in one folder, which is one to make durable.
+        """
+        return f"{key}/c.{head}.{unit}.0"
+
+    def units(self, start: int, stop: int) -> range:
+        """The files that rows from ``start`` to ``stop`` lie in."""
+        return range(start // self.unit, -(-stop // self.unit))
+
+    def place(self, key: str, head: int, start: int, stop: int) -> str:
+        """For messages: which chunks rows from ``start`` to ``stop`` lie in."""
+        first, last = start // self.chunk, max(start, stop - 1) // self.chunk
+        chunks = f"chunk {first}" if first == last else f"chunks {first} to {last}"
+        return f"{key}, head {head}, {chunks} (rows {start}:{stop})"
+
+    def array_document(self, key: str, length: int) -> dict[str, Any]:
+        """The array's ``zarr.json``, of so many rows."""
+        attributes = {"element_type": "bfloat16"} if self.dtype == "bfloat16" else {}
+        return {
+            "zarr_format": 3,
+            "node_type": "array",
+            "shape": [self.heads, length, self.width(key)],
+            "data_type": self.stored.name,
+            "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [1, self.unit, self.width(key)]}},
+            "chunk_key_encoding": {"name": "default", "configuration": {"separator": "."}},
+            "fill_value": 0 if self.stored.kind == "u" else 0.0,
+            "codecs": self._codecs(key),
+            "attributes": attributes,
+            "dimension_names": ["head", "position", "dim" if key == "keys" else "value_dim"],
+            "storage_transformers": [],
+        }
+
+    def _codecs(self, key: str) -> list[Any]:
+        if self.codecs is not None:
+            return self.codecs[key]
+        if not self.sharded:
+            return [_BYTES_CODEC]
+        configuration = {
+            "chunk_shape": [1, self.chunk, self.width(key)],
+            "codecs": [_BYTES_CODEC],
+            "index_codecs": [_BYTES_CODEC, {"name": "crc32c"}],
+            "index_location": "end",
+        }
+        return [{"name": "sharding_indexed", "configuration": configuration}]
+
+    def codec_names(self) -> tuple[str, ...]:
+        """What rows are compressed by."""
+        named = [] if self.codecs is None else self.codecs["keys"]
+        return tuple(codec["name"] for codec in named if codec["name"] not in ("bytes", "crc32c"))
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data."""
+        return asdict(self)
+
+
+def plan(shape: Layout, *, chunk: int | None, remote: bool, encoded: bool) -> Layout:
+    """The layout with rows to a chunk and a unit, chosen where they are not given.
+
+    Args:
+        shape: All else; its ``chunk``, ``unit`` and ``sharded`` do not count.
+        chunk: Rows of a chunk; None to choose.
+        remote: Whether it lies where files are replaced as a whole.
+        encoded: Whether rows will be compressed.
+    """
+    row = max(shape.row_bytes(key) for key in KEYS)
+    if chunk is None:
+        chunk = 1 << max(0, ((_REMOTE_CHUNK_BYTES if remote else _CHUNK_BYTES) // row).bit_length() - 1)
+        chunk = chunk if shape.capacity is None else min(chunk, shape.capacity)
+    if remote or encoded:
+        return replace(shape, chunk=chunk, unit=chunk, sharded=False)
+    rows = _UNIT_BYTES // row if shape.capacity is None else min(shape.capacity, _LARGEST_UNIT_BYTES // row)
+    chunks = min(max(1, -(-rows // chunk)), _MOST_CHUNKS_IN_UNIT)
+    return replace(shape, chunk=chunk, unit=chunks * chunk, sharded=True)
+
+
+@functools.cache
+def _crc32c_table() -> tuple[int, ...]:
+    table = []
+    for value in range(256):
+        for _ in range(8):
+            value = (value >> 1) ^ (0x82F63B78 if value & 1 else 0)
+        table.append(value)
+    return tuple(table)
+
+
+@functools.lru_cache(maxsize=64)
+def shard_index(chunks: int, chunk_bytes: int) -> bytes:
+    """A zarr shard's index of chunks that follow each other, all there: offsets, lengths, and their CRC-32C."""
+    index = b"".join(struct.pack("<QQ", number * chunk_bytes, chunk_bytes) for number in range(chunks))
+    table, checksum = _crc32c_table(), 0xFFFFFFFF
+    for byte in index:
+        checksum = table[(checksum ^ byte) & 0xFF] ^ (checksum >> 8)
+    return index + struct.pack("<I", checksum ^ 0xFFFFFFFF)
