@@ -33,8 +33,8 @@ from .passes.gathers import any_outside, deciding_gathers
 from .passes.rows import FEW_ROWS
 from .passes.skip import Skip
 from .scalar import Scalar, below
-from .summaries import Summaries, hold
 from .splits import splits_of
+from .summaries import Summaries, hold
 from .sweep import Output, Sweep
 from .threads import limited
 from .types import is_integer
@@ -91,7 +91,7 @@ class SweepKernel:
         self.fused, self.sweep = fused, fused.sweep
         self._flops_of_position = self.sweep.flops_of_position
         self.magnitudes = Magnitudes(self.sweep)
-        self._deciding = deciding_gathers(self.sweep)
+        self.deciding = deciding_gathers(self.sweep)
         self._variants: dict[tuple[Target, Flags, bool, Stage], Compiled] = {}
 
     def __call__(
@@ -128,7 +128,7 @@ class SweepKernel:
             results, rows, doubts = run_splits(self, held, settings, bound, splits)
         else:
             results, rows, doubts = self._run(held, settings, bound)
-        if accused or self.magnitudes.may_overflow(held) or any_outside(self._deciding, held, of):
+        if accused or self.magnitudes.may_overflow(held) or any_outside(self.deciding, held, of):
             doubts[:] = 1
         if not doubts.any():
             return results

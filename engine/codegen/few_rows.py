@@ -28,7 +28,6 @@ from .operands import Place
 from .state import Stage, state_layout
 from .writer import Parts, Writer
 
-
 __all__ = ["FewRows", "FewRowsWriter", "few_rows_for"]
 
 
