@@ -235,6 +235,12 @@ class SweepKernel:
             found = self._variants[key] = self._compile(target, flags, settings.cache_dir, reads, stage)
         return found
 
+    def schedule(self, settings: Settings) -> tuple[Schedule | FewRows, Target, int]:
+        """The sizes of its code's blocks, the target that they are for, and the rows of a task."""
+        target = named_target(settings.target)
+        schedule = chosen_schedule(Skip(self.sweep, self.fused.elements), target)
+        return schedule, target, rows_of(schedule, target)
+
     def for_plain_arrays(self, settings: Settings) -> Compiled:
         """The code for arrays in rows-first order."""
         plain = []
@@ -254,7 +260,7 @@ class SweepKernel:
         summarized = [node for each in skip.summaries for node in (each.low, each.high)]
         units |= {(node, len(node.shape) - 1): True for node in summarized}
         integer = integer_type([*self.sweep.expressions(), *skip.expressions()])
-        block_rows = schedule.rows if isinstance(schedule, FewRows) else schedule.vectors * target.lanes("float32")
+        block_rows = rows_of(schedule, target)
         sizes = sizes_of(self.sweep, block_rows, estimate)
         strides = {("partial", n, "stride"): 0 for n, each in enumerate(self.sweep.outputs) if not each.is_of_rows}
         lengths: dict[Any, int] = {**sizes, **strides, DOUBT: 0, DOUBTS: 0, **slots_of(stage, self.sweep)}
@@ -284,7 +290,7 @@ def slots_of(stage: Stage, sweep: Sweep) -> dict[Any, int]:
         return {}
     names: list[Any] = [STATES, "first_block", *(f"first_batch{number}" for number in range(len(sweep.batch)))]
     if stage is Stage.STREAM:
-        names += ["first_split", "split", "last_split", "first_column", "stop_column"]
+        names += ["first_split", "split", "last_split", "first_column", "stop_column", "divided"]
     return dict.fromkeys(names, 0)
 
 
@@ -322,6 +328,11 @@ def chosen_schedule(skip: Skip, target: Target) -> Schedule | FewRows:
 def has_few_rows(sweep: Sweep) -> bool:
     """Whether vectors over rows would leave most lanes idle."""
     return bool(sweep.rows.length <= MOST_FEW_ROWS) and not sweep.paired
+
+
+def rows_of(schedule: Schedule | FewRows, target: Target) -> int:
+    """Rows of a task at most."""
+    return schedule.rows if isinstance(schedule, FewRows) else schedule.vectors * target.lanes("float32")
 
 
 def columns_of_stretches(schedule: Schedule | FewRows) -> tuple[int, int]:

@@ -128,6 +128,8 @@ class Runner:
         first_split: int,
         columns: Range,
         states: Values,
+        *,
+        divided: bool,
     ) -> Values:
         """Go on with the states of some splits over what a range of columns has of them.
 
@@ -139,6 +141,7 @@ class Runner:
             first_split: The number of the split that the first states are of.
             columns: The range. It begins and ends where a block does, or at an end of the columns.
             states: As `empty` makes them, or as they were left; changed.
+            divided: Whether other calls, or other splits, are about other columns of the same rows.
 
         Returns:
             Of which places and blocks of rows the results are in doubt, as bytes.
@@ -149,6 +152,7 @@ class Runner:
             "last_split": splits.count - 1,
             "first_column": columns[0],
             "stop_column": columns[1],
+            "divided": int(divided),
         }
         values = {node: block.values for node, block in arrays.items()}
         summaries = {node: Block.whole(array) for node, array in compiled.summaries.of(values, self.of).items()}
@@ -224,7 +228,7 @@ def run_splits(
     compiled = runner.compiled(Stage.STREAM, arrays)
     part = whole_part(kernel, runner.of)
     states = runner.empty(compiled, part, splits.count)
-    doubts = runner.stream(compiled, arrays, part, splits, 0, (0, splits.columns), states)
+    doubts = runner.stream(compiled, arrays, part, splits, 0, (0, splits.columns), states, divided=True)
     ((_, state),) = merged_run(compiled.held, states, 0, splits.count).items()
     results = [np.empty(runner.of(output.node.shape), np.float32) for output in kernel.sweep.outputs]
     doubts |= runner.finish(arrays, part, state, [Block.whole(each) for each in results])

@@ -20,6 +20,7 @@ then `Parts.settle` computes those rows again in float64, or, where it cannot ei
 the interpreter, as in an undivided run.
 """
 
+import itertools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -31,9 +32,9 @@ from .codegen.state import Stage, StateLayout
 from .config import Settings
 from .errors import ArgumentError
 from .ir import Node, Values
+from .part_runs import Block, Part, Range, Runner, read_at_once, wanted_loads, whole_part
 from .passes.gathers import any_outside
 from .passes.skip import Skip
-from .part_runs import Block, Part, Range, Runner, read_at_once, wanted_loads, whole_part
 from .scalar import Axis, Scalar, below
 from .splits import ROW_UNIT, Splits, splits_of
 from .states import Place, merged_nodes, merged_run
@@ -246,7 +247,8 @@ class Parts:
         compiled = self.runner.compiled(Stage.STREAM, blocks)
         states = self.runner.empty(compiled, part, splits[1] - splits[0])
         columns = self.splits.first(splits[0]), self.splits.first(splits[1])
-        doubts = self.runner.stream(compiled, blocks, part, self.splits, splits[0], columns, states)
+        divided = self.splits.count > 1
+        doubts = self.runner.stream(compiled, blocks, part, self.splits, splits[0], columns, states, divided=divided)
         doubts |= np.uint8(self.is_outside(blocks))
         nodes = merged_run(compiled.held, states, splits[0], self.splits.count)
         return States(part, self.splits, compiled.held, compiled.block_rows, nodes, doubts, self.sizes(blocks))
@@ -317,9 +319,7 @@ class Parts:
         boxes = [self.result_box(number, part) for number in range(len(self.sweep.outputs))]
         if results is None:
             results = [np.empty([each.stop - each.start for each in box], np.float32) for box in boxes]
-        pieces = [
-            Block(array, tuple(each.start for each in box)) for array, box in zip(results, boxes, strict=True)
-        ]
+        pieces = [Block(array, tuple(each.start for each in box)) for array, box in zip(results, boxes, strict=True)]
         (state,) = states.nodes.values()
         blocks = self.blocks(arrays, self.needed_at_end(part))
         doubts = states.doubts | self.runner.finish(blocks, part, state, pieces)
@@ -376,6 +376,6 @@ class _Placed:
 def _check_disjoint(places: Sequence[Place]) -> None:
     """Raise ArgumentError if a split is in two nodes."""
     ranges = sorted((number << level, (number + 1) << level) for level, number in places)
-    for (_, stop), (first, _) in zip(ranges, ranges[1:], strict=False):
+    for (_, stop), (first, _) in itertools.pairwise(ranges):
         if first < stop:
             raise ArgumentError("parts: states of the same splits do not merge")

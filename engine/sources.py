@@ -1,6 +1,7 @@
 """How arrays of other libraries are read, told apart by their module's name.
 
 None of these libraries is imported here: a zarr array can only come from a program that has zarr.
+Any other class takes part by a method ``__attngraph_blocks__`` (see `engine.blocks`).
 """
 
 import sys
@@ -51,7 +52,12 @@ def library(source: Any) -> str:
 
 def is_lazy_source(source: Any) -> bool:
     """Whether the object is another library's array that can be described without being read."""
-    return library(source) in _READERS or library(source) == "xarray"
+    return library(source) in _READERS or library(source) == "xarray" or has_blocks(source)
+
+
+def has_blocks(source: Any) -> bool:
+    """Whether the object's class says itself how it is read, block by block."""
+    return hasattr(type(source), "__attngraph_blocks__")
 
 
 def is_buffer(source: Any) -> bool:
@@ -93,7 +99,10 @@ def describe(source: Any) -> tuple[Shape, DType]:
 
 def read(source: Any) -> Values:
     """The data, now: in the machine's byte order, otherwise without a copy where possible."""
-    array = _READERS.get(library(source), _plain)(source)
+    if has_blocks(source):
+        array = source.__attngraph_blocks__().read(tuple(slice(0, length) for length in source.shape))
+    else:
+        array = _READERS.get(library(source), _plain)(source)
     if array is not source:
         array = array.view()  # whatever memory this is, it is not ours to give away
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))

@@ -19,10 +19,11 @@ class Runs:
     Args:
         f: The function being written.
         masks: What decides.
-        within_blocks: Whether a run ends where a block does, so that it is the same wherever a range of columns ends.
+        within_blocks: Whether a run ends where a block does, so that it is the same wherever a range of columns ends;
+            None for no.
     """
 
-    def __init__(self, f: Function, masks: Masks, *, within_blocks: bool = False) -> None:
+    def __init__(self, f: Function, masks: Masks, within_blocks: Value | None = None) -> None:
         self.f, self.masks, self.within_blocks = f, masks, within_blocks
 
     def each(self, low: Value, high: Value, carried: list[Value], run: Run) -> list[Value]:
@@ -47,7 +48,9 @@ class Runs:
         first = self._find(column, stop, empty=False)
 
         def live() -> list[Value]:
-            most = stop if self.within_blocks else f.min(f.add(first, self.masks.block), high)
+            most = f.min(f.add(first, self.masks.block), high)
+            if self.within_blocks is not None:
+                most = f.select(self.within_blocks, stop, most)
             end = self._find(f.min(f.add(first, self.masks.strip), most), most, empty=True)
             return [end, *run(first, end, state)]
 

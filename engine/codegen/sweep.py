@@ -155,7 +155,7 @@ class SweepWriter(Writer):
         return f.loop(low, high, step, state, lambda at, old: block(at, f.min(f.add(at, step), high), old))
 
     def _runs(self, masks: Masks) -> Runs:
-        return Runs(self.f, masks, within_blocks=self.stage is Stage.STREAM)
+        return Runs(self.f, masks, self.is_divided if self.stage is Stage.STREAM else None)
 
     def _allocate(self) -> None:
         """Buffers of tile values, with room in front for the overlap of ragged columns; accumulators of 0."""

@@ -156,13 +156,19 @@ class Writer(ABC):
     def within(self, low: Value, high: Value, block: int) -> tuple[Value, Value]:
         """Bounds of the columns, inside of what a task goes over.
 
-        There blocks begin at multiples of their length, so that where a range ends changes nothing.
+        Where columns are divided, blocks begin at multiples of their length: where a range ends changes nothing then.
         """
         if self.stage is Stage.WHOLE:
             return low, high
         f = self.f
-        low = f.sub(low, f.unsigned_modulo(low, f.constant(block, "i64")))
+        ahead = f.unsigned_modulo(low, f.constant(block, "i64"))
+        low = f.sub(low, f.select(self.is_divided, ahead, f.constant(0, "i64")))
         return f.max(low, self.first_column), f.min(high, self.stop_column)
+
+    @property
+    def is_divided(self) -> Value:
+        """Whether other calls, or other tasks, go over other columns of the same rows."""
+        return self.f.compare("!=", self.operands.slot("divided"), 0)
 
     def room(self, field: Field) -> Value:
         """Where numbers of the task's state lie."""
