@@ -85,7 +85,7 @@ class Magnitudes:
         return self.overflow(self.sizes(arrays))
 
     def sizes(self, arrays: Mapping[Node, Values]) -> dict[Node, float]:
-        """The largest elements of what has to be watched, as far as it is there; of several pieces the largest counts."""
+        """The largest elements of what has to be watched, as far as it is there."""
         return {node: largest(arrays[node]) for node in self._inputs if node in arrays}
 
     def overflow(self, sizes: Sizes) -> bool:

@@ -100,7 +100,7 @@ def describe(source: Any) -> tuple[Shape, DType]:
 def read(source: Any) -> Values:
     """The data, now: in the machine's byte order, otherwise without a copy where possible."""
     if has_blocks(source):
-        array = source.__attngraph_blocks__().read(tuple(slice(0, length) for length in source.shape))
+        array: Values = source.__attngraph_blocks__().read(tuple(slice(0, length) for length in source.shape))
     else:
         array = _READERS.get(library(source), _plain)(source)
     if array is not source:

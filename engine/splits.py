@@ -6,7 +6,8 @@ the last bit however many threads compute the splits, and in whatever chunks.
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from .sweep import Sweep
 
@@ -21,7 +22,8 @@ _MOST = 256
 _LEAST_OPERATIONS = 1 << 23
 
 
-class Splits(NamedTuple):
+@dataclass(frozen=True)
+class Splits:
     """Ranges of columns.
 
     Attributes:
@@ -58,7 +60,7 @@ def splits_of(sweep: Sweep, of: Callable[[Any], Any] = int, flops: int | None = 
     wanted = min(-(-_WANTED // max(tasks, 1)), columns // least, _MOST)
     if wanted <= 1:
         return Splits(columns, columns, 1)
-    size = -(-columns // (wanted * UNIT)) * UNIT
+    size = -(-(columns // UNIT) // wanted) * UNIT
     count = columns // size
     # What is left makes a split of its own, unless it is short.
     return Splits(columns, size, max(1, count + (columns - count * size >= UNIT)))
