@@ -79,7 +79,7 @@ def _dask(source: Any) -> Blocks:
 
 
 def _xarray(source: Any) -> Blocks | None:
-    variable = source.variable
+    variable = getattr(source, "variable", source)
     if isinstance(variable._data, np.ndarray):
         return None
     chunks = variable.chunks or ()

@@ -12,6 +12,7 @@ import numpy as np
 
 from .codegen.state import Stage
 from .config import Settings
+from .errors import NonFiniteError
 from .ir import Node, Values
 from .part_runs import Block, Part, Range
 from .parts import Parts, States
@@ -40,7 +41,7 @@ class StreamingRun:
         self.stream, self.settings, self.guarded = stream, settings, guarded
         self.parts = Parts(stream.kernel, settings)
         self.sizes: Sizes = stream.sizes(settings)
-        self.at_once = self.sizes.columns_within(budget)
+        self.at_once, self.is_limited = self.sizes.columns_within(budget), budget is not None
         self.accused: set[Node] = set()
         self.largest: dict[int, float] = {}
 
@@ -61,6 +62,10 @@ class StreamingRun:
             final: Nodes from which nothing else is computed.
             part: Rows and places, cut as `Parts` says; all of them if None.
             results: Float32 arrays of the part's shapes to write to; new ones if None.
+
+        Raises:
+            NonFiniteError: If there is a budget, and what is guarded and not finite counts.
+            StoreError: If something cannot be read.
         """
         part = self.parts.whole if part is None else part
         states = self._streamed(arrays, part)
@@ -73,8 +78,21 @@ class StreamingRun:
         if not found.is_doubted:
             return found.results
         everything = {**arrays, **{each.node: _Indexed(each) for each in self.stream.inputs}}
-        is_settled = self.parts.settle(part, found, everything, accused=accused, final=final)
-        return found.results if is_settled else None
+        if self.parts.settle(part, found, everything, accused=accused, final=final):
+            return found.results
+        # With a limit the interpreter, which needs everything at once, would not get to say who is to blame.
+        if self.is_limited and accused and self.parts.settle(part, found, everything, final=final):
+            raise self._not_finite(accused)
+        return None
+
+    def _not_finite(self, accused: Collection[Node]) -> NonFiniteError:
+        node = next(iter(accused))
+        line = node.lines[0] if node.lines else None
+        return NonFiniteError(
+            f"compute: {node.name} {node.type} holds NaN or infinity at a position that counts; "
+            "check_finite=False (ag.config, ag.compile) lets it through",
+            line,
+        )
 
     def _streamed(self, arrays: Mapping[Node, Values], part: Part) -> States:
         progress = _Progress(self.parts, part, self.sizes.splits)

@@ -178,6 +178,22 @@ def test_hidden_rows_are_zeros():
     assert np.isfinite(lse[:, :, 1::3]).all()
 
 
+@pytest.mark.parametrize("rows", [1, 20])
+def test_a_compiled_function_gives_the_same_bits(monkeypatch, rows):
+    given = [np.array(each) for each in inputs(rows=rows, columns=LONG, width=4)]
+    _, (wanted,) = runs(monkeypatch, ag.attention(*given))
+    compiled = ag.compile(ag.attention)
+    for _ in range(4):
+        assert same_bits([compiled(*given)], [wanted])
+
+
+def test_free_lengths(monkeypatch):
+    compiled = ag.compile(ag.attention)
+    for columns in (2 * UNIT + 5, 2 * UNIT + 900, 3 * UNIT, 700):
+        given = [np.array(each) for each in inputs(rows=20, columns=columns, width=4)]
+        assert same_bits([compiled(*given)], runs(monkeypatch, ag.attention(*given))[1])
+
+
 # --- what is not finite
 
 
@@ -239,14 +255,14 @@ def test_a_part_says_what_is_wrong_with_it(monkeypatch):
     parts = Parts(kernel, config.settings())
     whole = parts.whole
     given = taken(parts, arrays, parts.needed(whole, (0, 1)))
-    for part, splits, reason in (
+    for part, some, reason in (
         (whole._replace(rows=(0, 30)), (0, 1), "multiples of 64"),
         (whole._replace(rows=(0, 101)), (0, 1), "an axis of 100"),
         (whole._replace(batch=whole.batch[1:]), (0, 1), "ranges of places"),
         (whole, (1, 3), "of 2"),
     ):
         with pytest.raises(ArgumentError, match=reason):
-            parts.run(given, part, splits)
+            parts.run(given, part, some)
     with pytest.raises(ArgumentError, match="input 1 is given"):
         parts.run(given, whole, (1, 2))
     q, k, v = inputs(rows=100, columns=100)

@@ -185,6 +185,8 @@ def test_what_counts_and_is_not_finite_is_an_error(rows, which):
     q, k, v = given
     with pytest.raises(NonFiniteError, match=("query", "key", "value")[which]):
         ag.attention(q, Stored(k), Stored(v)).compute()
+    with ag.config.set(memory_limit=8_000_000), pytest.raises(NonFiniteError, match="at a position that counts"):
+        ag.attention(q, Stored(k, 512), Stored(v, 512)).compute()
     mask = np.ones(LONG, bool)
     mask[6000] = False
     found = ag.attention(q, Stored(k, 512), Stored(v, 512), mask=mask).compute()
