@@ -35,17 +35,14 @@ class RowState:
         for each in accumulators:
             self._weight_buffer(each)
         self.running = [ops.allocate(lanes * rows) for _ in self.groups]
+        begins = writer.stage is Stage.WHOLE
+        held = writer.held
+        self.maxima = [ops.allocate(rows) if begins else writer.room(field) for field in held.largest]
         self.traces = [ops.allocate(lanes * rows) for _ in range(writer.watch.is_needed)]
         self.scales = [ops.allocate(rows) for _ in self.groups]
-        self.seen: list[Value] = []
-        if writer.stage is Stage.WHOLE:
-            self.maxima = [ops.allocate(rows) for _ in self.groups]
-            self.totals = [ops.allocate(lanes * rows) for _ in self.plain]
-        else:
-            held = writer.held
-            self.maxima, self.seen = list(map(writer.room, held.largest)), list(map(writer.room, held.seen))
-            pairs = zip(accumulators, held.sums, strict=True)
-            self.totals = [writer.room(field) for each, field in pairs if each.small is None]
+        plain = [field for each, field in zip(accumulators, held.sums, strict=True) if each.small is None]
+        self.totals = [ops.allocate(lanes * rows) if begins else writer.room(field) for field in plain]
+        self.seen = [] if begins else list(map(writer.room, held.seen))
         self._clear()
 
     def _weight_buffer(self, accumulator: Accumulator) -> None:
