@@ -28,10 +28,10 @@ from .jit import compile_text
 from .leaves import Constant
 from .loop import Loop
 from .magnitudes import Magnitudes
-from .memory import plan_memory
 from .passes.fused import Fused
 from .passes.gathers import deciding_gathers
 from .single import SingleStep, single_step
+from .splits import splits_of
 
 # Work, in operations, up to which a kernel may run where Ctrl-C does not reach it: some milliseconds.
 _MOST_UNBROKEN = 1 << 25
@@ -118,7 +118,7 @@ def make_entry(
     if single is None or prepared.program is None or not is_supported() or not _is_short(single.step, settings):
         return None
     limit = settings.memory_limit
-    if limit is not None and plan_memory(prepared.run, steps=prepared.steps).peak_bytes > limit:
+    if limit is not None and prepared.memory(settings).peak_bytes > limit:
         return None
     try:
         table, kept = TableMaker(prepared.program, single, settings).made(arguments, counter)
@@ -139,6 +139,8 @@ def _only_step(prepared: Prepared, check_finite: bool) -> SingleStep | None:
     single = single_step(steps, prepared.run)
     if single is None or isinstance(single.step, Loop):
         return single
+    if splits_of(single.step.sweep).count > 1:  # whose states are merged, and finished, in Python
+        return None
     # Inputs whose sizes, or whose NaN, are to be looked at first, go the ordinary way.
     sweep = single.step.sweep
     is_watched = Magnitudes(sweep).are_watched or deciding_gathers(sweep) or (check_finite and single.step.guarded())

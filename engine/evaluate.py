@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from .allocation import no_memory
+from .blocks import blocks_of
 from .config import Settings, config
 from .errors import ArgumentError, LimitError
 from .forms import form_of
@@ -57,7 +58,9 @@ class Prepared:
         self._planned: dict[str, Program] = {}
         form = form_of(self.roots)
         self.data = tuple(leaf for leaf in form.leaves if isinstance(leaf, Data))
-        self._bound: Bound | None = plans.bound(form, self.roots, repeated=repeated) if self._is_native else None
+        # What is read block by block is planned with the arrays that it is read from.
+        is_shared = self._is_native and all(blocks_of(leaf.source) is None for leaf in self.data)
+        self._bound: Bound | None = plans.bound(form, self.roots, repeated=repeated) if is_shared else None
 
     @property
     def program(self) -> Program | None:
@@ -82,6 +85,10 @@ class Prepared:
         """How many steps are native code."""
         program = self._bound.program if self._bound is not None else self.program
         return 0 if program is None else sum(not isinstance(step, Node) for step in program.plan.steps)
+
+    def memory(self, settings: Settings, *, all64: bool = False) -> MemoryPlan:
+        """The memory plan of what runs."""
+        return plan_memory(self.roots, all64=all64) if self.program is None else self.program.memory(settings)
 
     def results(
         self, bindings: Mapping[Node, Values], settings: Settings, *, check_finite: bool
@@ -120,7 +127,7 @@ def evaluate(
     """
     roots = prepared.roots
     all64 = settings.target == "reference64"
-    check_limit(settings, lambda: plan_memory(prepared.run, all64=all64, steps=prepared.steps))
+    check_limit(settings, lambda: prepared.memory(settings, all64=all64))
     try:
         results = prepared.results(bindings, settings, check_finite=check_finite)
         if results is None:  # the interpreter makes what kernels do not

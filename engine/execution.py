@@ -1,8 +1,9 @@
 """One run of a program: its steps in order, natively or by NumPy, values released after their last use."""
 
 import functools
+import importlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from .config import Settings
 from .errors import CompileError
 from .interpreter import Bindings, evaluate_node, finish
 from .ir import Node, UnfusableError, Values
+from .leaves import Data
 from .loop import Loop
 from .passes.fuse import Step
 from .passes.fused import Fused
@@ -20,6 +22,13 @@ if TYPE_CHECKING:
     from .kernels import SweepKernel
     from .loops import LoopKernel
     from .plans import Bound
+    from .streams import Stream, Streams
+
+
+@functools.cache
+def _streaming() -> Any:
+    """What few programs need."""
+    return importlib.import_module(".streaming", __package__)
 
 
 class RejectedError(Exception):
@@ -34,13 +43,29 @@ class _DoubtError(Exception):
     """The interpreter has to decide."""
 
 
+class ToStream(NamedTuple):
+    """What is read block by block, and for each of those steps how many bytes it may take; None for any."""
+
+    streams: "Streams"
+    budgets: "Mapping[int, int | None]"
+
+
 class Steps(NamedTuple):
-    """What is run: steps, the kernels of those that are native by their numbers, and what each one releases."""
+    """What is run.
+
+    Attributes:
+        steps: In order.
+        sweeps: Kernels, by the numbers of their steps.
+        loops: The same.
+        release: What each step is the last one to need.
+        stream: What is read block by block; None if nothing is.
+    """
 
     steps: Sequence[Step]
     sweeps: "Mapping[int, SweepKernel]"
     loops: "Mapping[int, LoopKernel]"
     release: Sequence[Sequence[Node]]
+    stream: ToStream | None = None
 
 
 class Execution:
@@ -70,7 +95,7 @@ class Execution:
                 if self._seconds is not None:
                     self._seconds[number] = time.perf_counter() - start
                 for done in self._steps.release[number]:
-                    del values[done]
+                    values.pop(done, None)
         except _DoubtError:
             return None
         return [finish(values[root], root.type, False) for root in roots]
@@ -80,6 +105,10 @@ class Execution:
             results = self._sweep(number, step)
         elif isinstance(step, Loop):
             results = self._loop(number, step)
+        elif self._steps.stream is not None and step in self._steps.stream.streams.unread:
+            if isinstance(step, Data):
+                step.check()
+            return
         else:
             self._values[step] = self._by_numpy(step, [self._values[operand] for operand in step.operands])
             return
@@ -87,15 +116,38 @@ class Execution:
 
     def _sweep(self, number: int, step: Fused) -> list[Values]:
         # What was kept in Python's precision, such as a float of the call, comes as it is stored.
-        arrays = {node: self._values[node].astype(node.dtype, copy=False) for node in step.inputs}
-        accused: list[Node] = []
-        if self._check_finite:
-            accused = [node for node in step.guarded() if not _is_finite(arrays[node])]
-        kernel = functools.partial(self._steps.sweeps[number], accused=accused, final=self._final)
+        stream = None if self._steps.stream is None else self._steps.stream.streams.steps.get(number)
+        there = [node for node in step.inputs if stream is None or node not in stream.nodes]
+        arrays = {node: self._values[node].astype(node.dtype, copy=False) for node in there}
+        guarded = step.guarded() if self._check_finite else ()
+        accused = [node for node in guarded if node in arrays and not _is_finite(arrays[node])]
+        kernel: Any = functools.partial(self._steps.sweeps[number], accused=accused, final=self._final)
+        if stream is not None:
+            kernel = functools.partial(self._streaming, number, stream, accused=accused, guarded=guarded)
         results = self._natively(kernel, step, step.nodes[:1], arrays)
         if results is None:
             raise _DoubtError
         return results
+
+    def _streaming(
+        self,
+        number: int,
+        stream: "Stream",
+        arrays: Mapping[Node, Values],
+        settings: Settings,
+        _: "Bound | None",
+        *,
+        accused: Collection[Node],
+        guarded: Collection[Node],
+    ) -> list[Values] | None:
+        """The results of a sweep that reads inputs block by block."""
+        assert self._steps.stream is not None
+        budget = self._steps.stream.budgets[number]
+        if self._check_finite:  # a guard that is no part of the sweep, but of what is read
+            guarded = {*guarded, *(each.node for each in stream.inputs if any(cast.guards for cast in each.casts))}
+        run = _streaming().StreamingRun(stream, settings, budget, guarded)
+        found: list[Values] | None = run.results(arrays, accused=accused, final=self._final)
+        return found
 
     def _loop(self, number: int, step: Loop) -> list[Values]:
         arrays = {node: self._values[node] for node in step.inputs}

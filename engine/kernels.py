@@ -17,6 +17,7 @@ from .codegen.layout import DOUBT, DOUBTS, Layout, address_of
 from .codegen.legal import check_writable as check_writable
 from .codegen.schedule import Schedule
 from .codegen.signature import signature
+from .codegen.state import STATES, Stage, StateLayout
 from .codegen.sweep import SweepWriter, schedule_for
 from .codegen.target import Target, named_target
 from .codegen.writer import Parts, Writer
@@ -26,11 +27,13 @@ from .ir import Node, Values
 from .jit import NativeModule, compile_text
 from .lengths import estimate
 from .magnitudes import Magnitudes
+from .part_runs import run_splits
 from .passes.fused import Fused
 from .passes.gathers import any_outside, deciding_gathers
 from .passes.rows import FEW_ROWS
 from .passes.skip import Skip
 from .scalar import Scalar, below
+from .splits import splits_of
 from .summaries import Summaries, hold
 from .sweep import Output, Sweep
 from .threads import limited
@@ -51,7 +54,12 @@ Flags = tuple[tuple[bool, ...], ...]
 
 
 class Compiled(NamedTuple):
-    """Code for one sweep and one kind of strides, and where it finds its operands."""
+    """Code for one sweep and one kind of strides, and where it finds its operands.
+
+    Attributes:
+        held: Where the parts of a state are.
+        columns: Columns of a block.
+    """
 
     module: NativeModule
     layout: Layout
@@ -62,6 +70,8 @@ class Compiled(NamedTuple):
     block_rows: int
     key: str
     text: Callable[[], str]
+    held: StateLayout
+    columns: int
 
     @property
     def tasks(self) -> int:
@@ -81,8 +91,8 @@ class SweepKernel:
         self.fused, self.sweep = fused, fused.sweep
         self._flops_of_position = self.sweep.flops_of_position
         self.magnitudes = Magnitudes(self.sweep)
-        self._deciding = deciding_gathers(self.sweep)
-        self._variants: dict[tuple[Target, Flags, bool], Compiled] = {}
+        self.deciding = deciding_gathers(self.sweep)
+        self._variants: dict[tuple[Target, Flags, bool, Stage], Compiled] = {}
 
     def __call__(
         self,
@@ -113,8 +123,12 @@ class SweepKernel:
         of = _unchanged if bound is None else bound.of
         held = {node: _aligned(arrays[node]) for node in self.fused.inputs}
         assert all(array.shape == of(node.shape) for node, array in held.items())
-        results, rows, doubts = self._run(held, settings, bound)
-        if accused or self.magnitudes.may_overflow(held) or any_outside(self._deciding, held, of):
+        splits = splits_of(self.sweep, of, self._flops_of_position)
+        if splits.count > 1:
+            results, rows, doubts = run_splits(self, held, settings, bound, splits)
+        else:
+            results, rows, doubts = self._run(held, settings, bound)
+        if accused or self.magnitudes.may_overflow(held) or any_outside(self.deciding, held, of):
             doubts[:] = 1
         if not doubts.any():
             return results
@@ -198,16 +212,34 @@ class SweepKernel:
         positions = sizes["rows"] * sizes["columns"] * places
         return positions * self._flops_of_position >= LEAST_SHARED
 
-    def compiled(self, arrays: Sequence[Values], settings: Settings, *, reads: bool = True) -> Compiled:
-        """The code for arrays with these strides; ``reads``: whether tables may decide which tiles are left out."""
-        flags = tuple(tuple(stride == array.itemsize for stride in array.strides) for array in arrays)
-        return self._of(named_target(settings.target), flags, settings, reads)
+    def compiled(
+        self, arrays: Sequence[Values], settings: Settings, *, reads: bool = True, stage: Stage = Stage.WHOLE
+    ) -> Compiled:
+        """The code for arrays with these strides.
 
-    def _of(self, target: Target, flags: Flags, settings: Settings, reads: bool = True) -> Compiled:
-        found = self._variants.get((target, flags, reads))
+        Args:
+            arrays: Those of the inputs, or arrays like them.
+            settings: Target and cache directory.
+            reads: Whether tables may decide which tiles are left out.
+            stage: What of the sweep it is to do.
+        """
+        flags = tuple(tuple(stride == array.itemsize for stride in array.strides) for array in arrays)
+        return self._of(named_target(settings.target), flags, settings, reads, stage)
+
+    def _of(
+        self, target: Target, flags: Flags, settings: Settings, reads: bool = True, stage: Stage = Stage.WHOLE
+    ) -> Compiled:
+        key = target, flags, reads, stage
+        found = self._variants.get(key)
         if found is None:
-            found = self._variants[target, flags, reads] = self._compile(target, flags, settings.cache_dir, reads)
+            found = self._variants[key] = self._compile(target, flags, settings.cache_dir, reads, stage)
         return found
+
+    def schedule(self, settings: Settings) -> tuple[Schedule | FewRows, Target, int]:
+        """The sizes of its code's blocks, the target that they are for, and the rows of a task."""
+        target = named_target(settings.target)
+        schedule = chosen_schedule(Skip(self.sweep, self.fused.elements), target)
+        return schedule, target, rows_of(schedule, target)
 
     def for_plain_arrays(self, settings: Settings) -> Compiled:
         """The code for arrays in rows-first order."""
@@ -217,7 +249,7 @@ class SweepKernel:
             plain.append(tuple(elements == 1 for elements in inner))
         return self._of(named_target(settings.target), tuple(plain), settings)
 
-    def _compile(self, target: Target, flags: Flags, cache_dir: str, reads: bool) -> Compiled:
+    def _compile(self, target: Target, flags: Flags, cache_dir: str, reads: bool, stage: Stage) -> Compiled:
         skip = Skip(self.sweep, self.fused.elements, reads=reads)
         schedule = chosen_schedule(skip, target)
         units = {
@@ -228,24 +260,38 @@ class SweepKernel:
         summarized = [node for each in skip.summaries for node in (each.low, each.high)]
         units |= {(node, len(node.shape) - 1): True for node in summarized}
         integer = integer_type([*self.sweep.expressions(), *skip.expressions()])
-        block_rows = schedule.rows if isinstance(schedule, FewRows) else schedule.vectors * target.lanes("float32")
+        block_rows = rows_of(schedule, target)
         sizes = sizes_of(self.sweep, block_rows, estimate)
         strides = {("partial", n, "stride"): 0 for n, each in enumerate(self.sweep.outputs) if not each.is_of_rows}
-        lengths: dict[Any, int] = {**sizes, **strides, DOUBT: 0, DOUBTS: 0}
-        layout = Layout([*self.fused.inputs, *summarized], self.fused.nodes, lengths)
+        lengths: dict[Any, int] = {**sizes, **strides, DOUBT: 0, DOUBTS: 0, **slots_of(stage, self.sweep)}
+        written = () if stage is Stage.STREAM else self.fused.nodes
+        layout = Layout([*self.fused.inputs, *summarized], written, lengths)
         summaries = Summaries(skip, block_rows, columns_of_stretches(schedule))
 
         def is_unit(load: Scalar, axis: int) -> bool:
             return units.get((load.attribute, axis), False)
 
-        writer = written_by(schedule, Parts(self.sweep, self.fused.elements, skip, layout, target, is_unit, integer))
+        parts = Parts(self.sweep, self.fused.elements, skip, layout, target, is_unit, integer, stage)
+        writer = written_by(schedule, parts)
         layout.collect(writer.expressions())
         shape = signature(self.sweep, skip, writer.expressions(), layout, writer.is_unit)
-        key = "\n".join([generator_hash(), repr((target, schedule, integer)), shape])
+        key = "\n".join([generator_hash(), repr((target, schedule, integer, stage.name)), shape])
         text = functools.cache(writer.write)
         module = compile_text(text, ["sweep", "scratch_bytes"], target, key=key, cache_dir=cache_dir)
         scratch = int(module.function("scratch_bytes", ctypes.c_int64)())
-        return Compiled(module, layout, skip, summaries, scratch, sizes, block_rows, key, text)
+        return Compiled(
+            module, layout, skip, summaries, scratch, sizes, block_rows, key, text, writer.held, schedule.block
+        )
+
+
+def slots_of(stage: Stage, sweep: Sweep) -> dict[Any, int]:
+    """Slots of a kernel that works on states: which rows, places and columns a call is about."""
+    if stage is Stage.WHOLE:
+        return {}
+    names: list[Any] = [STATES, "first_block", *(f"first_batch{number}" for number in range(len(sweep.batch)))]
+    if stage is Stage.STREAM:
+        names += ["first_split", "split", "last_split", "first_column", "stop_column", "divided"]
+    return dict.fromkeys(names, 0)
 
 
 def sizes_of(sweep: Sweep, block_rows: int, of: Callable[[Any], Any]) -> dict[str, int]:
@@ -282,6 +328,11 @@ def chosen_schedule(skip: Skip, target: Target) -> Schedule | FewRows:
 def has_few_rows(sweep: Sweep) -> bool:
     """Whether vectors over rows would leave most lanes idle."""
     return bool(sweep.rows.length <= MOST_FEW_ROWS) and not sweep.paired
+
+
+def rows_of(schedule: Schedule | FewRows, target: Target) -> int:
+    """Rows of a task at most."""
+    return schedule.rows if isinstance(schedule, FewRows) else schedule.vectors * target.lanes("float32")
 
 
 def columns_of_stretches(schedule: Schedule | FewRows) -> tuple[int, int]:

@@ -76,15 +76,19 @@ class Data(Leaf):
         Raises:
             ShapeError: If the array was resized, or its type changed, after it was bound.
         """
+        self.check()
+        array = read(self.source)
+        if self.frozen:
+            _frozen[id(array)] = array
+        return array
+
+    def check(self) -> None:
+        """Raise ShapeError if the array was resized, or its type changed, after it was bound."""
         shape, dtype = describe(self.source)
         if (shape, dtype) != (self.given_shape, self.given_dtype):
             now = TensorType(shape, dtype)
             line = self.lines[0] if self.lines else None
             raise ShapeError(f"asarray: the array was {self.type} when it was bound and is {now} now", line)
-        array = read(self.source)
-        if self.frozen:
-            _frozen[id(array)] = array
-        return array
 
 
 # Arrays that somebody has promised never to change. That one is read-only promises nothing: an older view may not be.

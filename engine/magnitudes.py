@@ -82,9 +82,14 @@ class Magnitudes:
 
     def may_overflow(self, arrays: Mapping[Node, Values]) -> bool:
         """Whether something might overflow unseen, by the largest elements of what the sweep loads."""
-        if not self._risky:
-            return False
-        sizes = {node: largest(arrays[node]) for node in self._inputs}
+        return self.overflow(self.sizes(arrays))
+
+    def sizes(self, arrays: Mapping[Node, Values]) -> dict[Node, float]:
+        """The largest elements of what has to be watched, as far as it is there."""
+        return {node: largest(arrays[node]) for node in self._inputs if node in arrays}
+
+    def overflow(self, sizes: Sizes) -> bool:
+        """Whether something might overflow unseen, if elements are as large as this."""
         known: dict[Scalar, float] = {}
         for scalar in self._order:
             known[scalar] = _size(scalar, known, sizes)

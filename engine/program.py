@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .blocks import blocks_of
 from .config import Settings
-from .execution import Execution, RejectedError, Steps
+from .execution import Execution, RejectedError, Steps, ToStream
 from .interpreter import Bindings
 from .ir import Node, UnfusableError, Values
+from .leaves import Data
 from .loop import Loop
-from .memory import last_uses
+from .memory import MemoryPlan, last_uses, plan_memory
 from .passes.fuse import Plan, Step, fuse
 from .passes.fused import Fused
 from .passes.loops import LEAST_ELEMENTS as LEAST_ELEMENTS
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from .kernels import SweepKernel
     from .loops import LoopKernel
     from .plans import Bound
+    from .streams import Streams
 
 
 @functools.cache
@@ -41,6 +44,12 @@ def _kernels() -> Any:
 def _loops() -> Any:
     """As `_kernels`, for loops."""
     return importlib.import_module(".loops", __package__)
+
+
+@functools.cache
+def _streams() -> Any:
+    """As `_kernels`, for what is read block by block."""
+    return importlib.import_module(".streams", __package__)
 
 
 # Positions of tiles below which a kernel is not worth compiling: once it is there it is quicker at any size.
@@ -68,6 +77,8 @@ class Program:
         self.kernels: dict[int, SweepKernel]
         self.loops: dict[int, LoopKernel]
         self.release: list[list[Node]]
+        # What is read block by block; None if nothing is.
+        self.streams: Streams | None
         # Whether NumPy may multiply matrices, on threads that are to be limited.
         self.multiplies: bool
         self._plan()
@@ -85,8 +96,24 @@ class Program:
         self.kernels = {number: _kernels().SweepKernel(step) for number, step in steps if isinstance(step, Fused)}
         self.loops = {number: _loops().LoopKernel(step) for number, step in steps if isinstance(step, Loop)}
         self.release = last_uses(self.plan.steps, self.roots)
+        self.streams = self._streams()
         nodes = [step for step in self.plan.steps if isinstance(step, Node)]
         self.multiplies = any(node.role in ("contraction", "opaque") for node in nodes)
+
+    def _streams(self) -> "Streams | None":
+        has_blocks = any(isinstance(step, Data) and blocks_of(step.source) is not None for step in self.plan.steps)
+        if not has_blocks or not self.kernels:
+            return None
+        found: Streams = _streams().Streams(self.plan.steps, self.kernels, self.roots)
+        return found if found.steps else None
+
+    def memory(self, settings: Settings) -> MemoryPlan:
+        """The memory plan of running it."""
+        streams = self.streams
+        if streams is None:
+            return plan_memory(self.roots, steps=self.plan.steps)
+        least = {number: each.sizes(settings).least for number, each in streams.steps.items()}
+        return plan_memory(self.roots, steps=self.plan.steps, streams=least, unread=streams.unread)
 
     def _plan_loops(self) -> None:
         """Fuse what is element-wise outside sweeps."""
@@ -117,6 +144,14 @@ class Program:
                     found |= dict.fromkeys(step.nodes, str(reason))
         return found
 
+    def _to_stream(self, settings: Settings) -> "ToStream | None":
+        if self.streams is None:
+            return None
+        limit = settings.memory_limit
+        beside = {} if limit is None else self.memory(settings).beside
+        budgets = {number: None if limit is None else limit - beside[number] for number in self.streams.steps}
+        return ToStream(self.streams, budgets)
+
     def run(
         self,
         bindings: Bindings,
@@ -141,7 +176,7 @@ class Program:
         while True:
             try:
                 with np.errstate(all="ignore"), limited(settings.threads) if self.multiplies else nullcontext():
-                    steps = Steps(self.plan.steps, self.kernels, self.loops, self.release)
+                    steps = Steps(self.plan.steps, self.kernels, self.loops, self.release, self._to_stream(settings))
                     return Execution(steps, bindings, settings, check_finite, bound, seconds).results(self.roots)
             except RejectedError as rejected:
                 (self._apart if rejected.in_loop else self._rejected).update(

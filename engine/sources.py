@@ -1,10 +1,10 @@
 """How arrays of other libraries are read, told apart by their module's name.
 
 None of these libraries is imported here: a zarr array can only come from a program that has zarr.
+Any other class takes part by a method ``__attngraph_blocks__`` (see `engine.blocks`).
 """
 
 import sys
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -15,35 +15,6 @@ from .errors import ArgumentError, DTypeError
 from .types import DType, Shape, as_dtype
 
 Values = np.ndarray[Any, Any]
-
-
-class BlockedSource(ABC):
-    """An array that lies elsewhere, shape (heads, length, width), and is read block by block when it is needed.
-
-    Nothing is read to bind it: its shape and type are known, and its length never changes.
-    """
-
-    @property
-    @abstractmethod
-    def shape(self) -> Shape:
-        """(heads, length, width)."""
-
-    @property
-    @abstractmethod
-    def dtype(self) -> DType:
-        """Type of the elements."""
-
-    @abstractmethod
-    def blocks(self) -> list[tuple[int, int]]:
-        """(start, stop) of the rows that are best read together, in order, over the whole length."""
-
-    @abstractmethod
-    def read(self, head: int, start: int, stop: int) -> Values:
-        """Rows of a head, shape (stop - start, width), read-only, in the machine's byte order; from any thread."""
-
-    @abstractmethod
-    def read_all(self) -> Values:
-        """All of it, read-only."""
 
 
 def _plain(array: Any) -> Values:
@@ -87,7 +58,12 @@ def library(source: Any) -> str:
 
 def is_lazy_source(source: Any) -> bool:
     """Whether the object is an array of another place or library that can be described without being read."""
-    return isinstance(source, BlockedSource) or library(source) in _READERS
+    return library(source) in _READERS or has_blocks(source)
+
+
+def has_blocks(source: Any) -> bool:
+    """Whether the object's class says itself how it is read, block by block."""
+    return hasattr(type(source), "__attngraph_blocks__")
 
 
 def is_buffer(source: Any) -> bool:
@@ -129,7 +105,10 @@ def describe(source: Any) -> tuple[Shape, DType]:
 
 def read(source: Any) -> Values:
     """The data, now: in the machine's byte order, otherwise without a copy where possible."""
-    array = source.read_all() if isinstance(source, BlockedSource) else _READERS.get(library(source), _plain)(source)
+    if has_blocks(source):
+        array: Values = source.__attngraph_blocks__().read(tuple(slice(0, length) for length in source.shape))
+    else:
+        array = _READERS.get(library(source), _plain)(source)
     if array is not source:
         array = array.view()  # whatever memory this is, it is not ours to give away
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))

@@ -63,7 +63,6 @@ class Explanation:
         self.not_fused: list[tuple[Node, str]] = []
         self.kept: list[Kept] = []
         self.recomputed: list[Recomputed] = []
-        steps = None
         self._program: Program | None = None
         self._placeholders = placeholders
         if not settings.target.startswith("reference"):
@@ -72,7 +71,9 @@ class Explanation:
             native = [(number, step) for number, step in enumerate(steps) if not isinstance(step, Node)]
             self.kept, self.recomputed = kept_values(steps, after), recomputed_values(steps)
             self.kernels = tuple(KernelReport(program, number, step, settings) for number, step in native)
-        self.memory: MemoryPlan = plan_memory(run, all64=settings.target == "reference64", steps=steps)
+        all64 = settings.target == "reference64"
+        program_memory = None if self._program is None else self._program.memory(settings)
+        self.memory: MemoryPlan = program_memory or plan_memory(run, all64=all64)
 
     def measure(self, *arrays: Any, rounds: int = 5) -> Measurement:
         """Run it, and put each step's time beside the least that its work can take on this machine.

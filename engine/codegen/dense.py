@@ -72,10 +72,10 @@ class Dense:
             return
         writer, f = self.writer, self.writer.f
         group, lanes = writer.schedule.columns, writer.lanes
-        self.origin = f.min(start, f.sub(writer.columns, group))
+        self.origin = f.min(start, f.sub(writer.stop_column, group))
         groups = f.unsigned_divide(f.add(size, group - 1), group)
-        stop = f.min(f.add(start, f.mul(groups, group)), writer.columns)
-        last = f.sub(writer.columns, lanes)
+        stop = f.min(f.add(start, f.mul(groups, group)), writer.stop_column)
+        last = f.sub(writer.stop_column, lanes)
 
         def square(column: Value, _: list[Value]) -> None:
             for load in self.held:

@@ -14,63 +14,28 @@ number of rows is a length like others.
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from ..scalar import Scalar, below
-from ..sweep import Sweep
 from .few_rows_contract import Contraction
 from .few_rows_lanes import Lanes
 from .few_rows_outputs import write_output
+from .few_rows_sizes import FewRows, few_rows_for
 from .few_rows_state import RowState
 from .few_rows_sums import RowSums
 from .llvm import Value
 from .masks import Masks
 from .operands import Place
+from .state import Stage, state_layout
 from .writer import Parts, Writer
 
-
-@dataclass(frozen=True)
-class FewRows:
-    """Sizes of a kernel for few rows.
-
-    Attributes:
-        block: Columns of a block, between two rescalings.
-        single: Whether there is one row, which the code knows.
-        rows: Rows of a task at most.
-        together: Rows that an accumulator adds to at once.
-        ahead: Bytes of columns that are asked for before they are needed.
-        streamed: Bytes that all tasks bring from which on that is done: less comes from a cache anyway.
-    """
-
-    block: int
-    single: bool = False
-    rows: int = 8
-    together: int = 2
-    ahead: int = 1 << 15
-    streamed: int = 1 << 24
-
-
-# Bytes of a block's columns that are read for several rows, and again for the next accumulator.
-_BLOCK_BYTES = 1 << 16
-_LONGEST_BLOCK = 512
-
-
-def few_rows_for(sweep: Sweep) -> FewRows:
-    """Blocks of columns that stay in a cache while all rows are taken through them; of a single row, long ones."""
-    if sweep.rows.length == 1:
-        return FewRows(_LONGEST_BLOCK, single=True)
-    tile = [*sweep.groups, *(each.weight for each in sweep.accumulators)]
-    widths = [each.attribute[1].length for each in below(tile) if each.op == "reduce"]
-    widths += [each.small.length for each in sweep.accumulators if each.small is not None]
-    fitting = _BLOCK_BYTES // (4 * max(widths, default=1))
-    return FewRows(block=max(64, min(_LONGEST_BLOCK, 1 << (fitting.bit_length() - 1))))
+__all__ = ["FewRows", "FewRowsWriter", "few_rows_for"]
 
 
 class FewRowsWriter(Writer):
     """Writes the kernel of one sweep, for few rows."""
 
     def __init__(self, parts: Parts, sizes: FewRows) -> None:
-        super().__init__(parts, 1, sizes.rows)
+        super().__init__(parts, 1, sizes.rows, state_layout(parts.sweep, sizes, parts.target.lanes("float32")))
         self.sizes = sizes
         self.packs: dict[Scalar, Value] = {}
         self._holding: dict[Scalar, bool] = {}
@@ -142,11 +107,16 @@ class FewRowsWriter(Writer):
         self.rows = f.sub(stop, first)
         self.share = f.unsigned_divide(f.add(self.rows, self.lanes - 1), self.rows)
         self._prepare_rows()
-        self.contractions = {each: Contraction(self, each) for each in self._contracted()}
-        for contraction in self.contractions.values():
-            contraction.pack(self.rows)
-        self._stream(first, stop)
+        if self.stage is Stage.FINISH:
+            self.state, self.sums = RowState(self), RowSums(self)
+        else:
+            self.contractions = {each: Contraction(self, each) for each in self._contracted()}
+            for contraction in self.contractions.values():
+                contraction.pack(self.rows)
+            self._stream(first, stop)
         self.each_row(self.state.look)
+        if self.stage is Stage.STREAM:
+            return
         for output in self.sweep.outputs:
             self.each_row(functools.partial(write_output, self, output))
 
@@ -184,7 +154,7 @@ class FewRowsWriter(Writer):
         self.state = RowState(self)
         self.sums = RowSums(self)
         masks = Masks(self.operands, self.skip, self.sizes.rows, self.sizes.block, self.sizes.block)
-        low, high = masks.column_bounds(self.columns)
+        low, high = self.within(*masks.column_bounds(self.columns), self.sizes.block)
 
         def block(start: Value, _: list[Value]) -> None:
             size = f.min(f.sub(high, start), self.sizes.block)

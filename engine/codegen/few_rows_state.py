@@ -10,6 +10,7 @@ from ..sweep import Accumulator
 from .few_rows_lanes import Lanes
 from .llvm import Value
 from .math import exp_less
+from .state import Stage
 from .watch import trace
 from .weights import is_plain_weight
 
@@ -34,10 +35,14 @@ class RowState:
         for each in accumulators:
             self._weight_buffer(each)
         self.running = [ops.allocate(lanes * rows) for _ in self.groups]
-        self.maxima = [ops.allocate(rows) for _ in self.groups]
+        begins = writer.stage is Stage.WHOLE
+        held = writer.held
+        self.maxima = [ops.allocate(rows) if begins else writer.room(field) for field in held.largest]
         self.traces = [ops.allocate(lanes * rows) for _ in range(writer.watch.is_needed)]
         self.scales = [ops.allocate(rows) for _ in self.groups]
-        self.totals = [ops.allocate(lanes * rows) for _ in self.plain]
+        plain = [field for each, field in zip(accumulators, held.sums, strict=True) if each.small is None]
+        self.totals = [ops.allocate(lanes * rows) if begins else writer.room(field) for field in plain]
+        self.seen = [] if begins else list(map(writer.room, held.seen))
         self._clear()
 
     def _weight_buffer(self, accumulator: Accumulator) -> None:
@@ -63,10 +68,12 @@ class RowState:
     def _clear(self) -> None:
         f, zero = self.writer.f, self.writer.f.constant(0.0, self.writer.vector)
 
+        begins = self.writer.stage is Stage.WHOLE
+
         def clear(row: Value) -> None:
-            for each in self.maxima:
+            for each in self.maxima if begins else ():
                 f.store(f.constant(-math.inf, "float"), self._number(each, row))
-            for each in (*self.totals, *self.traces):
+            for each in (*(self.totals if begins else ()), *self.traces):
                 f.store(zero, self._vector(each, row), aligned=True)
 
         self.writer.each_row(clear)
@@ -170,24 +177,37 @@ class RowState:
         for each in self.traces:
             found = f.load(self._vector(each, row), writer.vector, aligned=True)
             writer.doubt(f.any_lane(f.is_nan(found)))
-        for group, largest in self.largest(row).items():
-            f.when(f.compare("==", largest, -math.inf), functools.partial(self._look_for_columns, group, row))
+        for number, (group, largest) in enumerate(self.largest(row).items()):
+            is_empty = f.compare("==", largest, -math.inf)
+            if writer.stage is Stage.FINISH:
+                is_seen = f.compare(">", f.load(self._number(self.seen[number], row), "float"), 0.0)
+                writer.doubt(f.and_(is_empty, is_seen))
+            else:
+                f.when(is_empty, functools.partial(self._look_for_columns, group, row))
 
     def _look_for_columns(self, group: Scalar, row: Value) -> None:
         writer, f = self.writer, self.writer.f
+        low, high = f.constant(0, "i64"), writer.columns
+        if writer.stage is Stage.STREAM:
+            low, high = writer.first_column, writer.stop_column
 
         def columns(first: Value, carried: list[Value]) -> list[Value]:
-            valid = f.first_lanes(f.sub(writer.columns, first), writer.lanes)
+            valid = f.first_lanes(f.sub(high, first), writer.lanes)
             place, scalars = writer.row_place(row), writer.row_scalars(row)
             tile = Lanes(writer, writer.sweep.columns, first, place, scalars=scalars, valid=valid)
             for each in writer.watch.visible[group]:
                 valid = f.and_(valid, tile(each))
             return [f.or_(carried[0], f.any_lane(valid))]
 
+        seen = f.constant(1, "i1")
         if writer.watch.visible[group]:
-            writer.doubt(*f.loop(0, writer.columns, writer.lanes, [f.constant(0, "i1")], columns))
-        else:
-            writer.doubt(f.constant(1, "i1"))
+            (seen,) = f.loop(low, high, writer.lanes, [f.constant(0, "i1")], columns)
+        if writer.stage is Stage.WHOLE:
+            writer.doubt(seen)
+            return
+        # Another range of columns may have an exponent for this row: then this does not matter.
+        place = self._number(self.seen[self.group_number(group)], row)
+        f.when(seen, lambda: f.store(f.constant(1.0, "float"), place))
 
     def results(self, row: Value) -> Iterator[tuple[object, Value]]:
         """Largest exponents and plain sums of a row, when the columns have ended."""

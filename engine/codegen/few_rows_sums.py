@@ -9,6 +9,7 @@ from .few_rows_ahead import Ahead
 from .few_rows_contract import sum_lanes
 from .few_rows_lanes import Lanes, plain_place
 from .llvm import Value
+from .state import Stage
 
 if TYPE_CHECKING:
     from .few_rows import FewRowsWriter
@@ -42,8 +43,11 @@ class RowSum:
         lanes = writer.lanes
         self.chunks = -(-self.small.length // lanes)
         self.width = self.chunks * lanes
-        self.total = writer.operands.allocate(self.width * writer.block_rows)
         self.registers = writer.module.target.registers // 2
+        if writer.stage is not Stage.WHOLE:
+            self.total = writer.room(writer.held.sums[writer.sweep.accumulators.index(accumulator)])
+            return
+        self.total = writer.operands.allocate(self.width * writer.block_rows)
         f, zero = writer.f, writer.f.constant(0.0, writer.vector)
         stop = f.mul(writer.rows, 4 * self.width)
         f.loop(0, stop, 4 * lanes, [], lambda at, _: f.store(zero, f.offset(self.total, at), aligned=True))

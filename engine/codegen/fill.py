@@ -79,7 +79,7 @@ class Fill:
         count = writer.schedule.columns
         writer.ahead.ask(column)
         # The last group begins earlier, rather than reach beyond the last column.
-        limit = f.sub(writer.columns, count)
+        limit = f.sub(writer.stop_column, count)
         at = f.min(column, limit)
         if not masks.roots:
             return self.tile(at, start, running, masks, True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ..scalar import Axis, Scalar, below
 from ..sweep import Output
 from .llvm import Value
+from .state import Stage
 
 if TYPE_CHECKING:
     from .sweep import SweepWriter
@@ -36,7 +37,8 @@ class RowsAhead:
         # Where rows see a few columns each, the next ones see a few new ones.
         moves = writer.skip.is_narrow and bool(writer.skip.least)
         self.columns = [each for each in plain if sweep.columns in each.axes] if moves else []
-        of_rows = [each for each in sweep.outputs if each.is_of_rows and each.small is not None]
+        outputs = [] if writer.stage is Stage.STREAM else sweep.outputs
+        of_rows = [each for each in outputs if each.is_of_rows and each.small is not None]
         self.outputs = [each for each in of_rows if each.axes[-1] is each.small]
 
     def _small(self, load: Scalar) -> int | None:

@@ -14,10 +14,17 @@ Run = Callable[[Value, Value, list[Value]], list[Value]]
 
 
 class Runs:
-    """Writes the loop over the runs of a task."""
+    """Writes the loop over the runs of a task.
 
-    def __init__(self, f: Function, masks: Masks) -> None:
-        self.f, self.masks = f, masks
+    Args:
+        f: The function being written.
+        masks: What decides.
+        within_blocks: Whether a run ends where a block does, so that it is the same wherever a range of columns ends;
+            None for no.
+    """
+
+    def __init__(self, f: Function, masks: Masks, within_blocks: Value | None = None) -> None:
+        self.f, self.masks, self.within_blocks = f, masks, within_blocks
 
     def each(self, low: Value, high: Value, carried: list[Value], run: Run) -> list[Value]:
         """Do something for each run of columns; what has been carried."""
@@ -42,6 +49,8 @@ class Runs:
 
         def live() -> list[Value]:
             most = f.min(f.add(first, self.masks.block), high)
+            if self.within_blocks is not None:
+                most = f.select(self.within_blocks, stop, most)
             end = self._find(f.min(f.add(first, self.masks.strip), most), most, empty=True)
             return [end, *run(first, end, state)]
 

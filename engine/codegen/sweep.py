@@ -34,6 +34,7 @@ from .places import Places
 from .rows_ahead import RowsAhead
 from .runs import Runs
 from .schedule import Schedule, schedule_for
+from .state import Stage, state_layout
 from .tile import TileValues
 from .values import vector_of
 from .weights import Weights, is_plain_weight
@@ -52,7 +53,8 @@ class SweepWriter(Writer):
     """Writes the kernel of one sweep in tiles: vectors run over rows."""
 
     def __init__(self, parts: Parts, schedule: Schedule) -> None:
-        super().__init__(parts, schedule.vectors, schedule.vectors * parts.target.lanes("float32"))
+        lanes = parts.target.lanes("float32")
+        super().__init__(parts, schedule.vectors, schedule.vectors * lanes, state_layout(parts.sweep, schedule, lanes))
         self.schedule = schedule
         self.block_vector = vector_of("float", self.block_rows)
 
@@ -105,10 +107,14 @@ class SweepWriter(Writer):
         return []
 
     def _block_of_rows(self, first: Value, stop: Value) -> None:
-        self._allocate()
-        self._keep(self._stream(self._nothing()))
-        self._look_at_rows()
-        self._write(first, stop)
+        if self.stage is Stage.FINISH:
+            self._finish()
+        else:
+            self._allocate()
+            self._keep(self._stream(self._nothing() if self.stage is Stage.WHOLE else self._gone_before()))
+            self._look_at_rows()
+        if self.stage is not Stage.STREAM:
+            self._write(first, stop)
 
     def _write(self, first: Value, stop: Value) -> None:
         for output in self.sweep.outputs:
@@ -137,16 +143,19 @@ class SweepWriter(Writer):
             self.places.lay_out()
         self.dense = Dense(self)
         masks = self.masks = Masks(ops, self.skip, self.block_rows, schedule.strip, schedule.block)
-        low, high = self.bounds = masks.column_bounds(self.columns)
+        low, high = self.bounds = self.within(*masks.column_bounds(self.columns), schedule.block)
         self.ahead = RowsAhead(self, low, high)
 
         def block(start: Value, stop: Value, carried: list[Value]) -> list[Value]:
             return self._block(start, f.sub(stop, start), carried, masks)
 
         if masks.tests:
-            return Runs(f, masks).each(low, high, state, block)
+            return self._runs(masks).each(low, high, state, block)
         step = schedule.block
         return f.loop(low, high, step, state, lambda at, old: block(at, f.min(f.add(at, step), high), old))
+
+    def _runs(self, masks: Masks) -> Runs:
+        return Runs(self.f, masks, self.is_divided if self.stage is Stage.STREAM else None)
 
     def _allocate(self) -> None:
         """Buffers of tile values, with room in front for the overlap of ragged columns; accumulators of 0."""
@@ -162,6 +171,9 @@ class SweepWriter(Writer):
         self.totals: dict[Accumulator, Value] = {}
         zero = f.constant(0.0, self.vector)
         self.wide = [each for each in self.sweep.accumulators if is_of_rows(each) and each.small is not None]
+        if self.stage is not Stage.WHOLE:
+            self.totals = self._held_totals()
+            return
         for each in self.wide:
             assert each.small is not None
             size = each.small.length * self.block_rows
@@ -243,13 +255,14 @@ class SweepWriter(Writer):
         """The running maxima and sums, kept in memory for the outputs."""
         f, ops = self.f, self.operands
         self.kept: dict[tuple[object, int], Value] = {}
+        held = [] if self.stage is Stage.WHOLE else self._held()
         maxima, totals = state[: len(self.groups)], state[len(self.groups) + self.watch.is_needed :]
         self.maxima = dict(zip(self.groups, maxima, strict=True))
         for value in state[len(maxima) : len(state) - len(totals)]:
             self.doubt(f.any_lane(f.is_nan(value)))
         names: list[object] = [*self.groups, *self.sums]
-        for name, value in zip(names, [*maxima, *totals], strict=True):
-            place = ops.allocate(self.block_rows)
+        for number, (name, value) in enumerate(zip(names, [*maxima, *totals], strict=True)):
+            place = held[number] if held else ops.allocate(self.block_rows)
             f.store(value, place)
             for vector in range(self.schedule.vectors):
                 self.kept[name, vector] = f.offset(place, vector * self.lanes * 4)
@@ -276,11 +289,50 @@ class SweepWriter(Writer):
         if not conditions:
             seen = f.constant(1.0, self.block_vector)
         elif masks.tests:
-            (seen,) = Runs(f, masks).each(low, high, [seen], run)
+            (seen,) = self._runs(masks).each(low, high, [seen], run)
         else:
             step = self.schedule.block
             (seen,) = f.loop(low, high, step, [seen], lambda at, old: run(at, f.min(f.add(at, step), high), old))
-        self.doubt(f.any_lane(f.and_(empty, f.compare(">", seen, 0.0))))
+        if self.stage is Stage.WHOLE:
+            self.doubt(f.any_lane(f.and_(empty, f.compare(">", seen, 0.0))))
+            return
+        # Other columns may have an exponent for these rows: then this does not matter.
+        place = self.room(self.held.seen[list(self.groups).index(group)])
+        seen = f.select(empty, seen, f.constant(0.0, seen.type))
+        f.store(f.max(f.load(place, self.block_vector), seen), place)
+
+    # --- states
+
+    def _held(self) -> list[Value]:
+        """Where maxima and plain sums are in the task's state, in the order in which they are carried."""
+        places = dict(zip(self.sweep.accumulators, self.held.sums, strict=True))
+        return list(map(self.room, [*self.held.largest, *(places[each] for each in self.sums)]))
+
+    def _held_totals(self) -> dict[Accumulator, Value]:
+        pairs = zip(self.sweep.accumulators, self.held.sums, strict=True)
+        return {each: self.room(field) for each, field in pairs if each.small is not None}
+
+    def _gone_before(self) -> list[Value]:
+        """Maxima, what is watched, and plain sums, as the columns before this range have left them."""
+        f, (*nothing,) = self.f, self._nothing()
+        held = [f.load(place, self.block_vector) for place in self._held()]
+        count = len(self.groups)
+        return [*held[:count], *nothing[count : count + self.watch.is_needed], *held[count:]]
+
+    def _finish(self) -> None:
+        """Take a state for that of all columns."""
+        f = self.f
+        self.operands.prepare_rows(self._row_values(self.expressions()))
+        self.sums = [each for each in self.sweep.accumulators if each.small is None]
+        self.totals, self.kept = self._held_totals(), {}
+        names: list[object] = [*self.groups, *self.sums]
+        for name, place in zip(names, self._held(), strict=True):
+            for vector in range(self.schedule.vectors):
+                self.kept[name, vector] = f.offset(place, vector * self.lanes * 4)
+        for largest, seen in zip(self.held.largest, self.held.seen, strict=True):
+            is_empty = f.compare("==", f.load(self.room(largest), self.block_vector), -math.inf)
+            is_seen = f.compare(">", f.load(self.room(seen), self.block_vector), 0.0)
+            self.doubt(f.any_lane(f.and_(is_empty, is_seen)))
 
     def _seen(self, column: Value, conditions: Sequence[Scalar], masks: Masks, seen: Value) -> Value:
         """1 for rows to which this column, or one before, is visible."""

@@ -14,6 +14,7 @@ from .llvm import Function, Module, Value
 from .operands import Operands
 from .outputs import needs_result
 from .scaling import fold_scales, in_powers_of_two
+from .state import STATES, Field, Stage, StateLayout
 from .target import Target
 from .values import vector_of
 from .watch import Watch
@@ -30,6 +31,7 @@ class Parts(NamedTuple):
         target: The processor it is for.
         is_unit: Whether an array's axis has a stride of one element.
         integer: Type of integers inside tiles, ``i32`` or ``i64``.
+        stage: What of the sweep it does.
     """
 
     sweep: Sweep
@@ -39,6 +41,7 @@ class Parts(NamedTuple):
     target: Target
     is_unit: Callable[[Scalar, int], bool]
     integer: str
+    stage: Stage = Stage.WHOLE
 
 
 class Writer(ABC):
@@ -48,10 +51,12 @@ class Writer(ABC):
         parts: What it is written from.
         vectors: Vectors of rows in a block.
         block_rows: Rows of a task at most.
+        held: Where the parts of a state are.
     """
 
-    def __init__(self, parts: Parts, vectors: int, block_rows: int) -> None:
-        self.sweep, self.elements, self.skip, self.layout, target, self.is_unit, self.integer = parts
+    def __init__(self, parts: Parts, vectors: int, block_rows: int, held: StateLayout) -> None:
+        self.sweep, self.elements, self.skip, self.layout, target, self.is_unit, self.integer, self.stage = parts
+        self.held = held
         self.module = Module(target)
         self.lanes = target.lanes("float32")
         self.vectors, self.block_rows = vectors, block_rows
@@ -71,7 +76,10 @@ class Writer(ABC):
 
     def expressions(self) -> list[Scalar]:
         """All scalars of the kernel."""
-        found = [*self.groups.values(), *(output.value for output in self.sweep.outputs)]
+        values = [output.value for output in self.sweep.outputs]
+        if self.stage is Stage.FINISH:
+            return values
+        found = [*self.groups.values(), *(values if self.stage is Stage.WHOLE else [])]
         found += [place for output in self.sweep.outputs for place in output.places]
         for each in self.sweep.accumulators:
             found += [self.factors[each.weight], each.column]
@@ -119,6 +127,9 @@ class Writer(ABC):
         flat = outer
         if self.is_backwards:
             block = f.sub(f.sub(blocks, 1), block)
+        if self.stage is not Stage.WHOLE:
+            self._state = f.offset(ops.slot(STATES), f.mul(f.add(f.mul(outer, blocks), block), 4 * self.held.floats))
+        self.columns = self.stop_column = ops.slot("columns")
         # Doubts lie in the order of rows, whatever the order of tasks.
         self._number = outer, blocks, block
         batch: dict[Axis, Value] = {}
@@ -128,16 +139,52 @@ class Writer(ABC):
                 length = ops.slot(f"batch{number}")
                 batch[axis] = f.unsigned_modulo(flat, length)
                 flat = f.unsigned_divide(flat, length)
-        self.columns = ops.slot("columns")
+                if self.stage is not Stage.WHOLE:
+                    batch[axis] = f.add(batch[axis], ops.slot(f"first_batch{number}"))
+        if self.stage is Stage.STREAM:
+            self._range_of_columns(flat)
         if self.sweep.adds_up:
             self._stretch_of_rows(batch, block)
             return
+        if self.stage is not Stage.WHOLE:
+            block = f.add(block, ops.slot("first_block"))
         first = f.mul(block, self.block_rows)
         stop = f.min(f.add(first, self.block_rows), ops.slot("rows"))
         if self.sweep.rows.length == 1:
             first, stop = f.constant(0, "i64"), f.constant(1, "i64")
         ops.start_task(batch, first, stop, self.expressions())
         self._block_of_rows(first, stop)
+
+    def _range_of_columns(self, split: Value) -> None:
+        """Which columns a task goes over: those of its split that the call has."""
+        f, ops = self.f, self.operands
+        number, size = f.add(split, ops.slot("first_split")), ops.slot("split")
+        first = f.mul(number, size)
+        # The last split takes what is left.
+        stop = f.select(f.compare("==", number, ops.slot("last_split")), self.columns, f.add(first, size))
+        self.first_column = f.max(first, ops.slot("first_column"))
+        self.stop_column = f.min(stop, ops.slot("stop_column"))
+
+    def within(self, low: Value, high: Value, block: int) -> tuple[Value, Value]:
+        """Bounds of the columns, inside of what a task goes over.
+
+        Where columns are divided, blocks begin at multiples of their length: where a range ends changes nothing then.
+        """
+        if self.stage is Stage.WHOLE:
+            return low, high
+        f = self.f
+        ahead = f.unsigned_modulo(low, f.constant(block, "i64"))
+        low = f.sub(low, f.select(self.is_divided, ahead, f.constant(0, "i64")))
+        return f.max(low, self.first_column), f.min(high, self.stop_column)
+
+    @property
+    def is_divided(self) -> Value:
+        """Whether other calls, or other tasks, go over other columns of the same rows."""
+        return self.f.compare("!=", self.operands.slot("divided"), 0)
+
+    def room(self, field: Field) -> Value:
+        """Where numbers of the task's state lie."""
+        return self.f.offset(self._state, 4 * field.offset)
 
     def doubt(self, condition: Value) -> None:
         """Where it holds, say that the results of this task cannot be trusted."""

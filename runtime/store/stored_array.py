@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...engine.blocks import Blocks, HeadwiseBlocks
 from ...engine.errors import ArgumentError, DTypeError, IndexOutOfRangeError, StoreError
-from ...engine.sources import BlockedSource
 from ...engine.types import DType
 from .layout import KEYS
 from .places import open_files
@@ -36,7 +36,7 @@ class StoredArrayDescriptor(NamedTuple):
     storage_options: dict[str, Any] | None = None
 
 
-class StoredArray(BlockedSource):
+class StoredArray:
     """Keys or values of a store, shape (heads, length, dim): a snapshot of the length, read when asked.
 
     Later appends do not change it. Before anything is read, the sizes of the files are checked, and
@@ -107,6 +107,9 @@ class StoredArray(BlockedSource):
 
     def __repr__(self) -> str:
         return f"<StoredArray {self.key} of {self.path}: {self.dtype.name}{list(self.shape)}>"
+
+    def __attngraph_blocks__(self) -> Blocks:
+        return HeadwiseBlocks(self, 1 if self.mapped else self._units.layout.unit)
 
     def blocks(self) -> list[tuple[int, int]]:
         """Where to read: (start, stop) of rows that lie in one file, or are decoded together."""

@@ -1,0 +1,100 @@
+"""Arrays that are not in memory, read block by block.
+
+An array of any class takes part if the class has a method ``__attngraph_blocks__()`` that returns what `Blocks` says;
+``shape`` and ``dtype`` of the array itself say what it is. For arrays of zarr, dask and xarray it is known here.
+Nothing of this is for NumPy's arrays, memory maps among them: those are read where they are.
+"""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+
+from .ir import Values
+from .sources import has_blocks, library
+from .types import Shape
+
+# What to read of an array.
+Box = tuple[slice, ...]
+
+
+class Blocks(Protocol):
+    """An array that is read block by block.
+
+    Attributes:
+        steps: For each axis, at multiples of which index it is best cut: the length of a stored chunk; 1 if that does
+            not matter, as where a file is mapped.
+    """
+
+    steps: Shape
+
+    def read(self, box: Box) -> Values:
+        """A part of the array, of that shape, as NumPy's: a view if that needs no copy. It is not written to.
+
+        It is called from another thread than the caller's, by one thread at a time.
+
+        Args:
+            box: For each axis a slice with ``start`` and ``stop``, inside the array.
+
+        Raises:
+            StoreError: If it cannot be read.
+        """
+
+
+class _Sliced:
+    """What slices itself."""
+
+    def __init__(self, source: Any, steps: Shape, as_array: Callable[[Any], Values]) -> None:
+        self.source, self.steps, self._as_array = source, steps, as_array
+
+    def read(self, box: Box) -> Values:
+        return self._as_array(self.source[box])
+
+
+class HeadwiseBlocks:
+    """The blocks of an array ``(heads, length, width)`` that is read head by head.
+
+    Args:
+        source: Has ``shape`` and ``read(head, start, stop)``, an array ``(stop - start, width)``.
+        step: The length of a stored chunk; 1 if the file is mapped.
+    """
+
+    def __init__(self, source: Any, step: int) -> None:
+        self.source = source
+        self.steps: Shape = (1, step, int(source.shape[2]))
+
+    def read(self, box: Box) -> Values:
+        """The heads one after the other; of one head without a copy."""
+        heads, places, width = box
+        parts = [self.source.read(head, places.start, places.stop) for head in range(heads.start, heads.stop)]
+        whole = parts[0][None] if len(parts) == 1 else np.stack(parts)
+        return np.asarray(whole[:, :, width])
+
+
+def _zarr(source: Any) -> Blocks:
+    return _Sliced(source, tuple(map(int, source.chunks)), np.asarray)
+
+
+def _dask(source: Any) -> Blocks:
+    return _Sliced(source, tuple(max(lengths, default=1) for lengths in source.chunks), lambda part: part.compute())
+
+
+def _xarray(source: Any) -> Blocks | None:
+    variable = getattr(source, "variable", source)
+    if isinstance(variable._data, np.ndarray):
+        return None
+    chunks = variable.chunks or ()
+    steps = tuple(max(lengths, default=1) for lengths in chunks) or (1,) * variable.ndim
+    return _Sliced(variable, steps, lambda part: np.asarray(part.values))
+
+
+_KINDS: dict[str, Callable[[Any], Blocks | None]] = {"zarr": _zarr, "dask": _dask, "xarray": _xarray}
+
+
+def blocks_of(source: Any) -> Blocks | None:
+    """How an array is read block by block; None if it is in memory, or read as a whole."""
+    if has_blocks(source):
+        found: Blocks = source.__attngraph_blocks__()
+        return found
+    kind = _KINDS.get(library(source))
+    return None if kind is None or not hasattr(source, "shape") else kind(source)

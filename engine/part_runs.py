@@ -1,0 +1,239 @@
+"""Kernels of parts of a sweep: over a range of columns, rows and places of the batch, on pieces of its arrays."""
+
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from . import workers
+from .codegen.layout import DOUBTS, address_of
+from .codegen.state import STATES, Stage
+from .config import Settings
+from .ir import Node, Values
+from .passes.skip import Skip
+from .scalar import Scalar, below
+from .splits import Splits
+from .states import aligned, empty_states, merged_run
+from .summaries import hold
+
+if TYPE_CHECKING:
+    from .kernels import Compiled, SweepKernel
+    from .plans import Bound
+
+# First and last but one of a range.
+Range = tuple[int, int]
+
+
+class Block(NamedTuple):
+    """A piece of an array.
+
+    Attributes:
+        values: The piece.
+        first: Where its first element is in the whole array, along each axis.
+    """
+
+    values: Values
+    first: tuple[int, ...]
+
+    @staticmethod
+    def whole(values: Values) -> "Block":
+        """A piece that is all of the array."""
+        return Block(values, (0,) * values.ndim)
+
+    @property
+    def shift(self) -> int:
+        """Bytes from where the whole array's first element would be to the piece."""
+        return sum(first * stride for first, stride in zip(self.first, self.values.strides, strict=True))
+
+
+class Part(NamedTuple):
+    """Which rows, and which places along the batch axes of the sweep, in their order: ranges of each."""
+
+    batch: tuple[Range, ...]
+    rows: Range
+
+
+def whole_part(kernel: "SweepKernel", of: Callable[[Any], Any] = int) -> Part:
+    """All rows and places."""
+    sweep = kernel.sweep
+    return Part(tuple((0, int(of(axis.length))) for axis in sweep.batch), (0, int(of(sweep.rows.length))))
+
+
+def wanted_loads(kernel: "SweepKernel", stage: Stage) -> list[Scalar]:
+    """Loads of the arrays that kernels of a stage read."""
+    sweep = kernel.sweep
+    values = [output.value for output in sweep.outputs]
+    if stage is Stage.FINISH:
+        roots = values
+    else:
+        # Which indices of results lie outside is looked at with those of tiles.
+        looked_at = [each for each in below(values) if each.op == "inside"]
+        roots = [*sweep.groups, *(part for each in sweep.accumulators for part in (each.weight, each.column))]
+        roots += looked_at
+    return [each for each in below(roots) if each.op == "load"]
+
+
+def read_at_once(skip: Skip, deciding: Collection[Scalar]) -> set[Node]:
+    """Arrays that a kernel needs as a whole: tables by which masks are decided."""
+    loads = below([*(each.value for each in skip.summaries), *deciding])
+    return {each.attribute for each in loads if each.op == "load"} | set(skip.guarded)
+
+
+class Runner:
+    """Runs the kernels of a sweep on parts of it.
+
+    Args:
+        kernel: The sweep's.
+        settings: Threads, target and cache directory.
+        bound: What the sweep's lengths are, if they are free.
+    """
+
+    def __init__(self, kernel: "SweepKernel", settings: Settings, bound: "Bound | None" = None) -> None:
+        self.kernel, self.sweep, self.settings, self.bound = kernel, kernel.sweep, settings, bound
+        self.of: Callable[[Any], Any] = _unchanged if bound is None else bound.of
+
+    def compiled(self, stage: Stage, arrays: Mapping[Node, Block]) -> "Compiled":
+        """The code of a stage for arrays with these strides."""
+        given = [self._given(node, arrays).values for node in self.kernel.fused.inputs]
+        compiled = self.kernel.compiled(given, self.settings, stage=stage)
+        values = {node: block.values for node, block in arrays.items()}
+        if stage is Stage.STREAM and not hold(compiled.skip, values):
+            compiled = self.kernel.compiled(given, self.settings, reads=False, stage=stage)
+        if self.bound is not None:
+            self.bound.check()
+        return compiled
+
+    def _given(self, node: Node, arrays: Mapping[Node, Block]) -> Block:
+        """A piece of an input; of one that is not read, any."""
+        block = arrays.get(node)
+        return Block.whole(np.zeros((1,) * len(node.shape), node.dtype)) if block is None else block
+
+    def shape(self, compiled: "Compiled", part: Part) -> tuple[int, ...]:
+        """Lengths of the states' axes for a part: places along the batch, and blocks of rows."""
+        first, stop = part.rows
+        assert first % compiled.block_rows == 0
+        return (*(stop - first for first, stop in part.batch), -(-(stop - first) // compiled.block_rows))
+
+    def empty(self, compiled: "Compiled", part: Part, splits: int = 1) -> Values:
+        """States of no columns: an axis of splits, those of `shape`, and one of numbers."""
+        return empty_states(compiled.held, (splits, *self.shape(compiled, part)))
+
+    def stream(
+        self,
+        compiled: "Compiled",
+        arrays: Mapping[Node, Block],
+        part: Part,
+        splits: Splits,
+        first_split: int,
+        columns: Range,
+        states: Values,
+        *,
+        divided: bool,
+    ) -> Values:
+        """Go on with the states of some splits over what a range of columns has of them.
+
+        Args:
+            compiled: The code of `Stage.STREAM`.
+            arrays: Pieces of what it reads, which hold all that the part and the columns need.
+            part: Rows and places.
+            splits: The splits of the whole problem.
+            first_split: The number of the split that the first states are of.
+            columns: The range. It begins and ends where a block does, or at an end of the columns.
+            states: As `empty` makes them, or as they were left; changed.
+            divided: Whether other calls, or other splits, are about other columns of the same rows.
+
+        Returns:
+            Of which places and blocks of rows the results are in doubt, as bytes.
+        """
+        numbers: dict[Any, int] = {
+            "first_split": first_split,
+            "split": splits.size,
+            "last_split": splits.count - 1,
+            "first_column": columns[0],
+            "stop_column": columns[1],
+            "divided": int(divided),
+        }
+        values = {node: block.values for node, block in arrays.items()}
+        summaries = {node: Block.whole(array) for node, array in compiled.summaries.of(values, self.of).items()}
+        doubts = np.zeros(states.shape[:-1], np.uint8)
+        self._run(compiled, {**arrays, **summaries}, (), part, states, doubts, numbers)
+        return np.asarray(doubts.any(axis=0)).astype(np.uint8)
+
+    def finish(self, arrays: Mapping[Node, Block], part: Part, states: Values, results: Sequence[Block]) -> Values:
+        """Make results of states of all columns.
+
+        Args:
+            arrays: Pieces of what results are made of beside states: rows of the part, tables.
+            part: Rows and places.
+            states: Those of all columns: the axes of `shape`, and one of numbers.
+            results: Where the results go, in the order of the sweep's.
+
+        Returns:
+            Of which places and blocks of rows the results are in doubt, as bytes.
+        """
+        wanted = {each.attribute for each in wanted_loads(self.kernel, Stage.FINISH)}
+        there = {node: block for node, block in arrays.items() if node in wanted}
+        compiled = self.compiled(Stage.FINISH, there)
+        doubts = np.zeros(states.shape[:-1], np.uint8)
+        self._run(compiled, there, results, part, aligned(states), doubts, {})
+        return doubts
+
+    def _run(
+        self,
+        compiled: "Compiled",
+        arrays: Mapping[Node, Block],
+        results: Sequence[Block],
+        part: Part,
+        states: Values,
+        doubts: Values,
+        numbers: Mapping[Any, int],
+    ) -> None:
+        layout, sweep = compiled.layout, self.sweep
+        blocks = {node: self._given(node, arrays) for node in layout.inputs}
+        sizes: dict[Any, int] = {
+            **numbers,
+            **layout.lengths(self.of),
+            "tasks": math.prod(states.shape[:-1]),
+            "blocks": states.shape[-2],
+            "rows": int(self.of(sweep.rows.length)),
+            "columns": int(self.of(sweep.columns.length)),
+            "first_block": part.rows[0] // compiled.block_rows,
+            DOUBTS: address_of(doubts),
+            STATES: address_of(states),
+        }
+        for number, (first, stop) in enumerate(part.batch):
+            sizes |= {f"batch{number}": stop - first, f"first_batch{number}": first}
+        values = {node: block.values for node, block in blocks.items()}
+        descriptor = layout.bind(values, [each.values for each in results], sizes)
+        for role, pieces in (("in", blocks.items()), ("out", zip(layout.outputs, results, strict=True))):
+            for node, block in pieces:
+                descriptor[layout.place((role, node, "pointer")) // 8] -= block.shift
+        workers.run(
+            compiled.module.address("sweep"),
+            descriptor.ctypes.data,
+            sizes["tasks"],
+            compiled.scratch_bytes,
+            self.settings.threads,
+            keep=(descriptor, blocks, results, states, doubts, compiled.module),
+        )
+
+
+def run_splits(
+    kernel: "SweepKernel", held: Mapping[Node, Values], settings: Settings, bound: "Bound | None", splits: Splits
+) -> tuple[list[Values], int, Values]:
+    """A sweep split along its columns, in memory: results, rows of a task, and of which tasks they are in doubt."""
+    runner = Runner(kernel, settings, bound)
+    arrays = {node: Block.whole(array) for node, array in held.items()}
+    compiled = runner.compiled(Stage.STREAM, arrays)
+    part = whole_part(kernel, runner.of)
+    states = runner.empty(compiled, part, splits.count)
+    doubts = runner.stream(compiled, arrays, part, splits, 0, (0, splits.columns), states, divided=True)
+    ((_, state),) = merged_run(compiled.held, states, 0, splits.count).items()
+    results = [np.empty(runner.of(output.node.shape), np.float32) for output in kernel.sweep.outputs]
+    doubts |= runner.finish(arrays, part, state, [Block.whole(each) for each in results])
+    return results, compiled.block_rows, doubts.reshape(-1)
+
+
+def _unchanged(value: Any) -> Any:
+    return value

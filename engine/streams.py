@@ -1,0 +1,205 @@
+"""Which inputs of sweeps are read block by block, and what memory that takes: known before anything is read."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from .blocks import Blocks, Box, blocks_of
+from .codegen.state import Stage, state_layout
+from .config import Settings
+from .ir import Node, Values
+from .leaves import Data
+from .part_runs import read_at_once, wanted_loads, whole_part
+from .passes.fuse import Step
+from .passes.fused import FEWEST_COLUMNS, Fused
+from .passes.skip import Skip
+from .splits import Splits, splits_of
+
+if TYPE_CHECKING:
+    from .kernels import SweepKernel
+
+# Bytes of the blocks in memory at once, where no limit says how many: enough to read well and to keep threads busy.
+_ENOUGH = 1 << 28
+
+
+@dataclass(frozen=True, eq=False)
+class Streamed:
+    """An input that is read block by block: an array, and casts of it.
+
+    Attributes:
+        node: The input.
+        leaf: What is read.
+        casts: From the leaf to the input.
+        blocks: How it is read.
+        axis: Its axis of columns.
+    """
+
+    node: Node
+    leaf: Data
+    casts: tuple[Node, ...]
+    blocks: Blocks
+    axis: int
+
+    @property
+    def column_bytes(self) -> int:
+        """Bytes that a column brings, as it is stored and as it is computed with."""
+        elements = math.prod(int(n) for axis, n in enumerate(self.node.shape) if axis != self.axis)
+        return elements * sum({each: each.dtype.itemsize for each in (self.leaf, *self.casts)}.values())
+
+    def read(self, box: Box) -> Values:
+        """A part of it, as kernels take it."""
+        value = np.asarray(self.blocks.read(box))
+        for each in (self.leaf, *self.casts):
+            value = value if each is self.leaf else np.asarray(each.reference(value))
+            value = value.astype(each.dtype.newbyteorder("="), copy=False)
+        return value if value.flags.aligned else value.copy()
+
+
+class Sizes(NamedTuple):
+    """Memory of a sweep that streams.
+
+    Attributes:
+        block: Columns between two of which a range may end.
+        unit: Columns that are read at once at least.
+        column: Bytes of a column of all that is streamed.
+        copies: How many blocks there are at once: one that is computed with, one that is being read, and where what is
+            read does not end where blocks do, a copy of one.
+        state: Bytes of the states of one split.
+        splits: The splits.
+    """
+
+    block: int
+    unit: int
+    column: int
+    copies: int
+    state: int
+    splits: Splits
+
+    def bytes_of(self, columns: int) -> int:
+        """Bytes where so many columns are read at once."""
+        at_once = min(columns + (self.block + FEWEST_COLUMNS if self.copies > 2 else 0), self.splits.columns)
+        states = 2
+        if self.splits.count > 1:  # those of splits that are complete, nodes of the tree, and two that merge
+            states = 2 * (at_once // self.splits.size + 1) + self.splits.count.bit_length() + 2
+        return self.column * (min(columns, self.splits.columns) * 2 + at_once * (self.copies - 2)) + self.state * states
+
+    @property
+    def least(self) -> int:
+        """The fewest bytes that do."""
+        return self.bytes_of(self.unit)
+
+    def columns_within(self, budget: int | None) -> int:
+        """How many columns to read at once: whole units, as many as fit."""
+        most = _ENOUGH if budget is None else min(budget, max(_ENOUGH, self.least))
+        units = 1
+        step = 1 << max(0, (-(-self.splits.columns // self.unit)).bit_length())
+        while step:
+            if self.bytes_of((units + step) * self.unit) <= most:
+                units += step
+            step //= 2
+        return min(units * self.unit, self.splits.columns)
+
+
+class Stream:
+    """A sweep some of whose inputs are read block by block."""
+
+    def __init__(self, kernel: "SweepKernel", inputs: Sequence[Streamed]) -> None:
+        self.kernel, self.inputs = kernel, tuple(inputs)
+        self.nodes = {each.node for each in inputs}
+
+    def sizes(self, settings: Settings) -> Sizes:
+        """The memory that it takes."""
+        schedule, target, block_rows = self.kernel.schedule(settings)
+        sweep, block = self.kernel.sweep, schedule.block
+        steps = [int(each.blocks.steps[each.axis]) for each in self.inputs]
+        largest = min(max(steps), int(sweep.columns.length))
+        unit = -(-block // largest) * largest if largest < block else largest
+        is_even = all(unit % each == 0 for each in (*steps, block)) or unit >= int(sweep.columns.length)
+        part = whole_part(self.kernel)
+        tasks = math.prod(stop - first for first, stop in part.batch) * -(-part.rows[1] // block_rows)
+        floats = state_layout(sweep, schedule, target.lanes("float32")).floats
+        column = sum(each.column_bytes for each in self.inputs)
+        return Sizes(block, unit, column, 2 if is_even else 3, 4 * floats * tasks, splits_of(sweep))
+
+
+class Streams:
+    """All of a program.
+
+    Attributes:
+        steps: The sweeps that stream, by the numbers of their steps.
+        unread: Nodes that are not computed, for they are read block by block.
+    """
+
+    def __init__(self, steps: Sequence[Step], kernels: Mapping[int, "SweepKernel"], roots: Sequence[Node]) -> None:
+        self.steps: dict[int, Stream] = {}
+        self.unread: set[Node] = set()
+        known = {leaf: blocks_of(leaf.source) for leaf in steps if isinstance(leaf, Data)}
+        sources = {leaf: blocks for leaf, blocks in known.items() if blocks is not None}
+        if not sources:
+            return
+        users: dict[Node, list[int]] = {}
+        for number, step in enumerate(steps):
+            for node in step.operands if isinstance(step, Node) else step.inputs:
+                users.setdefault(node, []).append(number)
+        found = {
+            number: self._streamed(step, kernels[number], sources)
+            for number, step in enumerate(steps)
+            if isinstance(step, Fused) and not step.sweep.adds_up
+        }
+        chained = {node for each in found.values() for one in each for node in (one.leaf, *one.casts)}
+        needed = set(roots)
+        for number, step in reversed(list(enumerate(steps))):  # what is read as a whole makes what it is made of that
+            streams = {one.node for one in found.get(number, ())} if not isinstance(step, Node) else set()
+            if isinstance(step, Node) and step in chained and step not in needed:
+                continue
+            needed |= set(step.operands if isinstance(step, Node) else step.inputs) - streams
+        for number, each in found.items():
+            kept = [one for one in each if one.node not in needed]
+            if kept:
+                self.steps[number] = Stream(kernels[number], kept)
+                self.unread |= {node for one in kept for node in (one.leaf, *one.casts)}
+        self.unread -= needed
+
+    def _streamed(self, step: Fused, kernel: "SweepKernel", sources: Mapping[Data, Blocks]) -> list[Streamed]:
+        """Inputs of a sweep that vary over its columns, and are read for nothing but tiles."""
+        found = []
+        at_end = {each.attribute for each in wanted_loads(kernel, Stage.FINISH)}
+        at_once = read_at_once(Skip(step.sweep, step.elements), kernel.deciding)
+        for node in step.inputs:
+            chain = _chain(node)
+            leaf = chain[0]
+            if not isinstance(leaf, Data) or leaf not in sources or node in at_end or node in at_once:
+                continue
+            loads = [each for each in wanted_loads(kernel, Stage.STREAM) if each.attribute is node]
+            axes = {_axis_of_columns(step, each.args) for each in loads}
+            if len(axes) == 1 and None not in axes:
+                (axis,) = axes
+                assert axis is not None
+                found.append(Streamed(node, leaf, tuple(chain[1:]), sources[leaf], axis))
+        return found
+
+
+def _axis_of_columns(step: Fused, args: Sequence[object]) -> int | None:
+    """The index that the columns are, if they stand in no other."""
+    columns = step.sweep.columns
+    places = [axis for axis, index in enumerate(args) if columns in index.axes]  # type: ignore[attr-defined]
+    is_plain = len(places) == 1 and args[places[0]].op == "axis"  # type: ignore[attr-defined]
+    return places[0] if is_plain else None
+
+
+def _chain(node: Node) -> list[Node]:
+    """A node, and what it is a cast of, the innermost first."""
+    chain = [node]
+    while len(chain[0].operands) == 1 and (chain[0].rounds or chain[0].guards):
+        if chain[0].operands[0].shape != chain[0].shape:
+            break
+        chain.insert(0, chain[0].operands[0])
+    return chain
+
+
+def least_budget(stream: Stream, settings: Settings) -> int:
+    """Bytes that a streaming sweep takes at least, beside its results and what others hold."""
+    return stream.sizes(settings).least
