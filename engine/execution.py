@@ -100,6 +100,23 @@ class Execution:
             return None
         return [finish(values[root], root.type, False) for root in roots]
 
+    def one(self, number: int, values: Mapping[Node, Values], roots: Sequence[Node]) -> dict[Node, Values] | None:
+        """What a single step makes of what it reads, or None if the interpreter has to decide.
+
+        Args:
+            number: The step's.
+            values: What it reads, by nodes.
+            roots: What is computed in the end.
+        """
+        self._values, self._final = dict(values), frozenset(roots)
+        step = self._steps.steps[number]
+        try:
+            self._run(number, step)
+        except _DoubtError:
+            return None
+        nodes = (step,) if isinstance(step, Node) else step.nodes
+        return {node: self._values[node] for node in nodes}
+
     def _run(self, number: int, step: Step) -> None:
         if isinstance(step, Fused):
             results = self._sweep(number, step)

@@ -6,7 +6,7 @@ question again, with care; what that does not settle, errors above all, the inte
 
 import functools
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -151,6 +151,24 @@ class Program:
         beside = {} if limit is None else self.memory(settings).beside
         budgets = {number: None if limit is None else limit - beside[number] for number in self.streams.steps}
         return ToStream(self.streams, budgets)
+
+    def run_step(
+        self, number: int, values: Mapping[Node, Values], settings: Settings, *, check_finite: bool
+    ) -> dict[Node, Values] | None:
+        """What one step makes of what it reads, by nodes, or None if the undivided run has to decide.
+
+        Args:
+            number: The step's.
+            values: What it reads, by nodes; what is read block by block is not among it.
+            settings: Threads, target and cache directory.
+            check_finite: Whether NaN or infinity in what guards watch is an error.
+        """
+        with np.errstate(all="ignore"), limited(settings.threads) if self.multiplies else nullcontext():
+            steps = Steps(self.plan.steps, self.kernels, self.loops, self.release, self._to_stream(settings))
+            try:
+                return Execution(steps, {}, settings, check_finite, None, None).one(number, values, self.roots)
+            except RejectedError:
+                return None
 
     def run(
         self,

@@ -100,6 +100,21 @@ class Array(Methods):
         """
         return FUNCTIONS["to_xarray"](self)
 
+    def to_dask(self, chunks: Any = None, *, keys: int | None = None) -> Any:
+        """As a dask collection, whose tasks are fused kernels over places of the batch, heads, rows and keys.
+
+        Its bits are those of `compute`, however it is cut: keys are cut where the schedule itself splits them.
+
+        Args:
+            chunks: Lengths of chunks along the axes of the result, a tuple or a dict by axis; -1 for a whole axis.
+                None lets the memory limit and the number of threads decide.
+            keys: Keys of a chunk, made whole splits.
+
+        Raises:
+            ArgumentError: If the result cannot be cut so.
+        """
+        return FUNCTIONS["to_dask"](self, chunks, keys=keys)
+
     def visualize(self) -> Drawing:
         """The graph as a picture (SVG): shown by a notebook, written by ``.save("graph.svg")``."""
         return draw([self.node])

@@ -1,6 +1,7 @@
 """`compile`: a function on arrays becomes a graph once for each set of shapes, and runs from then on."""
 
 import functools
+import importlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from ..engine.structure import Structure, flatten, same_structure, unflatten
 from ..engine.tracing import tracing
 from ..ops.array import Array, lift
 from ..ops.labelled import is_labelled
+from ..ops.registry import FUNCTIONS
 from .arguments import Argument, argument_of, check_count, is_array, is_hashable, is_traced
 from .labelled import known_labels, labelled_results, taken_off, without_labels
 from .traces import Direct, Trace, make_direct
@@ -272,17 +274,35 @@ def compile(fn: Callable[..., Any] | None = None, check_finite: bool | None = Fa
     return Compiled(fn, check_finite)
 
 
-def compute(*expressions: Any) -> Any:
+def _to_dask(x: Array, chunks: Any, *, keys: int | None) -> Any:
+    tasks = importlib.import_module(".tasks", __package__)
+    return tasks.to_dask(x, chunks, keys=keys)[0]
+
+
+FUNCTIONS["to_dask"] = _to_dask
+
+
+def compute(*expressions: Any, scheduler: Any = None) -> Any:
     """The arrays of lazy expressions, in one evaluation: what they share is computed once.
+
+    Args:
+        expressions: What to compute.
+        scheduler: None for the threads of this process; ``"threads"``, ``"synchronous"`` or ``"processes"`` for those
+            schedulers of dask, or a ``distributed.Client``: the same numbers to the last bit, from tasks.
 
     Returns:
         An array for one expression, a tuple for several. What is no lazy array is taken as one.
 
     Raises:
-        ArgumentError: For no expression.
+        ArgumentError: For no expression, or another scheduler.
         NonFiniteError, IndexOutOfRangeError, LimitError: As `Array.compute`.
     """
     if not expressions:
         raise ArgumentError("compute: takes one expression or more")
-    results = evaluate_now([lift(each, "compute") for each in expressions])
+    nodes = [lift(each, "compute") for each in expressions]
+    if scheduler is None:
+        results = evaluate_now(nodes)
+    else:
+        tasks = importlib.import_module(".tasks", __package__)
+        results = tasks.compute_with(scheduler, [Array(node) for node in nodes])
     return results[0] if len(results) == 1 else tuple(results)

@@ -1,0 +1,275 @@
+"""From an expression to a dask graph: for each step of its program the tasks that make it."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...engine.blocks import Box
+from ...engine.config import Settings
+from ...engine.errors import ArgumentError
+from ...engine.ir import Node, Values
+from ...engine.leaves import Data
+from ...engine.parts import Division, Part, Parts
+from ...engine.passes.fused import Fused
+from . import work
+from .cutting import Chunks, Resources, chosen, given
+from .job import Job, whole_box
+
+# Keys of a dask graph.
+Key = tuple[Any, ...]
+
+
+class Held(NamedTuple):
+    """An array of the job in memory here: tasks get pieces of it."""
+
+    array: Values
+
+
+class Made(NamedTuple):
+    """What tasks make: pieces, each the array ``number`` of what a key holds.
+
+    Attributes:
+        number: Which array of the tasks' results.
+        boxes: Where the pieces lie.
+        keys: Who makes them.
+    """
+
+    number: int
+    boxes: tuple[Box, ...]
+    keys: tuple[Key, ...]
+
+
+class Wanted(NamedTuple):
+    """How the user wants a result cut: chunk lengths by its axes, keys of a chunk, and what was written."""
+
+    sizes: dict[int, int]
+    keys: int | None
+    written: Any
+
+
+class TaskGraph:
+    """The tasks of a job.
+
+    Args:
+        job: The expression.
+        arrays: Arrays of its placeholders.
+        resources: Who does the tasks.
+        settings: Those of the client: kinds of instructions, the limit.
+        wanted: How the last step is to be cut; None for as is best.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        arrays: dict[Node, Values],
+        resources: Resources,
+        settings: Settings,
+        wanted: Wanted | None = None,
+    ) -> None:
+        self.job, self.resources, self.settings, self.wanted = job, resources, settings, wanted
+        self.program = job.program
+        self.layers: dict[str, dict[Any, Any]] = {}
+        self.chunks: dict[int, Chunks] = {}
+        self.values: dict[Node, Held | Made] = {node: Held(array) for node, array in arrays.items()}
+        self._pieces: dict[Any, Any] = {}
+        # One object in the graph, to which all tasks refer: so it travels once to each worker.
+        self.job_key: Key = (self._name("expression"), 0)
+        self._put("expression", self.job_key, None, job)
+        for number, step in enumerate(self.program.plan.steps):
+            self._step(number, step)
+        self.roots = [self._whole(root) for root in self.program.roots]
+
+    # --- steps
+
+    def _step(self, number: int, step: Any) -> None:
+        streams = self.program.streams
+        if isinstance(step, Node) and step in self.values:
+            return
+        if streams is not None and isinstance(step, Node) and step in streams.unread:
+            return
+        if isinstance(step, Fused):
+            parts = Parts(self.program.kernels[number], self.settings)
+            division = parts.division
+            if division is not None:
+                self._cut(number, step, parts, division)
+                return
+        nodes = (step,) if isinstance(step, Node) else step.nodes
+        name = "read" if isinstance(step, Data) else nodes[-1].name
+        key = (self._name(name), number, 0)
+        if isinstance(step, Data):
+            self._put(name, key, work.read_leaf, number)
+        else:
+            inputs = [self._input(node) for node in work.inputs_of_step(self.job, number)]
+            self._put(name, key, work.whole_step, number, None, *inputs)
+        for place, node in enumerate(nodes):
+            self.values[node] = Made(place, (whole_box(node.shape),), (key,))
+
+    def _cut(self, number: int, step: Fused, parts: Parts, division: Division) -> None:
+        chunks = self.chunks[number] = self._chunks(number, step, parts, division)
+        name, stream = step.nodes[0].name, self.program.streams
+        is_streamed = stream is not None and number in stream.steps
+        threads = None if len(chunks.parts) * len(chunks.splits) == 1 else 1
+        keys = []
+        for place, part in enumerate(chunks.parts):
+            if is_streamed and division.splits.count == 1:
+                key = self._read_in_blocks(name, number, place, part, threads)
+            elif len(chunks.splits) == 1:
+                key = self._in_one_go(name, number, place, part, parts, threads)
+            else:
+                key = self._by_splits(name, number, place, part, parts, chunks.splits)
+            keys.append(key)
+        for output, node in enumerate(step.nodes):
+            boxes = tuple(parts.result_box(output, part) for part in chunks.parts)
+            self.values[node] = Made(output, boxes, tuple(keys))
+
+    def _read_in_blocks(self, name: str, number: int, place: int, part: Part, threads: int | None) -> Key:
+        key = (self._name(f"{name}-streamed"), number, place)
+        inputs = [self._input(node) for node in work.inputs_of_step(self.job, number)]
+        self._put(f"{name}-streamed", key, work.streamed, work.Cut(number, part, (0, 1), threads), *inputs)
+        return key
+
+    def _in_one_go(self, name: str, number: int, place: int, part: Part, parts: Parts, threads: int | None) -> Key:
+        key = (self._name(name), number, place)
+        cut = work.Cut(number, part, (0, parts.splits.count), threads)
+        pieces = self._brought(number, parts, parts.needed(part, cut.splits))
+        at_end = self._brought(number, parts, parts.needed_at_end(part))
+        self._put(name, key, work.attended, cut, len(pieces), *pieces, *at_end)
+        return key
+
+    def _by_splits(
+        self, name: str, number: int, place: int, part: Part, parts: Parts, splits: Sequence[tuple[int, int]]
+    ) -> Key:
+        states: list[Key] = []
+        for chunk, each in enumerate(splits):
+            key = (self._name(f"{name}-states"), number, place, chunk)
+            pieces = self._brought(number, parts, parts.needed(part, each))
+            self._put(f"{name}-states", key, work.states_of, work.Cut(number, part, each, 1), *pieces)
+            states.append(key)
+        level = 0
+        while len(states) > 1:  # a tree, so that no worker is sent the states of all
+            groups = [states[first : first + 8] for first in range(0, len(states), 8)]
+            states = []
+            for group_number, group in enumerate(groups):
+                key = (self._name(f"{name}-merged"), number, place, level, group_number)
+                self._put(f"{name}-merged", key, work.merged, *map(_reference, group), with_job=False)
+                states.append(key)
+            level += 1
+        key = (self._name(f"{name}-finished"), number, place)
+        at_end = self._brought(number, parts, parts.needed_at_end(part))
+        cut = work.Cut(number, part, (0, parts.splits.count), 1)
+        self._put(f"{name}-finished", key, work.finished, cut, _reference(states[0]), *at_end)
+        return key
+
+    def _chunks(self, number: int, step: Fused, parts: Parts, division: Division) -> Chunks:
+        if self.wanted is None or step is not self._last_sweep():
+            streams = self.program.streams
+            inputs = () if streams is None or number not in streams.steps else streams.steps[number].inputs
+            return chosen(step.sweep, division, self.resources, sum(each.column_bytes for each in inputs))
+        output = step.sweep.outputs[0]
+        axes: list[str | int] = []
+        for axis in output.axes:
+            if axis is step.sweep.rows:
+                axes.append("rows")
+            else:
+                axes.append(step.sweep.batch.index(axis) if axis in step.sweep.batch else "whole")
+        return given(division, axes, self.wanted.sizes, self.wanted.keys, self.wanted.written)
+
+    def _last_sweep(self) -> Fused | None:
+        """The sweep whose result is asked for, that chunks are given for.
+
+        Raises:
+            ArgumentError: If the result is not a sweep's own.
+        """
+        (root, *others) = self.program.roots
+        for step in self.program.plan.steps:
+            if isinstance(step, Fused) and step.nodes[0] is root and not others:
+                return step
+        assert self.wanted is not None
+        raise ArgumentError(
+            f"to_dask: chunks={self.wanted.written!r} of what is no kernel's own result: leave them out"
+        )
+
+    # --- what tasks are brought
+
+    def _brought(self, number: int, parts: Parts, boxes: Sequence[Box | None]) -> list[Any]:
+        found = []
+        for place in work.brought(self.job, number, boxes):
+            box = boxes[place]
+            assert box is not None
+            found.append(self._piece(parts.inputs[place], box))
+        return found
+
+    def _piece(self, node: Node, box: Box) -> Any:
+        """A reference to a box of a value: whoever asks for the same gets the same."""
+        name = (node, tuple((each.start, each.stop) for each in box))
+        if name not in self._pieces:
+            self._pieces[name] = self._new_piece(node, box)
+        return _reference(self._pieces[name])
+
+    def _new_piece(self, node: Node, box: Box) -> Key:
+        key = (self._name("piece"), len(self._pieces))
+        value = self.values[node]
+        if isinstance(value, Held):
+            self._put("piece", key, None, np.asarray(value.array[box]))
+            return key
+        for place, made in zip(value.boxes, value.keys, strict=True):
+            if all(a.start <= b.start and b.stop <= a.stop for a, b in zip(place, box, strict=True)):
+                first = tuple(each.start for each in place)
+                self._put("piece", key, work.picked, _reference(made), value.number, box, first, with_job=False)
+                return key
+        whole = self._whole(node)
+        self._put("piece", key, work.picked, _reference(whole.keys[0]), whole.number, box, with_job=False)
+        return key
+
+    def _input(self, node: Node) -> Any:
+        """A reference to a whole value."""
+        return self._piece(node, whole_box(node.shape))
+
+    def _whole(self, node: Node) -> Made:
+        """A value as the result of one task, or pieces of a root as they are."""
+        value = self.values[node]
+        if isinstance(value, Held):
+            key = self._new_piece(node, whole_box(node.shape))
+            packed = (self._name("array"), len(self._pieces), node.name)
+            self._put("array", packed, work.picked_alone, _reference(key), with_job=False)
+            return Made(0, (whole_box(node.shape),), (packed,))
+        if len(value.keys) == 1:
+            return value
+        if node in self.program.roots and node not in self._inner():
+            return value
+        key = (self._name("together"), len(self._pieces), node.name, len(self.layers.get(self._name("together"), {})))
+        references = map(_reference, value.keys)
+        shape = tuple(int(length) for length in node.shape)
+        self._put(
+            "together", key, work.put_together, shape, node.dtype, value.number, value.boxes, *references,
+            with_job=False,
+        )  # fmt: skip
+        self.values[node] = Made(0, (whole_box(node.shape),), (key,))
+        return self.values[node]  # type: ignore[return-value]
+
+    def _inner(self) -> set[Node]:
+        """What steps read."""
+        steps = self.program.plan.steps
+        return {node for step in steps for node in (step.operands if isinstance(step, Node) else step.inputs)}
+
+    # --- keys
+
+    def _name(self, what: str) -> str:
+        return f"attngraph-{what}-{self.job.token}"
+
+    def _put(self, what: str, key: Key, function: Any, *args: Any, with_job: bool = True) -> None:
+        from dask._task_spec import DataNode, Task
+
+        layer = self.layers.setdefault(self._name(what), {})
+        if function is None:
+            layer[key] = DataNode(key, args[0])
+        else:
+            first = (_reference(self.job_key),) if with_job else ()
+            layer[key] = Task(key, function, *first, *args)
+
+
+def _reference(key: Any) -> Any:
+    from dask._task_spec import TaskRef
+
+    return key if isinstance(key, TaskRef) else TaskRef(key)

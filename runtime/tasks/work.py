@@ -1,0 +1,220 @@
+"""What runs in tasks, on whichever worker. A value that only the undivided run can decide is `UNDECIDED`."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...engine.blocks import Box
+from ...engine.config import Settings
+from ...engine.errors import ArgumentError
+from ...engine.ir import Node, Values
+from ...engine.parts import Part, Parts, States
+from ...engine.passes.fused import Fused
+from ...engine.sources import read
+from .job import Job, assembled, sliced
+
+
+class Undecided:
+    """Stands for a result that is in doubt: something overflowed, or is not finite. Whoever asked computes it whole."""
+
+    def __reduce__(self) -> str:
+        return "UNDECIDED"
+
+
+UNDECIDED = Undecided()
+
+
+class Cut(NamedTuple):
+    """A part of a step.
+
+    Attributes:
+        step: The number of the step.
+        part: Rows and places.
+        splits: Of its columns: the first, and the one behind the last.
+        threads: Of a kernel.
+    """
+
+    step: int
+    part: Part
+    splits: tuple[int, int]
+    threads: int | None
+
+
+class Partial(NamedTuple):
+    """What some splits leave of a part; ``accused``: whether something that should be finite is not."""
+
+    states: States
+    accused: bool
+
+
+def states_of(job: Job, cut: Cut, *pieces: Any) -> Any:
+    """The states of a part over some splits.
+
+    Args:
+        job: The expression.
+        cut: What of it.
+        pieces: Pieces of the step's inputs that are brought, as `brought` says.
+    """
+    if any(each is UNDECIDED for each in pieces):
+        return UNDECIDED
+    settings = job.settings(cut.threads)
+    parts = _parts(job, cut, settings)
+    boxes = parts.needed(cut.part, cut.splits)
+    arrays = _inputs(job, cut.step, boxes, pieces)
+    accused = _is_accused(job, cut.step, arrays)
+    return Partial(parts.run(arrays, cut.part, cut.splits), accused)
+
+
+def merged(*partials: Any) -> Any:
+    """States of one part over several ranges of splits as one: of different processors they do not merge."""
+    if any(each is UNDECIDED for each in partials):
+        return UNDECIDED
+    try:
+        states = Parts.merge([each.states for each in partials])
+    except ArgumentError:
+        return UNDECIDED
+    return Partial(states, any(each.accused for each in partials))
+
+
+def finished(job: Job, cut: Cut, partial: Any, *pieces: Any) -> Any:
+    """The results of a part, from the states of all its columns: arrays in the order of the step's."""
+    if partial is UNDECIDED or any(each is UNDECIDED for each in pieces) or partial.accused:
+        return UNDECIDED
+    settings = job.settings(cut.threads)
+    parts = _parts(job, cut, settings)
+    arrays = _inputs(job, cut.step, parts.needed_at_end(cut.part), pieces)
+    try:
+        found = parts.finish(partial.states, arrays)
+    except ArgumentError:  # states of another kind of processor
+        return UNDECIDED
+    return UNDECIDED if found.is_doubted else tuple(found.results)
+
+
+def attended(job: Job, cut: Cut, count: int, *pieces: Any) -> Any:
+    """The results of a part over all its columns, in one go.
+
+    Args:
+        job: The expression.
+        cut: What of it.
+        count: How many of the pieces are for the columns; the others are for the results.
+        pieces: Pieces of inputs.
+    """
+    partial = states_of(job, cut, *pieces[:count])
+    return finished(job, cut, partial, *pieces[count:])
+
+
+def streamed(job: Job, cut: Cut, *inputs: Any) -> Any:
+    """The results of a part, whose keys are read block by block; inputs that are not are brought whole."""
+    from ...engine.streaming import StreamingRun
+
+    if any(each is UNDECIDED for each in inputs):
+        return UNDECIDED
+    program, settings = job.program, job.settings(cut.threads)
+    assert program.streams is not None
+    stream, step = program.streams.steps[cut.step], _fused(job, cut.step)
+    there = [node for node in step.inputs if node not in stream.nodes]
+    arrays = dict(zip(there, inputs, strict=True))
+    guarded = step.guarded() if job.check_finite else ()
+    accused = [node for node in guarded if node in arrays and not np.isfinite(arrays[node]).all()]
+    if job.check_finite:
+        guarded = (*guarded, *(each.node for each in stream.inputs if any(cast.guards for cast in each.casts)))
+    run = StreamingRun(stream, settings, settings.memory_limit, guarded)
+    found = run.results(arrays, accused=accused, part=cut.part)
+    return UNDECIDED if found is None else tuple(found)
+
+
+def whole_step(job: Job, step: int, threads: int | None, *inputs: Any) -> Any:
+    """What a step that is not cut makes: arrays in the order of its nodes."""
+    if any(each is UNDECIDED for each in inputs):
+        return UNDECIDED
+    program = job.program
+    one = program.plan.steps[step]
+    nodes = inputs_of_step(job, step)
+    values = dict(zip(nodes, inputs, strict=True))
+    found = program.run_step(step, values, job.settings(threads), check_finite=job.check_finite)
+    if found is None:
+        return UNDECIDED
+    return tuple(found[node] for node in ((one,) if isinstance(one, Node) else one.nodes))
+
+
+def inputs_of_step(job: Job, step: int) -> list[Node]:
+    """What a step that is not cut is brought, in this order: what is read block by block is not."""
+    program = job.program
+    one = program.plan.steps[step]
+    stream = None if program.streams is None else program.streams.steps.get(step)
+    nodes = dict.fromkeys(one.operands if isinstance(one, Node) else one.inputs)
+    return [node for node in nodes if stream is None or node not in stream.nodes]
+
+
+def read_leaf(job: Job, step: int) -> Any:
+    """An array that lies elsewhere, whole."""
+    leaf = job.program.plan.steps[step]
+    return (np.asarray(read(leaf.source)),)  # type: ignore[union-attr]
+
+
+def picked(results: Any, number: int, box: Box | None = None, first: Sequence[int] = ()) -> Any:
+    """One of the arrays that a step made, or a box of it."""
+    if results is UNDECIDED:
+        return UNDECIDED
+    array = results[number]
+    return array if box is None else sliced(array, box, first or (0,) * array.ndim)
+
+
+def put_together(shape: Sequence[int], dtype: Any, number: int, boxes: Sequence[Box], *pieces: Any) -> Any:
+    """An array of the pieces that several tasks made, as the only one of a tuple."""
+    if any(each is UNDECIDED for each in pieces):
+        return UNDECIDED
+    named = {place: (box, each[number]) for place, (box, each) in enumerate(zip(boxes, pieces, strict=True))}
+    return (assembled(shape, dtype, named),)
+
+
+def _fused(job: Job, step: int) -> Fused:
+    fused = job.program.plan.steps[step]
+    assert isinstance(fused, Fused)
+    return fused
+
+
+def _parts(job: Job, cut: Cut, settings: Settings) -> Parts:
+    return Parts(job.program.kernels[cut.step], settings)
+
+
+def brought(job: Job, step: int, boxes: Sequence[Box | None]) -> list[int]:
+    """The numbers of inputs of which a task is brought pieces: it reads the others itself, where they lie."""
+    stream = None if job.program.streams is None else job.program.streams.steps.get(step)
+    elsewhere = set() if stream is None else stream.nodes
+    inputs = _fused(job, step).inputs
+    return [number for number, box in enumerate(boxes) if box is not None and inputs[number] not in elsewhere]
+
+
+def _inputs(job: Job, step: int, boxes: Sequence[Box | None], pieces: Sequence[Values]) -> list[Values | None]:
+    """The step's inputs: pieces that were brought, and what is read here."""
+    stream = None if job.program.streams is None else job.program.streams.steps.get(step)
+    elsewhere = {} if stream is None else {each.node: each for each in stream.inputs}
+    remaining = iter(pieces)
+    found: list[Values | None] = []
+    for node, box in zip(_fused(job, step).inputs, boxes, strict=True):
+        if box is None:
+            found.append(None)
+        elif node in elsewhere:
+            found.append(elsewhere[node].read(box))
+        else:
+            found.append(next(remaining).astype(node.dtype, copy=False))
+    return found
+
+
+def _is_accused(job: Job, step: int, arrays: Sequence[Values | None]) -> bool:
+    """Whether a piece of what a guard watches is not finite: whether it counts, the undivided run says."""
+    if not job.check_finite:
+        return False
+    fused, streams = _fused(job, step), job.program.streams
+    guarded = set(fused.guarded())
+    if streams is not None and step in streams.steps:
+        guarded |= {each.node for each in streams.steps[step].inputs if any(cast.guards for cast in each.casts)}
+    pairs = zip(fused.inputs, arrays, strict=True)
+    return any(node in guarded and array is not None and not np.isfinite(array).all() for node, array in pairs)
+
+
+def picked_alone(array: Any) -> Any:
+    """An array as what a task with one result makes."""
+    return array if array is UNDECIDED else (array,)
