@@ -1,5 +1,6 @@
 """Expressions as dask collections."""
 
+import importlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -60,7 +61,7 @@ class Collection:
         layers = {name: MaterializedLayer(tasks, annotations=annotations) for name, tasks in self._layers.items()}
         owner = {key: name for name, tasks in self._layers.items() for key in tasks}
         needs = {
-            name: {owner[key] for task in tasks.values() for key in task.dependencies} - {name}
+            name: {owner[key] for task in tasks.values() for key in getattr(task, "dependencies", ())} - {name}
             for name, tasks in self._layers.items()
         }
         return HighLevelGraph(layers, needs)
@@ -90,21 +91,19 @@ class Collection:
 
     def compute(self, **options: Any) -> Any:
         """The array, by a scheduler of dask: ``compute(scheduler="threads")``, as for dask's collections."""
-        import dask
-
-        return dask.compute(self, **options)[0]
+        return _dask().compute(self, **options)[0]
 
     def persist(self, **options: Any) -> Any:
         """The same with the tasks' results in the memory of whoever has computed them."""
-        import dask
-
-        return dask.persist(self, **options)[0]
+        return _dask().persist(self, **options)[0]
 
     def visualize(self, filename: str = "tasks", **options: Any) -> Any:
         """A picture of the tasks, by dask."""
-        import dask
+        return _dask().visualize(self, filename=filename, **options)
 
-        return dask.visualize(self, filename=filename, **options)
+
+def _dask() -> Any:
+    return importlib.import_module("dask")
 
 
 def _result(pieces: Sequence[Any], node: Node, made: Made) -> Values:
@@ -130,7 +129,8 @@ def _persisted(
 def _node_of(key: Any, value: Any) -> Any:
     from dask._task_spec import DataNode, GraphNode
 
-    return value if isinstance(value, GraphNode) else DataNode(key, value)
+    # A result on a cluster stands for itself.
+    return value if isinstance(value, GraphNode) or hasattr(value, "client") else DataNode(key, value)
 
 
 def to_dask(
@@ -165,7 +165,7 @@ def to_dask(
         wanted = Wanted(_sizes(chunks, nodes[0].shape), _keys(keys), chunks)
     graph = TaskGraph(job, held, resources, settings, wanted)
     return [
-        Collection(node, graph.layers, made, job.token, graph.chunks)
+        Collection(node, graph.layers, made, graph.token, graph.chunks)
         for node, made in zip(nodes, graph.roots, strict=True)
     ]
 

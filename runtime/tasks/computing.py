@@ -1,5 +1,6 @@
 """`ag.compute` by a scheduler of dask: threads, processes, or a cluster."""
 
+import importlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,8 +19,7 @@ def compute_with(scheduler: Any, expressions: Sequence[Array]) -> list[Any]:
     Raises:
         ArgumentError: For anything else.
     """
-    import dask
-
+    dask: Any = importlib.import_module("dask")
     settings = config.settings()
     if isinstance(scheduler, str):
         if scheduler not in SCHEDULERS:

@@ -98,7 +98,7 @@ def given(
     Raises:
         ArgumentError: If an axis cannot be cut.
     """
-    batch = [((0, length),) for length in division.batch]
+    batch: list[tuple[Range, ...]] = [((0, length),) for length in division.batch]
     rows: tuple[Range, ...] = ((0, division.rows),)
     for axis, size in sizes.items():
         if axes[axis] == "rows":
@@ -108,7 +108,7 @@ def given(
             batch[number] = _steps(division.batch[number], size)
         else:
             raise ArgumentError(f"to_dask: chunks={chunks!r}: axis {axis} of the result cannot be cut")
-    splits = ((0, division.splits.count),)
+    splits: tuple[Range, ...] = ((0, division.splits.count),)
     if keys is not None:
         splits = _steps(division.splits.count, max(1, keys // division.splits.size))
     return Chunks(tuple(batch), rows, splits)

@@ -1,5 +1,6 @@
 """From an expression to a dask graph: for each step of its program the tasks that make it."""
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -69,6 +70,8 @@ class TaskGraph:
     ) -> None:
         self.job, self.resources, self.settings, self.wanted = job, resources, settings, wanted
         self.program = job.program
+        # Tasks that are cut otherwise are others.
+        self.token = hashlib.sha256(repr((job.token, resources, wanted)).encode()).hexdigest()[:16]
         self.layers: dict[str, dict[Any, Any]] = {}
         self.chunks: dict[int, Chunks] = {}
         self.values: dict[Node, Held | Made] = {node: Held(array) for node, array in arrays.items()}
@@ -141,6 +144,7 @@ class TaskGraph:
         self, name: str, number: int, place: int, part: Part, parts: Parts, splits: Sequence[tuple[int, int]]
     ) -> Key:
         states: list[Key] = []
+        key: Key
         for chunk, each in enumerate(splits):
             key = (self._name(f"{name}-states"), number, place, chunk)
             pieces = self._brought(number, parts, parts.needed(part, each))
@@ -256,7 +260,7 @@ class TaskGraph:
     # --- keys
 
     def _name(self, what: str) -> str:
-        return f"attngraph-{what}-{self.job.token}"
+        return f"attngraph-{what}-{self.token}"
 
     def _put(self, what: str, key: Key, function: Any, *args: Any, with_job: bool = True) -> None:
         from dask._task_spec import DataNode, Task

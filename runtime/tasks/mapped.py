@@ -49,7 +49,8 @@ class _MappedBlocks:
             if size < needed:
                 raise StoreError(f"read: {file.path} has {size} bytes, and should have {needed} at least")
             if self._map is None:
-                self._map = np.memmap(file.path, file.dtype, "r", file.offset, file.shape, file.order)  # type: ignore[arg-type]
+                order: Any = file.order
+                self._map = np.memmap(file.path, file.dtype, "r", file.offset, file.shape, order)
         except OSError as error:
             raise StoreError(f"read: {file.path}: {error.strerror or error}") from error
         return np.asarray(self._map)[box]
@@ -57,7 +58,10 @@ class _MappedBlocks:
 
 def as_mapped(source: Any) -> MappedFile | None:
     """The place in a file that a memory map is of; None for anything else, parts of maps among them."""
-    if type(source) is not np.memmap or not isinstance(source.base, mmap.mmap) or source.filename is None:
+    if type(source) is not np.memmap:
+        return None
+    base: Any = source.base
+    if not isinstance(base, mmap.mmap) or source.filename is None:
         return None
     if not source.flags.c_contiguous and not source.flags.f_contiguous:
         return None
