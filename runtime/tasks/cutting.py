@@ -14,7 +14,7 @@ Range = tuple[int, int]
 # Operations of a task at least. One costs 40 microseconds of a thread pool, and 2.5 ms of a cluster.
 LEAST_THREADED, LEAST_DISTRIBUTED = 3e8, 2.5e10
 # Tasks for each worker, where there is work enough: so that the last ones end together.
-TASKS_EACH = 8
+TASKS_EACH = 32
 
 
 class Resources(NamedTuple):

@@ -198,11 +198,21 @@ class TaskGraph:
 
     def _brought(self, number: int, parts: Parts, boxes: Sequence[Box | None]) -> list[Any]:
         found = []
+        guarded = parts.kernel.fused.guarded() if self.job.check_finite else ()
         for place in work.brought(self.job, number, boxes):
-            box = boxes[place]
+            box, node = boxes[place], parts.inputs[place]
             assert box is not None
-            found.append(self._piece(parts.inputs[place], box))
+            found.append(self._looked_at(node, box) if node in guarded else self._piece(node, box))
         return found
+
+    def _looked_at(self, node: Node, box: Box) -> Any:
+        """The same of what a guard watches."""
+        name = (node, tuple((each.start, each.stop) for each in box), "looked at")
+        if name not in self._pieces:
+            key = (self._name("looked-at"), len(self._pieces))
+            self._put("looked-at", key, work.looked_at, self._piece(node, box), with_job=False)
+            self._pieces[name] = key
+        return _reference(self._pieces[name])
 
     def _piece(self, node: Node, box: Box) -> Any:
         """A reference to a box of a value: whoever asks for the same gets the same."""

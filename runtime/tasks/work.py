@@ -1,5 +1,6 @@
 """What runs in tasks, on whichever worker. A value that only the undivided run can decide is `UNDECIDED`."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from ...engine.errors import ArgumentError
 from ...engine.ir import Node, Values
 from ...engine.parts import Part, Parts, States
 from ...engine.passes.fused import Fused
+from ...engine.program import Program
 from ...engine.sources import read
 from .job import Job, assembled, sliced
 
@@ -48,6 +50,18 @@ class Partial(NamedTuple):
     accused: bool
 
 
+class Looked(NamedTuple):
+    """A piece of an input that a guard watches, and whether it is finite: looked at once, whoever takes it."""
+
+    array: Values
+    is_finite: bool
+
+
+def looked_at(array: Any) -> Any:
+    """A piece, looked at."""
+    return array if array is UNDECIDED else Looked(array, bool(np.isfinite(array).all()))
+
+
 def states_of(job: Job, cut: Cut, *pieces: Any) -> Any:
     """The states of a part over some splits.
 
@@ -62,7 +76,8 @@ def states_of(job: Job, cut: Cut, *pieces: Any) -> Any:
     parts = _parts(job, cut, settings)
     boxes = parts.needed(cut.part, cut.splits)
     arrays = _inputs(job, cut.step, boxes, pieces)
-    accused = _is_accused(job, cut.step, arrays)
+    accused = any(isinstance(each, Looked) and not each.is_finite for each in pieces)
+    accused = accused or _is_accused(job, cut.step, arrays)
     return Partial(parts.run(arrays, cut.part, cut.splits), accused)
 
 
@@ -176,7 +191,13 @@ def _fused(job: Job, step: int) -> Fused:
 
 
 def _parts(job: Job, cut: Cut, settings: Settings) -> Parts:
-    return Parts(job.program.kernels[cut.step], settings)
+    return _known_parts(job.program, cut.step, settings)
+
+
+@functools.lru_cache(maxsize=64)
+def _known_parts(program: Program, step: int, settings: Settings) -> Parts:
+    """What is known of a step's parts takes a millisecond to find out, and tasks of it are many."""
+    return Parts(program.kernels[step], settings)
 
 
 def brought(job: Job, step: int, boxes: Sequence[Box | None]) -> list[int]:
@@ -187,7 +208,7 @@ def brought(job: Job, step: int, boxes: Sequence[Box | None]) -> list[int]:
     return [number for number, box in enumerate(boxes) if box is not None and inputs[number] not in elsewhere]
 
 
-def _inputs(job: Job, step: int, boxes: Sequence[Box | None], pieces: Sequence[Values]) -> list[Values | None]:
+def _inputs(job: Job, step: int, boxes: Sequence[Box | None], pieces: Sequence[Any]) -> list[Values | None]:
     """The step's inputs: pieces that were brought, and what is read here."""
     stream = None if job.program.streams is None else job.program.streams.steps.get(step)
     elsewhere = {} if stream is None else {each.node: each for each in stream.inputs}
@@ -199,18 +220,23 @@ def _inputs(job: Job, step: int, boxes: Sequence[Box | None], pieces: Sequence[V
         elif node in elsewhere:
             found.append(elsewhere[node].read(box))
         else:
-            found.append(next(remaining).astype(node.dtype, copy=False))
+            piece = next(remaining)
+            array = piece.array if isinstance(piece, Looked) else piece
+            found.append(array.astype(node.dtype, copy=False))
     return found
 
 
 def _is_accused(job: Job, step: int, arrays: Sequence[Values | None]) -> bool:
-    """Whether a piece of what a guard watches is not finite: whether it counts, the undivided run says."""
-    if not job.check_finite:
-        return False
+    """Whether something that is read here, and that a guard watches, is not finite.
+
+    Whether it counts, the undivided run says.
+    """
     fused, streams = _fused(job, step), job.program.streams
-    guarded = set(fused.guarded())
-    if streams is not None and step in streams.steps:
-        guarded |= {each.node for each in streams.steps[step].inputs if any(cast.guards for cast in each.casts)}
+    if not job.check_finite or streams is None or step not in streams.steps:
+        return False
+    inputs = streams.steps[step].inputs
+    guarded = set(fused.guarded()) & {each.node for each in inputs}
+    guarded |= {each.node for each in inputs if any(cast.guards for cast in each.casts)}
     pairs = zip(fused.inputs, arrays, strict=True)
     return any(node in guarded and array is not None and not np.isfinite(array).all() for node, array in pairs)
 
