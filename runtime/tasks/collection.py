@@ -53,6 +53,9 @@ class Collection:
 
     # --- dask's protocol
 
+    # Tasks are whole kernels already, and keep the annotations that they were made under.
+    __dask_optimize__ = None
+
     def __dask_graph__(self) -> Any:
         from dask.base import get_annotations
         from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
