@@ -30,7 +30,7 @@ def compute_with(scheduler: Any, expressions: Sequence[Array]) -> list[Any]:
         return list(dask.compute(*collections, scheduler=scheduler, **options))
     if not hasattr(scheduler, "scheduler_info") or not hasattr(scheduler, "compute"):
         raise ArgumentError(f"compute: scheduler is one of {', '.join(SCHEDULERS)} or a Client, not {scheduler!r}")
-    known = scheduler.run(_target_of_worker)
+    known = scheduler.run(_target_of_worker, on_error="ignore")  # of workers that die meanwhile nothing is asked
     workers = sum(scheduler.nthreads().values()) or 1
     target = settings.target if settings.target != "native" else _common(set(known.values()))
     with config.set(target=target):
