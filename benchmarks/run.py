@@ -20,6 +20,7 @@ import accuracy
 import beside
 import calls
 import chart
+import clusters
 import compiling
 import gradient_accuracy
 import growth
@@ -137,6 +138,11 @@ SECTIONS = (
         "step_growth",
         f"MiB beyond inputs, output and gradients; limit {growth.STEP_LIMIT:.0f}",
         lambda run: growth.of_steps(run.quick),
+    ),
+    Section(
+        "clusters",
+        "tasks of dask, time of others over ours",
+        lambda run: clusters.rows(run.rounds, run.quick),
     ),
     Section("peak_memory", "MiB beyond inputs and output, the mask included", lambda run: growth.of_peers(run.quick)),
 )

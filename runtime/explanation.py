@@ -155,7 +155,7 @@ def explain(x: Any, level: str | None = None, format: str = "text") -> Explanati
     """What an expression, or the latest call of a compiled function, is made of.
 
     Args:
-        x: A lazy array, a sequence of them, or a compiled function that has been called.
+        x: A lazy array, a sequence of them, a compiled function that has been called, or what `Array.to_dask` made.
         level: Only one part: ``graph``, ``passes``, ``optimized``, ``kernels`` or ``memory``; all if None.
         format: Only ``"text"``.
 
@@ -173,6 +173,11 @@ def explain(x: Any, level: str | None = None, format: str = "text") -> Explanati
         roots = [node for node in trace.results if node is not None]
         title = f"compiled function {getattr(x.fn, '__name__', x.fn)}"
         return Explanation(roots, title, level, placeholders=trace.placeholders, repeated=True)
+    cut = getattr(x, "expression", None) if hasattr(x, "__dask_graph__") else None
+    if isinstance(cut, Array):
+        found = explain(cut, level, format)
+        found.notes.append(f"tasks of dask: {x.plan}")
+        return found
     several = x if isinstance(x, list | tuple) and x and all(isinstance(each, Array) for each in x) else [x]
     roots = [lift(each, "explain") for each in several]
     title = "expression " + ", ".join(str(root.type) for root in roots)

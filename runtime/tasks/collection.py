@@ -47,9 +47,18 @@ class Collection:
         """How many tasks there are."""
         return sum(len(layer) for layer in self._layers.values())
 
+    @property
+    def expression(self) -> Array:
+        """What it computes."""
+        return Array(self._node)
+
+    @property
+    def plan(self) -> str:
+        """How many tasks there are, and how each kernel's work is cut."""
+        return f"{self.tasks} tasks, " + ("; ".join(map(str, self._chunks.values())) or "not cut")
+
     def __repr__(self) -> str:
-        cut = "; ".join(map(str, self._chunks.values())) or "not cut"
-        return f"<attngraph.Collection {self.dtype.name}{list(self.shape)}: {self.tasks} tasks, {cut}>"
+        return f"<attngraph.Collection {self.dtype.name}{list(self.shape)}: {self.plan}>"
 
     # --- dask's protocol
 

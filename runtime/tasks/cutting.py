@@ -15,6 +15,8 @@ Range = tuple[int, int]
 LEAST_THREADED, LEAST_DISTRIBUTED = 3e8, 2.5e10
 # Tasks for each worker, where there is work enough: so that the last ones end together.
 TASKS_EACH = 32
+# How many times shorter tasks may be, where there would be fewer than workers.
+_WORTH_IT = 8
 
 
 class Resources(NamedTuple):
@@ -67,7 +69,9 @@ def chosen(sweep: Sweep, division: Division, resources: Resources, column_bytes:
         column_bytes: Bytes that a column takes in memory where it is read from elsewhere.
     """
     flops = sweep.flops_of_position * math.prod(division.batch) * division.rows * division.splits.columns
-    wanted = max(1, min(TASKS_EACH * resources.workers, int(flops / resources.least)))
+    wanted = min(TASKS_EACH * resources.workers, int(flops / resources.least))
+    # Nobody is left idle, where that takes no more than it gives.
+    wanted = max(1, wanted, min(resources.workers, int(_WORTH_IT * flops / resources.least)))
     batch = []
     for length in division.batch:
         count = min(length, wanted)

@@ -204,3 +204,10 @@ def test_chunks_of_what_is_no_kernels_result():
 def test_schedulers_that_are_none(scheduler):
     with pytest.raises(ag.ArgumentError, match="scheduler is one of threads, synchronous, processes or a Client"):
         ag.compute(ag.ones((2, 2)), scheduler=scheduler)
+
+
+def test_explanations_say_how_it_is_cut():
+    x = ag.attention(*map(ag.asarray, qkv()))
+    text = str(ag.explain(x.to_dask((1, 1, 64, -1))))
+    assert "note: tasks of dask: " in text
+    assert "2 x 3 pieces of the batch, 3 of rows, 1 of keys" in text
