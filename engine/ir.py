@@ -275,6 +275,14 @@ class Node(metaclass=_NodeClass):
         """
         return None
 
+    def adds_up_to_one(self) -> int | None:
+        """The axis along which its elements are shares of 1, or all of them 0, whatever its operands are; or None."""
+        return None
+
+    def center(self) -> "Node | None":
+        """The same without what is multiplied by a sum that is 0 but for its rounding, or None."""
+        return None
+
     def exchange(self, present: "Collection[Node]") -> "Node | None":
         """The same from products that the graph holds anyway, or None."""
         return None

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from .check import check
 from .ir import Change, Node
+from .passes.center import center
 from .passes.common_factors import common_factors
 from .passes.distribute import distribute
 from .passes.exchange import exchange
@@ -17,6 +18,7 @@ Pass = Callable[[Sequence[Node], list[Change] | None], tuple[Node, ...]]
 
 PASSES: tuple[Pass, ...] = (
     simplify,
+    center,
     distribute,
     exchange,
     fold_constants,

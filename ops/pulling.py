@@ -8,9 +8,9 @@ from ..engine.passes.simplify import normal_form
 from .arithmetic import Add
 from .array import Array
 from .casting import cast
+from .centering import vanishes
 from .reduction import Sum
 from .shape import Reshape
-from .softmax import vanishes
 
 
 def pulled(outputs: Sequence[Node], seeds: Sequence[Array], wrt: Sequence[Node]) -> list[Array | None]:

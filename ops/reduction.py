@@ -18,6 +18,7 @@ from ..engine.types import BOOL, INT64, UINT64, DType, Shape, TensorType, as_dty
 from .arithmetic import Add, Divide, Multiply, Subtract, row_factors
 from .array import Array, ArrayLike, lift
 from .casting import cast
+from .centering import centered
 from .kinds import AlongAxis, Reduction, flag, line_maximum, normalize_axes, normalize_axis, reduced_shape
 from .registry import public
 from .selection import where
@@ -97,6 +98,10 @@ class Sum(Accumulation):
         others = tuple(each if each < first else each - 1 for each in self.axes if each != first)
         total: Node = Sum(Sum(self.operand, (first,), False), others, False)
         return Reshape(total, self.shape) if self.keepdims else total
+
+    def center(self) -> Node | None:
+        """``sum(D X)`` is ``sum(D (X - sum(P X)))`` for gradients D of scores: what D's lines add up to is 0."""
+        return centered(self) if is_float(self.dtype) else None
 
     def exchange(self, present: Collection[Node]) -> Node | None:
         """``sum_j P_ij (A @ B.mT)_ij`` is ``sum_d A_id (P @ B)_id``, where the product ``P @ B`` is there.

@@ -10,11 +10,9 @@ from ..engine.careful import Careful, Court, blame_of_any, clear, hidden_by_infi
 from ..engine.errors import ShapeError
 from ..engine.ir import Node, Values
 from ..engine.types import BOOL, TensorType
-from .arithmetic import Multiply, Negative, Subtract
 from .array import Array, ArrayLike
 from .function import lifted_float
 from .kinds import AlongAxis, Reduction, flag, line_blame, line_maximum, normalize_axes, normalize_axis, reduced_shape
-from .reduction import Sum
 from .registry import FUNCTIONS, public
 from .selection import where
 from .shape import BroadcastTo, Reshape
@@ -184,6 +182,10 @@ class Softmax(AlongAxis):
         shift = Shift(self.operand, (self.axis,), True)
         return shift, Share(self.operand, shift, self.axis)
 
+    def adds_up_to_one(self) -> int | None:
+        """Along its axis; a line of -inf alone has no weights, and adds up to 0."""
+        return self.axis
+
     def gradient(self, upstream: Array) -> Sequence[Array | None]:
         """``P (upstream - sum(P * upstream))``."""
         weights = Array(self)
@@ -234,6 +236,10 @@ class SinkSoftmax(Softmax):
         scores = LogSumExp(self.operand, (self.axis,), True)
         return FUNCTIONS["logaddexp"](Array(scores), Array(self.sink)).node, scores
 
+    def adds_up_to_one(self) -> int | None:
+        """Not without its sink's share."""
+        return None
+
     def gradient(self, upstream: Array) -> Sequence[Array | None]:
         """``P (upstream - m)`` with ``m = sum(P * upstream)``, and ``-m * share`` to the sink, for its own share."""
         weights, sink = Array(self), Array(self.sink)
@@ -255,27 +261,6 @@ class SinkSoftmax(Softmax):
         if sink is None or not (is_largest(shift, scores) or is_largest_with(shift, sink)):
             return None
         return SinkSoftmax(scores, self.axis, sink)
-
-
-def vanishes(node: Node, axes: Sequence[int]) -> bool:
-    """Whether the sum along these axes is 0: of ``P * (g - sum(P * g))`` it is, where P is a softmax along them.
-
-    So nothing arrives at what is subtracted from whole lines of scores, such as their maximum.
-    """
-    while isinstance(node, Negative):
-        node = node.operand
-    if not isinstance(node, Multiply):
-        return False
-    weights, rest = node.operands
-    if type(weights) is not Softmax or weights.axis not in axes or not isinstance(rest, Subtract):
-        return False
-    mean = rest.right
-    return (
-        isinstance(mean, Sum)
-        and mean.axes == (weights.axis,)
-        and isinstance(mean.operand, Multiply)
-        and mean.operand.operands == (weights, rest.left)
-    )
 
 
 @public()

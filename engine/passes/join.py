@@ -23,18 +23,26 @@ def joined(node: Node, others: Mapping[Node, Fused], meets: Mapping[Node, Node],
     """
     own = reach.generations.get(node, 0)
     coeval = [each for each in others.values() if own == reach.generations.get(each.nodes[0], 0)]
-    for fused in {id(each): each for each in coeval}.values():
+    candidates = list({id(each): each for each in coeval}.values())
+    growing: list[Fused] = []
+    for fused in candidates:
         meet = node in meets and any(meets.get(each) is meets[node] for each in fused.nodes)
-        if _join(node, fused, others, meet, reach):
+        if _join(node, fused, others, meet, reach, growing):
             return fused
-    for fused in {id(each): each for each in coeval}.values():
+    for fused in candidates:
         if join_columns(node, fused, others, reach):
             return fused
-    return None
+    return next((fused for fused in growing if _join(node, fused, others, False, reach)), None)
 
 
-def _join(node: Node, fused: Fused, others: Mapping[Node, Fused], meet: bool, reach: Reach) -> bool:
-    """Add ``node`` to a sweep, if it meets its results or shares work, and nothing depends on itself then."""
+def _join(
+    node: Node, fused: Fused, others: Mapping[Node, Fused], meet: bool, reach: Reach, growing: list[Fused] | None = None
+) -> bool:
+    """Add ``node`` to a sweep, if it meets its results or shares work, and nothing depends on itself then.
+
+    A sweep that would have to contract more for it is added to ``growing`` instead, where that is given: another one
+    may have all that is contracted already.
+    """
     sweep, elements = fused.sweep, fused.elements
     source = summed_product(node) or node
     place = placed(source.shape, sweep, sweep.rows, elements)
@@ -53,7 +61,11 @@ def _join(node: Node, fused: Fused, others: Mapping[Node, Fused], meet: bool, re
             (value,) = fused.streaming().rewrite([element])
             sweep.outputs.append(Output(node, axes, value, small, source, at))
             must_store = to_store(node, fused) or to_pack(sweep, elements)
-            if not must_store and (meet or _shares(sweep, *before[:2], leaves)):
+            joins = not must_store and (meet or _shares(sweep, *before[:2], leaves))
+            if joins and not meet and growing is not None and not _leaves_of_tiles(sweep) <= leaves:
+                growing.append(fused)
+                raise UnfusableError(f"{node.name}: the sweep would contract more for it")
+            if joins:
                 if fused.alone:  # a sweep of its own for the careful path, as the other results have
                     fused.alone.append(lowered(node, fused.inside).sweep)
                 finish(fused)
