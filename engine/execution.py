@@ -100,6 +100,24 @@ class Execution:
             return None
         return [finish(values[root], root.type, False) for root in roots]
 
+    def values(
+        self, known: Mapping[Node, Values], numbers: Sequence[int], final: Sequence[Node]
+    ) -> Mapping[Node, Values] | None:
+        """All values after some of the steps, by their numbers; None if the interpreter has to decide.
+
+        Args:
+            known: What other steps have computed.
+            numbers: Those that are run, in order.
+            final: Nodes from which nothing else is computed.
+        """
+        self._values, self._final = dict(known), frozenset(final)
+        try:
+            for number in numbers:
+                self._run(number, self._steps.steps[number])
+        except _DoubtError:
+            return None
+        return self._values
+
     def _run(self, number: int, step: Step) -> None:
         if isinstance(step, Fused):
             results = self._sweep(number, step)
