@@ -99,6 +99,29 @@ def starts_of(box: Box) -> tuple[int, ...]:
     return tuple(each.start for each in box)
 
 
+def cut(block: Block, box: Box) -> Values:
+    """What of a piece lies in a box of the whole array."""
+    inside: Values = block.values[
+        tuple(slice(each.start - first, each.stop - first) for each, first in zip(box, block.first, strict=True))
+    ]
+    return inside
+
+
+def placed(values: Values, box: Box) -> Block:
+    """An array as the piece of a box."""
+    return Block(values, starts_of(box))
+
+
+def holds(box: Box, other: Box) -> bool:
+    """Whether one piece holds another."""
+    return all(a.start <= b.start and b.stop <= a.stop for a, b in zip(box, other, strict=True))
+
+
+def union(one: Box, other: Box) -> Box:
+    """The least piece that holds two."""
+    return tuple(slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(one, other, strict=True))
+
+
 def range_of(
     index: Scalar,
     ranges: Mapping[Axis, Range],

@@ -43,7 +43,7 @@ from .codegen.state import Stage
 from .config import Settings
 from .errors import ArgumentError
 from .ir import Node, Values
-from .part_boxes import Box, Boxes
+from .part_boxes import Box, Boxes, cut, union
 from .part_runs import Block, Part, Range, Runner, whole_part
 from .part_settling import Judgement, settle_part
 from .part_states import Finished, States, merged_states
@@ -146,7 +146,7 @@ class Parts:
         if self.sweep.adds_up:
             return self.boxes.read(part, self._columns, Stage.WHOLE)
         both = zip(self.needed_columns(part, self._columns), self.needed_at_end(part), strict=True)
-        return [_union(*each) for each in both]
+        return [union(*each) if None not in each else each[0] or each[1] for each in both]
 
     @property
     def _columns(self) -> Range:
@@ -277,7 +277,8 @@ class Parts:
         every = (0, self.splits.count)
         boxes = self.needed(part, every), self.needed_at_end(part)
         stream, end = (
-            [_piece(given.get(node), box) for node, box in zip(self.inputs, each, strict=True)] for each in boxes
+            [None if box is None else cut(given[node], box) for node, box in zip(self.inputs, each, strict=True)]
+            for each in boxes
         )
         return self.finish(self.run(stream, part, every), end)
 
@@ -302,20 +303,3 @@ class Parts:
         """
         judgement = Judgement(arrays, accused, final)
         return settle_part(self.kernel, self.boxes, part, found, judgement, self.settings.threads)
-
-
-def _piece(block: Block | None, box: Box | None) -> Values | None:
-    """What of a piece lies in a box of the whole array."""
-    if block is None or box is None:
-        return None
-    inside: Values = block.values[
-        tuple(slice(each.start - first, each.stop - first) for each, first in zip(box, block.first, strict=True))
-    ]
-    return inside
-
-
-def _union(one: Box | None, other: Box | None) -> Box | None:
-    """What holds both pieces of an array."""
-    if one is None or other is None:
-        return one if other is None else other
-    return tuple(slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(one, other, strict=True))

@@ -8,12 +8,12 @@ from typing import NamedTuple
 import numpy as np
 
 from .ir import Node
-from .part_boxes import Box
+from .part_boxes import Box, holds, union
 from .part_runs import Range
 from .passes.fuse import Step
 from .passes.fused import Fused
 from .scalar import Axis
-from .step_parts import Ranges, StepParts, SweepStep, holds, union
+from .step_parts import Ranges, StepParts, SweepStep
 
 
 class Trace(NamedTuple):

@@ -28,11 +28,11 @@ from .interpreter import Bindings, finish
 from .ir import Node, UnfusableError, Values
 from .leaves import Leaf
 from .loop import Loop
-from .part_boxes import Box, shape_of
+from .part_boxes import Box, cut, placed, shape_of
 from .part_runs import Block, Range
 from .passes.fused import Fused
 from .program_cuts import Cut, Trace, best_cut, step_inputs, step_nodes
-from .step_parts import Judge, LoopStep, MoveStep, StepParts, SweepStep, cut, placed
+from .step_parts import Judge, LoopStep, MoveStep, StepParts, SweepStep
 from .threads import limited
 from .types import carrier
 

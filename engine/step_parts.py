@@ -8,7 +8,7 @@ takes, follows from the shapes and strides that it is given.
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from .codegen.state import Stage
 from .config import Settings
 from .ir import Node, UnfusableError, Values
 from .kernel import Elements
-from .part_boxes import Box, range_of, shape_of, starts_of
+from .part_boxes import Box, cut, holds, range_of, shape_of
 from .part_runs import Block, Part, Range, wanted_loads
 from .part_settling import Piece
 from .parts import Parts
@@ -215,7 +215,8 @@ class MoveStep(StepParts):
         index = [each - first for each, first in zip(evaluate(head, {}, places), block.first, strict=False)]
         starts = block.first[len(head) :]
         tail = [slice(each.start - first, each.stop - first) for each, first in zip(box[count:], starts, strict=True)]
-        found = block.values[(*index, *tail)]
+        picked: tuple[Any, ...] = (*index, *tail)
+        found = block.values[picked]
         return [np.ascontiguousarray(np.broadcast_to(found, shape_of(box)))]
 
     def _rest(self) -> int:
@@ -228,29 +229,6 @@ class MoveStep(StepParts):
         rest = set(self.at[len(self.at) - count :])
         head = self.indices[: len(self.indices) - count]
         return 0 if any(rest & each.axes for each in head) else count
-
-
-def cut(block: Block, box: Box) -> Values:
-    """What of a piece lies in a box of the whole array."""
-    inside: Values = block.values[
-        tuple(slice(each.start - first, each.stop - first) for each, first in zip(box, block.first, strict=True))
-    ]
-    return inside
-
-
-def placed(values: Values, box: Box) -> Block:
-    """An array as the piece of a box."""
-    return Block(values, starts_of(box))
-
-
-def holds(box: Box, other: Box) -> bool:
-    """Whether one piece holds another."""
-    return all(a.start <= b.start and b.stop <= a.stop for a, b in zip(box, other, strict=True))
-
-
-def union(one: Box, other: Box) -> Box:
-    """The least piece that holds two."""
-    return tuple(slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(one, other, strict=True))
 
 
 def _limits(index: Scalar, wanted: slice, axes: Sequence[Axis]) -> dict[Axis, Range] | None:
