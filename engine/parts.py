@@ -146,7 +146,7 @@ class Parts:
         if self.sweep.adds_up:
             return self.boxes.read(part, self._columns, Stage.WHOLE)
         both = zip(self.needed_columns(part, self._columns), self.needed_at_end(part), strict=True)
-        return [union(*each) if None not in each else each[0] or each[1] for each in both]
+        return [union(one, other) if one and other else one or other for one, other in both]
 
     @property
     def _columns(self) -> Range:
