@@ -100,22 +100,23 @@ class Execution:
             return None
         return [finish(values[root], root.type, False) for root in roots]
 
-    def one(self, number: int, values: Mapping[Node, Values], roots: Sequence[Node]) -> dict[Node, Values] | None:
-        """What a single step makes of what it reads, or None if the interpreter has to decide.
+    def values(
+        self, known: Mapping[Node, Values], numbers: Sequence[int], final: Sequence[Node]
+    ) -> Mapping[Node, Values] | None:
+        """All values after some of the steps, by their numbers; None if the interpreter has to decide.
 
         Args:
-            number: The step's.
-            values: What it reads, by nodes.
-            roots: What is computed in the end.
+            known: What other steps have computed.
+            numbers: Those that are run, in order.
+            final: Nodes from which nothing else is computed.
         """
-        self._values, self._final = dict(values), frozenset(roots)
-        step = self._steps.steps[number]
+        self._values, self._final = dict(known), frozenset(final)
         try:
-            self._run(number, step)
+            for number in numbers:
+                self._run(number, self._steps.steps[number])
         except _DoubtError:
             return None
-        nodes = (step,) if isinstance(step, Node) else step.nodes
-        return {node: self._values[node] for node in nodes}
+        return self._values
 
     def _run(self, number: int, step: Step) -> None:
         if isinstance(step, Fused):

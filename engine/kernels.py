@@ -186,7 +186,7 @@ class SweepKernel:
             keep=(descriptor, loaded, parts, doubts, compiled.module),
         )
         # Of one part the array itself: a view of it would be copied for being nobody else's.
-        results = [_whole(each) if len(each) == 1 else np.add.reduce(each, axis=0) for each in parts]
+        results = [_whole(each) if len(each) == 1 else total_of(list(each)) for each in parts]
         return results, sizes.get("chunk", compiled.block_rows), doubts
 
     def _added_up(self, parts: Sequence[Values]) -> Iterator[tuple[int, Values]]:
@@ -196,8 +196,7 @@ class SweepKernel:
 
     def _parts(self, output: Output, sizes: Mapping[str, int], shape: tuple[int, ...]) -> Values:
         """Room for a result: one array, or one for each stretch of rows where several of them may add to one place."""
-        own = any(place.op == "axis" and place.attribute is self.sweep.rows for place in output.places)
-        count = 1 if output.is_of_rows or own else sizes["blocks"]
+        count = sizes["blocks"] if are_shared(output, self.sweep) else 1
         make = np.empty if output.of_pairs is None else np.zeros  # results of columns are cleared by the kernel
         return make((count, *shape), np.float32) if count > 1 else make(shape, np.float32)[None]
 
@@ -285,10 +284,12 @@ class SweepKernel:
 
 
 def slots_of(stage: Stage, sweep: Sweep) -> dict[Any, int]:
-    """Slots of a kernel that works on states: which rows, places and columns a call is about."""
-    if stage is Stage.WHOLE:
+    """Slots of a kernel that works on parts: which rows, places and columns a call is about, and where states are."""
+    if stage is Stage.WHOLE and not sweep.adds_up:
         return {}
-    names: list[Any] = [STATES, "first_block", *(f"first_batch{number}" for number in range(len(sweep.batch)))]
+    names: list[Any] = ["first_block", *(f"first_batch{number}" for number in range(len(sweep.batch)))]
+    if stage is not Stage.WHOLE:
+        names.append(STATES)
     if stage is Stage.STREAM:
         names += ["first_split", "split", "last_split", "first_column", "stop_column", "divided"]
     return dict.fromkeys(names, 0)
@@ -308,6 +309,22 @@ def sizes_of(sweep: Sweep, block_rows: int, of: Callable[[Any], Any]) -> dict[st
         blocks = -(-rows // chunk["chunk"])
     sizes = {"tasks": blocks * places, "blocks": blocks, "rows": rows, "columns": of(sweep.columns.length)}
     return sizes | chunk | {f"batch{number}": length for number, length in enumerate(batch)}
+
+
+def are_shared(output: Output, sweep: Sweep) -> bool:
+    """Whether stretches of rows add to the same places of a result."""
+    own = any(place.op == "axis" and place.attribute is sweep.rows for place in output.places)
+    return not output.is_of_rows and not own
+
+
+def total_of(stretches: Sequence[Values]) -> Values:
+    """What stretches of rows have left, added up in their order, whatever the shape of a part is."""
+    if len(stretches) == 1:
+        return np.array(stretches[0])
+    total: Values = np.add(stretches[0], stretches[1])
+    for each in stretches[2:]:
+        np.add(total, each, out=total)
+    return total
 
 
 def _whole(part: Values) -> Values:

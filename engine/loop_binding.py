@@ -4,10 +4,11 @@ Everything follows from shapes, strides and types; nothing looks at the arrays t
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .codegen.loop_layout import Form, Reach, positions_used
+from .ir import Node
 from .loop import Loop, LoopOutput
 from .scalar import Axis, Scalar
 from .types import DType, carrier
@@ -81,6 +82,22 @@ def sizes(lengths: Sequence[int], cost: int, reduces: bool) -> dict[Any, int]:
     task_rows = max(1, elements // max(chunk, 1))
     head = {"tasks": -(-rows // task_rows) * blocks, "blocks": blocks, "rows": rows, "length": length}
     return {**head, "task_rows": task_rows, "chunk": chunk}
+
+
+def reads_of(loop: Loop, ranges: Mapping[Axis, tuple[int, int]]) -> dict[Node, tuple[slice, ...]]:
+    """What of its arrays a loop loads for ranges of some of its axes."""
+    found: dict[Node, tuple[slice, ...]] = {}
+    for load, access in loop.accesses.items():
+        box = []
+        for offset, steps in zip(access.offsets, access.steps, strict=True):
+            ends = [(step, *ranges.get(axis, (0, axis.length))) for axis, step in steps.items()]
+            sides = [sorted((step * first, step * (stop - 1))) for step, first, stop in ends]
+            box.append(slice(offset + sum(low for low, _ in sides), offset + sum(high for _, high in sides) + 1))
+        before = found.get(load.attribute, box)
+        found[load.attribute] = tuple(
+            slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(before, box, strict=True)
+        )
+    return found
 
 
 def plain_strides(shape: Sequence[int], dtype: DType) -> tuple[int, ...]:

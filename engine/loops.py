@@ -19,7 +19,9 @@ from .jit import NativeModule, compile_text
 from .kernels import generator_hash
 from .lengths import estimate
 from .loop import Loop
-from .loop_binding import Fit, Strides, plain_strides
+from .loop_binding import Fit, Strides, plain_strides, reads_of
+from .part_runs import Block, Range
+from .scalar import Axis
 from .types import carrier
 
 if TYPE_CHECKING:
@@ -105,11 +107,42 @@ class LoopKernel:
         """
         given = [_aligned(arrays[node]) for node in self.loop.inputs]
         binding = self.bound(tuple([(array.strides, array.dtype) for array in given]), settings, bound)
+        return self._enter(binding, given, [ahead for *_, ahead in binding.inputs], settings)
+
+    def run_part(
+        self, arrays: Mapping[Node, Block], ranges: Mapping[Axis, Range], settings: Settings
+    ) -> list[Values] | None:
+        """The results for ranges of some axes of rows; None where a watch was set off.
+
+        Args:
+            arrays: Pieces of the arrays that it loads, which hold all that `reads` says.
+            ranges: Those of axes, none of whose positions it computes with; other axes are whole.
+            settings: Threads, target and cache directory.
+        """
+        blocks = [arrays[node] for node in self.loop.inputs]
+        given = [_aligned(block.values) for block in blocks]
+        axes = (*self.loop.lead, self.loop.inner)
+        lengths = tuple(stop - first for first, stop in (ranges.get(axis, (0, axis.length)) for axis in axes))
+        binding = self.bound(tuple([(array.strides, array.dtype) for array in given]), settings, lengths=lengths)
+        ahead = []
+        for (_, number, before), access in zip(binding.inputs, self.loop.accesses.values(), strict=True):
+            starts = [sum(step * ranges.get(axis, (0, 0))[0] for axis, step in steps.items()) for steps in access.steps]
+            moved = zip(starts, blocks[number].first, given[number].strides, strict=True)
+            ahead.append(before + sum((start - first) * stride for start, first, stride in moved))
+        return self._enter(binding, given, ahead, settings)
+
+    def reads(self, ranges: Mapping[Axis, Range]) -> dict[Node, tuple[slice, ...]]:
+        """What of the arrays it loads for ranges of some axes."""
+        return reads_of(self.loop, ranges)
+
+    def _enter(
+        self, binding: LoopBinding, given: Sequence[Values], ahead: Sequence[int], settings: Settings
+    ) -> list[Values] | None:
         results = [np.empty(shape, dtype) for shape, dtype in zip(binding.results, self._types, strict=True)]
         descriptor = binding.template.copy()
         addresses = [array.__array_interface__["data"][0] for array in given]
-        for slot, number, ahead in binding.inputs:
-            descriptor[slot] = addresses[number] + ahead
+        for (slot, number, _), bytes_ in zip(binding.inputs, ahead, strict=True):
+            descriptor[slot] = addresses[number] + bytes_
         for slot, result in zip(binding.outputs, results, strict=True):
             descriptor[slot] = result.__array_interface__["data"][0]
         module = binding.compiled.module
@@ -128,10 +161,25 @@ class LoopKernel:
         types = [(node.shape, carrier(node.type)) for node in self.loop.inputs]
         return self.bound(tuple((plain_strides(shape, dtype), dtype) for shape, dtype in types), settings).compiled
 
-    def bound(self, strides: Strides, settings: Settings, bound: "Bound | None" = None) -> LoopBinding:
-        """The code for arrays with these strides and types, and a descriptor without addresses."""
+    def bound(
+        self,
+        strides: Strides,
+        settings: Settings,
+        bound: "Bound | None" = None,
+        *,
+        lengths: tuple[int, ...] | None = None,
+    ) -> LoopBinding:
+        """The code for arrays with these strides and types, and a descriptor without addresses.
+
+        Args:
+            strides: Strides and types.
+            settings: Target and cache directory.
+            bound: What the loop's lengths are, if they are free.
+            lengths: Those of a part; the loop's own if None.
+        """
         target = named_target(settings.target)
-        lengths: tuple[int, ...] = self._lengths if bound is None else bound.of(self._lengths)
+        if lengths is None:
+            lengths = tuple(self._lengths if bound is None else bound.of(self._lengths))
         key = target, lengths, strides
         found = self._bindings.get(key)
         if found is None:

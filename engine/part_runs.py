@@ -66,6 +66,8 @@ def wanted_loads(kernel: "SweepKernel", stage: Stage) -> list[Scalar]:
     values = [output.value for output in sweep.outputs]
     if stage is Stage.FINISH:
         roots = values
+    elif stage is Stage.WHOLE:
+        roots = sweep.expressions()
     else:
         # Which indices of results lie outside is looked at with those of tiles.
         looked_at = [each for each in below(values) if each.op == "inside"]
@@ -95,16 +97,16 @@ class Runner:
 
     def compiled(self, stage: Stage, arrays: Mapping[Node, Block]) -> "Compiled":
         """The code of a stage for arrays with these strides."""
-        given = [self._given(node, arrays).values for node in self.kernel.fused.inputs]
+        given = [self.given(node, arrays).values for node in self.kernel.fused.inputs]
         compiled = self.kernel.compiled(given, self.settings, stage=stage)
         values = {node: block.values for node, block in arrays.items()}
-        if stage is Stage.STREAM and not hold(compiled.skip, values):
+        if stage is not Stage.FINISH and not hold(compiled.skip, values):
             compiled = self.kernel.compiled(given, self.settings, reads=False, stage=stage)
         if self.bound is not None:
             self.bound.check()
         return compiled
 
-    def _given(self, node: Node, arrays: Mapping[Node, Block]) -> Block:
+    def given(self, node: Node, arrays: Mapping[Node, Block]) -> Block:
         """A piece of an input; of one that is not read, any."""
         block = arrays.get(node)
         return Block.whole(np.zeros((1,) * len(node.shape), node.dtype)) if block is None else block
@@ -190,7 +192,7 @@ class Runner:
         numbers: Mapping[Any, int],
     ) -> None:
         layout, sweep = compiled.layout, self.sweep
-        blocks = {node: self._given(node, arrays) for node in layout.inputs}
+        blocks = {node: self.given(node, arrays) for node in layout.inputs}
         sizes: dict[Any, int] = {
             **numbers,
             **layout.lengths(self.of),

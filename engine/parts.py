@@ -18,37 +18,57 @@ A task of a graph may hold a union of neighbouring splits, so a chunk of keys is
 ``splits.first(b)``. `Finished.is_doubted` says that results cannot be trusted (something overflowed or is not finite):
 then `Parts.settle` computes those rows again in float64, or, where it cannot either, the whole expression must go to
 the interpreter, as in an undivided run.
+
+Where results are sums over rows or places (`Sweep.adds_up`: most gradients), ``division`` is None and ``stretches``
+says how: along batch axes that are ``apart``, and, where places are few, between stretches of rows::
+
+    part = parts.whole._replace(batch=((0, 1), (2, 4)))  # axes that results sum over have to be whole
+    found = parts.run_whole([array[box] ... of parts.needed_whole(part)], part)
+
+    some = part._replace(rows=(0, 2 * parts.stretches.row_unit))
+    one = parts.run_sums([array[box] ... of parts.needed_whole(some)], some)   # Sums: they pickle
+    found = parts.add_up([one, ...])                     # all rows, in any order
+
+What several stretches add to one place is kept apart until then, and added up in their order: for few places that is
+up to 16 arrays of the result's shape. `run_whole` is for sweeps of both kinds. Whether something might have overflowed
+unseen is judged for each part from what it reads: an undivided run doubts all rows for one part's large numbers.
 """
 
-import itertools
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .careful_sweep import Doubted, Problem, settle
-from .codegen.state import Stage, StateLayout
+from .codegen.state import Stage
 from .config import Settings
 from .errors import ArgumentError
 from .ir import Node, Values
-from .part_runs import Block, Part, Range, Runner, read_at_once, wanted_loads, whole_part
+from .part_boxes import Box, Boxes, cut, union
+from .part_runs import Block, Part, Range, Runner, whole_part
+from .part_settling import Judgement, settle_part
+from .part_states import Finished, States, merged_states
+from .part_sums import Stretches, SumRunner, Sums
 from .passes.gathers import any_outside
-from .passes.skip import Skip
-from .scalar import Axis, Scalar, below
 from .splits import ROW_UNIT, Splits, splits_of
-from .states import Place, merged_nodes, merged_run
-from .summaries import evaluate
-from .threads import limited
+from .states import merged_run
 
 if TYPE_CHECKING:
     from .kernels import SweepKernel
     from .plans import Bound
 
-__all__ = ["Block", "Box", "Division", "Finished", "Part", "Parts", "Splits", "States", "whole_part"]
-
-# What to take of an array.
-Box = tuple[slice, ...]
+__all__ = [
+    "Block",
+    "Box",
+    "Division",
+    "Finished",
+    "Part",
+    "Parts",
+    "Splits",
+    "States",
+    "Stretches",
+    "Sums",
+    "whole_part",
+]
 
 
 class Division(NamedTuple):
@@ -67,60 +87,6 @@ class Division(NamedTuple):
     splits: Splits
 
 
-@dataclass(frozen=True)
-class States:
-    """What some splits have left of a part. It pickles.
-
-    Attributes:
-        part: Rows and places.
-        splits: The splits of the whole problem.
-        layout: What is in a state: the same on processors of one kind.
-        block_rows: Rows of a block.
-        nodes: States as nodes of the splits' tree, by level and number: arrays of float32 over places, blocks of
-            rows, and the numbers of a state.
-        doubts: Bytes over places and blocks of rows: of which the results are in doubt.
-        sizes: For inputs that have to be watched, by their numbers, the largest magnitude seen.
-    """
-
-    part: Part
-    splits: Splits
-    layout: StateLayout
-    block_rows: int
-    nodes: Mapping[Place, Values]
-    doubts: Values
-    sizes: Mapping[int, float]
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether they are of all columns."""
-        level = (self.splits.count - 1).bit_length()
-        return set(self.nodes) == {(level, 0)}
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the arrays."""
-        return sum(each.nbytes for each in self.nodes.values()) + self.doubts.nbytes
-
-
-class Finished(NamedTuple):
-    """Results of a part.
-
-    Attributes:
-        results: Float32 arrays of the part's shapes (`Parts.result_box`), in the order of the sweep's results.
-        doubts: Bytes over places and blocks of rows: of which they cannot be trusted.
-        block_rows: Rows of a block.
-    """
-
-    results: list[Values]
-    doubts: Values
-    block_rows: int
-
-    @property
-    def is_doubted(self) -> bool:
-        """Whether any of them cannot be trusted."""
-        return bool(self.doubts.any())
-
-
 class Parts:
     """A sweep to be run in parts.
 
@@ -135,8 +101,8 @@ class Parts:
         self.sweep, self.inputs = kernel.sweep, kernel.fused.inputs
         self.runner = Runner(kernel, settings, bound)
         self.of: Callable[[Any], Any] = self.runner.of
-        skip = Skip(self.sweep, kernel.fused.elements)
-        self.at_once = read_at_once(skip, kernel.deciding)
+        self.boxes = Boxes(kernel, self.of)
+        self._sums = SumRunner(self.runner, self.boxes)
 
     @property
     def division(self) -> Division | None:
@@ -156,6 +122,11 @@ class Parts:
         """All rows and places."""
         return whole_part(self.kernel, self.of)
 
+    @property
+    def stretches(self) -> Stretches | None:
+        """How a sweep whose results add up may be cut; None for others, of which `division` says it."""
+        return self._sums.stretches if self.sweep.adds_up else None
+
     # --- what has to be brought
 
     def needed(self, part: Part, splits: Range) -> list[Box | None]:
@@ -164,70 +135,26 @@ class Parts:
 
     def needed_columns(self, part: Part, columns: Range) -> list[Box | None]:
         """The same for any range of columns."""
-        return self._boxes(part, columns, Stage.STREAM)
+        return self.boxes.read(part, columns, Stage.STREAM)
 
     def needed_at_end(self, part: Part) -> list[Box | None]:
         """What of each input `finish` reads."""
-        return self._boxes(part, (0, int(self.of(self.sweep.columns.length))), Stage.FINISH)
+        return self.boxes.read(part, self._columns, Stage.FINISH)
 
-    def _boxes(self, part: Part, columns: Range, stage: Stage) -> list[Box | None]:
-        ranges = {**dict(zip(self.sweep.batch, part.batch, strict=True)), self.sweep.rows: part.rows}
-        ranges[self.sweep.columns] = columns
-        found: dict[Node, list[Range]] = {}
-        for load in wanted_loads(self.kernel, stage):
-            shape = self.of(load.attribute.shape)
-            here = [self._range(index, ranges, int(length)) for index, length in zip(load.args, shape, strict=True)]
-            if load.attribute in self.at_once and stage is Stage.STREAM:
-                here = [(0, int(length)) for length in shape]
-            before = found.get(load.attribute, here)
-            found[load.attribute] = [(min(a, c), max(b, d)) for (a, b), (c, d) in zip(before, here, strict=True)]
-        if stage is Stage.STREAM:
-            found |= {node: [(0, int(length)) for length in self.of(node.shape)] for node in self.at_once}
-        return [tuple(slice(*each) for each in found[node]) if node in found else None for node in self.inputs]
+    def needed_whole(self, part: Part) -> list[Box | None]:
+        """What of each input `run_whole` and `run_sums` read."""
+        if self.sweep.adds_up:
+            return self.boxes.read(part, self._columns, Stage.WHOLE)
+        both = zip(self.needed_columns(part, self._columns), self.needed_at_end(part), strict=True)
+        return [union(one, other) if one and other else one or other for one, other in both]
 
-    def _range(self, index: Scalar, ranges: Mapping[Axis, Range], length: int) -> Range:
-        """Places along an axis of an array, between the first and the last that an index takes."""
-        if index.is_constant:
-            return int(index.attribute), int(index.attribute) + 1
-        if index.op == "axis":
-            return ranges.get(index.attribute, (0, length))
-        # Heads that share keys: an index made of places alone is looked at; of any other, all may be needed.
-        known = index.axes and index.axes <= set(self.sweep.batch)
-        if not known or any(each.op in ("load", "inside") for each in below([index])):
-            return 0, length
-        axes = sorted(index.axes, key=repr)
-        grid = np.ix_(*(np.arange(*ranges[axis]) for axis in axes))
-        (values,) = evaluate([index], {}, dict(zip(axes, grid, strict=True)), self.of)
-        return (int(values.min()), int(values.max()) + 1) if values.size else (0, 0)
+    @property
+    def _columns(self) -> Range:
+        return 0, int(self.of(self.sweep.columns.length))
 
     def result_box(self, number: int, part: Part) -> Box:
         """Where the part's results lie in a result of the sweep."""
-        output = self.sweep.outputs[number]
-        ranges = {**dict(zip(self.sweep.batch, part.batch, strict=True)), self.sweep.rows: part.rows}
-        shape = self.of(output.node.shape)
-        return tuple(slice(*ranges.get(axis, (0, int(n)))) for axis, n in zip(output.axes, shape, strict=True))
-
-    def blocks(self, arrays: Sequence[Values | None], boxes: Sequence[Box | None]) -> dict[Node, Block]:
-        """Pieces of the inputs, by their nodes.
-
-        Args:
-            arrays: For each input the piece of its box; what is not needed is not looked at.
-            boxes: The boxes.
-
-        Raises:
-            ArgumentError: If a piece has another shape than its box.
-        """
-        found = {}
-        for number, (node, array, box) in enumerate(zip(self.inputs, arrays, boxes, strict=True)):
-            if box is None:
-                continue
-            wanted = tuple(each.stop - each.start for each in box)
-            if array is None or array.shape != wanted:
-                given = "nothing" if array is None else list(array.shape)
-                raise ArgumentError(f"parts: input {number} is given {given} where the part needs {list(wanted)}")
-            values = np.asarray(array, node.dtype.newbyteorder("="))
-            found[node] = Block(values if values.flags.aligned else values.copy(), tuple(each.start for each in box))
-        return found
+        return self.boxes.written(number, part)
 
     # --- running
 
@@ -243,7 +170,7 @@ class Parts:
             ArgumentError: If the part or the arrays do not fit the sweep.
         """
         self._check(part, splits)
-        blocks = self.blocks(arrays, self.needed(part, splits))
+        blocks = self.boxes.blocks(arrays, self.needed(part, splits))
         compiled = self.runner.compiled(Stage.STREAM, blocks)
         states = self.runner.empty(compiled, part, splits[1] - splits[0])
         columns = self.splits.first(splits[0]), self.splits.first(splits[1])
@@ -277,28 +204,7 @@ class Parts:
         if not 0 <= splits[0] < splits[1] <= division.splits.count:
             raise ArgumentError(f"parts: splits {list(splits)} of {division.splits.count}")
 
-    @staticmethod
-    def merge(states: Sequence[States]) -> States:
-        """States of the same part as one, as far as the tree of splits goes.
-
-        Args:
-            states: Those of different splits, in any order.
-
-        Raises:
-            ArgumentError: If they are of different parts, problems or kinds of processors, or of the same splits.
-        """
-        first = states[0]
-        nodes: dict[Place, Values] = {}
-        sizes: dict[int, float] = {}
-        for each in states:
-            if (each.part, each.splits, each.layout) != (first.part, first.splits, first.layout):
-                raise ArgumentError("parts: states of different parts, problems or processors do not merge")
-            nodes |= each.nodes
-            sizes |= {number: max(size, sizes.get(number, 0.0)) for number, size in each.sizes.items()}
-        _check_disjoint([place for each in states for place in each.nodes])
-        doubts = np.bitwise_or.reduce([each.doubts for each in states])
-        found = merged_nodes(first.layout, nodes, first.splits.count)
-        return replace(first, nodes=found, doubts=doubts, sizes=sizes)
+    merge = staticmethod(merged_states)
 
     def finish(
         self, states: States, arrays: Sequence[Values | None], results: Sequence[Values] | None = None
@@ -321,11 +227,60 @@ class Parts:
             results = [np.empty([each.stop - each.start for each in box], np.float32) for box in boxes]
         pieces = [Block(array, tuple(each.start for each in box)) for array, box in zip(results, boxes, strict=True)]
         (state,) = states.nodes.values()
-        blocks = self.blocks(arrays, self.needed_at_end(part))
+        blocks = self.boxes.blocks(arrays, self.needed_at_end(part))
         doubts = states.doubts | self.runner.finish(blocks, part, state, pieces)
         if self.kernel.magnitudes.overflow({self.inputs[number]: size for number, size in states.sizes.items()}):
             doubts[...] = 1
         return Finished(list(results), doubts, states.block_rows)
+
+    # --- results that add up
+
+    def run_sums(self, arrays: Sequence[Values | None], part: Part) -> Sums:
+        """What some stretches of rows leave, of a sweep whose results add up.
+
+        Args:
+            arrays: For each input, what `needed_whole` says.
+            part: Rows and places.
+
+        Raises:
+            ArgumentError: If the part or the arrays do not fit the sweep.
+        """
+        if not self.sweep.adds_up:
+            raise ArgumentError("parts: no results of this sweep add up: `run` leaves states of it")
+        self._sums.check(part)
+        blocks = self.boxes.blocks(arrays, self.needed_whole(part))
+        results, doubts, unit = self._sums.run(blocks, part)
+        doubts |= np.uint8(self.is_outside(blocks))
+        return Sums(part, unit, results, doubts, self.sizes(blocks))
+
+    def add_up(self, sums: Sequence[Sums]) -> Finished:
+        """Results of the sums of all rows of the same places, in any order.
+
+        Raises:
+            ArgumentError: If rows are missing, or there twice.
+        """
+        return self._sums.add_up(sums)
+
+    def run_whole(self, arrays: Sequence[Values | None], part: Part) -> Finished:
+        """Results of a part, of all columns at once: of any sweep; of one whose results add up, all of its rows.
+
+        Args:
+            arrays: For each input, what `needed_whole` says.
+            part: Rows and places.
+
+        Raises:
+            ArgumentError: If the part or the arrays do not fit the sweep.
+        """
+        if self.sweep.adds_up:
+            return self.add_up([self.run_sums(arrays, part)])
+        given = self.boxes.blocks(arrays, self.needed_whole(part))
+        every = (0, self.splits.count)
+        boxes = self.needed(part, every), self.needed_at_end(part)
+        stream, end = (
+            [None if box is None else cut(given[node], box) for node, box in zip(self.inputs, each, strict=True)]
+            for each in boxes
+        )
+        return self.finish(self.run(stream, part, every), end)
 
     def settle(
         self,
@@ -346,36 +301,5 @@ class Parts:
             accused: Inputs that hold something that is not finite, which is an error where it counts.
             final: Nodes from which nothing else is computed.
         """
-        if self.kernel.fused.alone or not self.kernel.fused.is_settled_alone:
-            return False
-        shapes = [self.of(output.node.shape) for output in self.sweep.outputs]
-        boxes = [self.result_box(number, part) for number in range(len(shapes))]
-        whole = [_Placed(*each) for each in zip(found.results, boxes, shapes, strict=True)]
-        problem = Problem(self.sweep, arrays, self.of, accused, final)
-        with limited(self.settings.threads):
-            return settle(problem, whole, list(self._doubted(part, found)))  # type: ignore[arg-type]
-
-    def _doubted(self, part: Part, found: Finished) -> Iterator[Doubted]:
-        rows = np.arange(*part.rows)
-        for place in np.ndindex(*found.doubts.shape[:-1]):
-            mine = rows[np.repeat(found.doubts[place] != 0, found.block_rows)[: len(rows)]]
-            if len(mine):
-                yield Doubted(tuple(at + first for at, (first, _) in zip(place, part.batch, strict=True)), mine)
-
-
-class _Placed:
-    """A piece of an array that is written to by indices into the whole one."""
-
-    def __init__(self, values: Values, box: Box, shape: tuple[int, ...]) -> None:
-        self.values, self.box, self.shape = values, box, shape
-
-    def __setitem__(self, index: tuple[Any, ...], values: Values) -> None:
-        self.values[tuple(at - box.start for at, box in zip(index, self.box, strict=True))] = values
-
-
-def _check_disjoint(places: Sequence[Place]) -> None:
-    """Raise ArgumentError if a split is in two nodes."""
-    ranges = sorted((number << level, (number + 1) << level) for level, number in places)
-    for (_, stop), (first, _) in itertools.pairwise(ranges):
-        if first < stop:
-            raise ArgumentError("parts: states of the same splits do not merge")
+        judgement = Judgement(arrays, accused, final)
+        return settle_part(self.kernel, self.boxes, part, found, judgement, self.settings.threads)

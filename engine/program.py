@@ -166,9 +166,12 @@ class Program:
         with np.errstate(all="ignore"), limited(settings.threads) if self.multiplies else nullcontext():
             steps = Steps(self.plan.steps, self.kernels, self.loops, self.release, self._to_stream(settings))
             try:
-                return Execution(steps, {}, settings, check_finite, None, None).one(number, values, self.roots)
+                found = Execution(steps, {}, settings, check_finite, None, None).values(values, [number], self.roots)
             except RejectedError:
                 return None
+        step = self.plan.steps[number]
+        nodes = (step,) if isinstance(step, Node) else step.nodes
+        return None if found is None else {node: found[node] for node in nodes}
 
     def run(
         self,

@@ -111,3 +111,56 @@ class Stored:
 def same_bits(found, wanted):
     """Whether arrays are the same to the last bit."""
     return all(left.tobytes() == right.tobytes() for left, right in zip(found, wanted, strict=True))
+
+
+def summed_in_parts(kernel, arrays, places=False, stretches=None, order=None):
+    """The results of a sweep of any kind that runs whole on parts of its places.
+
+    Args:
+        kernel: The sweep's.
+        arrays: Its inputs.
+        places: Whether each place is a part of its own, along axes that may be cut.
+        stretches: Of a sweep whose results add up, where its stretches of rows are cut; nowhere if None.
+        order: Puts sums into another order before they are added up.
+    """
+    parts = Parts(kernel, config.settings())
+    how = parts.stretches
+    lengths = parts.division.batch if how is None else how.batch
+    apart = (True,) * len(lengths) if how is None else how.apart
+    ranges = [
+        [(n, n + 1) for n in range(length)] if places and cut else [(0, length)]
+        for length, cut in zip(lengths, apart, strict=True)
+    ]
+    results = [np.full(output.node.shape, 7, np.float32) for output in kernel.sweep.outputs]
+    doubted = False
+    for batch in itertools.product(*ranges):
+        part = parts.whole._replace(batch=batch)
+        if how is None or stretches is None:
+            found = parts.run_whole(taken(parts, arrays, parts.needed_whole(part)), part)
+        else:
+            cuts = [min(how.rows, each * how.row_unit) for each in stretches]
+            some = [part._replace(rows=each) for each in itertools.pairwise(sorted({0, *cuts, how.rows}))]
+            sums = [parts.run_sums(taken(parts, arrays, parts.needed_whole(each)), each) for each in some]
+            found = parts.add_up(sums if order is None else order(sums))
+        if found.is_doubted:
+            doubted = True
+            assert parts.settle(part, found, arrays)
+        for number, result in enumerate(found.results):
+            results[number][parts.result_box(number, part)] = result
+    return results, doubted
+
+
+def program_in_parts(parts, count, bindings=None):
+    """The results of a program that is run in slices; None if one of them cannot decide."""
+    sources = parts.before(bindings or {})
+    if sources is None:
+        return None
+    exported = {node: np.full(node.shape, 7, node.dtype) for node in parts.exports}
+    for piece in parts.pieces(count):
+        boxes = zip(parts.sources, piece.reads, strict=True)
+        found = parts.run(piece.places, [None if box is None else sources[node][box] for node, box in boxes])
+        if found is None:
+            return None
+        for node, box, result in zip(parts.exports, piece.results, found, strict=True):
+            exported[node][box] = result
+    return parts.after(bindings or {}, exported)

@@ -117,6 +117,11 @@ class Writer(ABC):
         return f.unsigned_modulo(task, places), f.unsigned_divide(task, places)
 
     @property
+    def is_part(self) -> bool:
+        """Whether a call may be about a part of the places and rows."""
+        return self.stage is not Stage.WHOLE or self.sweep.adds_up
+
+    @property
     def is_backwards(self) -> bool:
         """The last rows of a causal sweep see most columns: longest first leaves no straggler."""
         return bool(self.skip.most and not self.skip.least)
@@ -139,15 +144,15 @@ class Writer(ABC):
                 length = ops.slot(f"batch{number}")
                 batch[axis] = f.unsigned_modulo(flat, length)
                 flat = f.unsigned_divide(flat, length)
-                if self.stage is not Stage.WHOLE:
+                if self.is_part:
                     batch[axis] = f.add(batch[axis], ops.slot(f"first_batch{number}"))
         if self.stage is Stage.STREAM:
             self._range_of_columns(flat)
+        if self.is_part:
+            block = f.add(block, ops.slot("first_block"))
         if self.sweep.adds_up:
             self._stretch_of_rows(batch, block)
             return
-        if self.stage is not Stage.WHOLE:
-            block = f.add(block, ops.slot("first_block"))
         first = f.mul(block, self.block_rows)
         stop = f.min(f.add(first, self.block_rows), ops.slot("rows"))
         if self.sweep.rows.length == 1:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ...engine.errors import ArgumentError
+from ...engine.part_sums import Stretches
 from ...engine.parts import Division, Part
 from ...engine.sweep import Sweep
 
@@ -85,6 +86,18 @@ def chosen(sweep: Sweep, division: Division, resources: Resources, column_bytes:
         wanted = max(wanted, math.ceil(there / resources.limit))
     count = division.splits.count
     return Chunks(tuple(batch), rows, _ranges(count, 1, min(count, wanted)))
+
+
+def places_chosen(sweep: Sweep, stretches: Stretches, resources: Resources) -> Chunks:
+    """Chunks of a sweep whose results add up: along axes over which none of them sums."""
+    positions = math.prod(stretches.batch) * stretches.rows * int(sweep.columns.length)
+    wanted = max(1, min(TASKS_EACH * resources.workers, int(sweep.flops_of_position * positions / resources.least)))
+    batch = []
+    for length, apart in zip(stretches.batch, stretches.apart, strict=True):
+        count = min(length, wanted) if apart else 1
+        batch.append(_ranges(length, 1, count))
+        wanted = -(-wanted // count)
+    return Chunks(tuple(batch), ((0, stretches.rows),), ((0, 1),))
 
 
 def given(

@@ -11,10 +11,11 @@ from ...engine.config import Settings
 from ...engine.errors import ArgumentError
 from ...engine.ir import Node, Values
 from ...engine.leaves import Data
+from ...engine.part_sums import Stretches
 from ...engine.parts import Division, Part, Parts
 from ...engine.passes.fused import Fused
 from . import work
-from .cutting import Chunks, Resources, chosen, given
+from .cutting import Chunks, Resources, chosen, given, places_chosen
 from .job import Job, whole_box
 
 # Keys of a dask graph.
@@ -97,6 +98,10 @@ class TaskGraph:
             if division is not None:
                 self._cut(number, step, parts, division)
                 return
+            stretches = parts.stretches
+            if stretches is not None and any(stretches.apart) and not self._reads_elsewhere(number):
+                self._cut_places(number, step, parts, stretches)
+                return
         nodes = (step,) if isinstance(step, Node) else step.nodes
         name = "read" if isinstance(step, Data) else nodes[-1].name
         key = (self._name(name), number, 0)
@@ -121,6 +126,23 @@ class TaskGraph:
                 key = self._in_one_go(name, number, place, part, parts, threads)
             else:
                 key = self._by_splits(name, number, place, part, parts, chunks.splits)
+            keys.append(key)
+        for output, node in enumerate(step.nodes):
+            boxes = tuple(parts.result_box(output, part) for part in chunks.parts)
+            self.values[node] = Made(output, boxes, tuple(keys))
+
+    def _reads_elsewhere(self, number: int) -> bool:
+        return self.program.streams is not None and number in self.program.streams.steps
+
+    def _cut_places(self, number: int, step: Fused, parts: Parts, stretches: Stretches) -> None:
+        """A backward pass: places of the batch over which no result sums are tasks of their own."""
+        chunks = self.chunks[number] = places_chosen(step.sweep, stretches, self.resources)
+        name, keys = f"{step.nodes[0].name}-backward", []
+        threads = None if len(chunks.parts) == 1 else 1
+        for place, part in enumerate(chunks.parts):
+            key = (self._name(name), number, place)
+            pieces = self._brought(number, parts, parts.needed_whole(part))
+            self._put(name, key, work.added_up, work.Cut(number, part, (0, 1), threads), *pieces)
             keys.append(key)
         for output, node in enumerate(step.nodes):
             boxes = tuple(parts.result_box(output, part) for part in chunks.parts)

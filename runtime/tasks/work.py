@@ -119,6 +119,17 @@ def attended(job: Job, cut: Cut, count: int, *pieces: Any) -> Any:
     return finished(job, cut, partial, *pieces[count:])
 
 
+def added_up(job: Job, cut: Cut, *pieces: Any) -> Any:
+    """The results of a part of a sweep whose results add up, a backward pass: all rows and columns of some places."""
+    if any(each is UNDECIDED for each in pieces) or any(
+        isinstance(each, Looked) and not each.is_finite for each in pieces
+    ):
+        return UNDECIDED
+    parts = _parts(job, cut, job.settings(cut.threads))
+    found = parts.run_whole(_inputs(job, cut.step, parts.needed_whole(cut.part), pieces), cut.part)
+    return UNDECIDED if found.is_doubted else tuple(found.results)
+
+
 def streamed(job: Job, cut: Cut, *inputs: Any) -> Any:
     """The results of a part, whose keys are read block by block; inputs that are not are brought whole."""
     from ...engine.streaming import StreamingRun
