@@ -156,9 +156,10 @@ sys.modules[f"{__name__}.manifold"] = manifold
 if TYPE_CHECKING:
     from .runtime.batch import BatchSummary, batch
     from .runtime.store import KVStore
+    from .runtime.storing import store
 else:
     # What takes a tenth of the whole import's time, or is for few: loaded when it is asked for.
-    _LATER = {"KVStore": "store", "BatchSummary": "batch", "batch": "batch"}
+    _LATER = {"KVStore": "store", "BatchSummary": "batch", "batch": "batch", "store": "storing"}
 
     def __getattr__(name, _import=importlib.import_module, _later=_LATER):
         if name not in _later:
@@ -341,6 +342,7 @@ __all__ = [
     "stack",
     "std",
     "stop_gradient",
+    "store",
     "subtract",
     "sum",
     "take",
