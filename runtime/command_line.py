@@ -40,12 +40,20 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except AttnGraphError as error:
-        # The line is one of ours or of the user's function: the file of the job has none.
-        click.echo(f"attngraph: {error}", err=True)
+        click.echo(f"attngraph: {_without_our_line(error)}", err=True)
         sys.exit(_REFUSED)
     except (click.Abort, KeyboardInterrupt):
         click.echo("attngraph: interrupted; the same command goes on from here", err=True)
         sys.exit(_INTERRUPTED)
+    except Exception as error:  # the user's function may raise whatever it likes
+        click.echo(f"attngraph: {type(error).__name__}: {error}", err=True)
+        sys.exit(_REFUSED)
+
+
+def _without_our_line(error: AttnGraphError) -> str:
+    """Its message; where it was raised says something only if that is in the user's function."""
+    is_ours = error.line is not None and Path(error.line[0]).resolve() == Path(__file__).resolve()
+    return str(error).partition("\n  at ")[0] if is_ours else str(error)
 
 
 if __name__ == "__main__":

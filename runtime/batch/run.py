@@ -15,6 +15,7 @@ import numpy as np
 
 from ...engine.config import config
 from ...engine.errors import ArgumentError, ShapeError, StoreError
+from ...engine.structure import unflatten
 from ..store.arguments import whole
 from ..store.files import store_errors
 from ..store.lock import WriterLock
@@ -49,7 +50,8 @@ def batch(
 
     What is done is recorded in the output's folder once it would survive a crash, so that the same call goes on where
     it was stopped, by whatever: a process that was killed, a full disk. Every chunk of the output is made by one piece
-    of the work, at once, so what was interrupted and gone on with has the bits of what was not.
+    of the work, at once, so what was interrupted and gone on with has the bits of what was not: those that ``fn`` gives
+    for that chunk.
 
     Args:
         fn: Called with a chunk of each input and with the constants; as a rule made by `attngraph.compile`. Returns an
@@ -179,17 +181,25 @@ def _fingerprint(job: Job) -> dict[str, str]:
     function = f"{getattr(job.fn, '__name__', type(job.fn).__name__)} ({token_of(job.fn)})"
     names = job.names or tuple(map(str, range(len(job.inputs))))
     inputs = {f"input {name!r}": each.identity for name, each in zip(names, job.inputs, strict=True)}
-    constants = [each.identity if isinstance(each, MappedFile) else each for each in job.constants]
     return {
         "function": function,
         **inputs,
-        "constants": f"{job.structure} ({token_of(constants)})",
+        **_constants(job),
         "over": str(job.over),
         "chunk": str(job.chunk),
         "attngraph": version,
         "distance_form": config.distance_form,
         "max_length": str(config.max_length),
     }
+
+
+def _constants(job: Job) -> dict[str, str]:
+    """The same of constants; numbers and text as they are."""
+    leaves = [each.identity if isinstance(each, MappedFile) else each for each in job.constants]
+    given = unflatten(job.structure, iter(leaves))
+    pairs = given.items() if isinstance(given, dict) else enumerate(given)
+    plain = bool, int, float, str
+    return {f"constant {str(name)!r}": repr(each) if type(each) in plain else token_of(each) for name, each in pairs}
 
 
 @contextmanager

@@ -18,6 +18,8 @@ from .job import Done, Job
 _MOST_DEATHS = 3
 # Pieces that are sent ahead, for each that can be computed at once.
 _AHEAD = 2
+# How long a scheduler may take to answer.
+_PATIENCE = "10s"
 # What workers take from the settings here; how many threads they have is theirs.
 _TAKEN = ("target", "distance_form", "memory_limit", "check_finite", "max_length")
 
@@ -125,7 +127,7 @@ def _client(scheduler: Any) -> Iterator[Any]:
     import distributed
 
     try:
-        client = distributed.Client(scheduler, timeout="10s", set_as_default=False)
+        client = distributed.Client(scheduler, timeout=_PATIENCE, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
         raise StoreError(f"batch: there is no scheduler at {scheduler}: {error}") from error
     with client:
@@ -150,7 +152,7 @@ def _on_cluster(job: Job, client: Any, numbers: Sequence[int]) -> Iterator[Done]
         futures[future] = number
         return future
 
-    finished = distributed.as_completed([])
+    finished = distributed.as_completed([], loop=client.loop)
     try:
         while rest or futures:
             ahead = max(_AHEAD * sum(client.nthreads().values()), 2)
