@@ -11,7 +11,6 @@ import functools
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +22,8 @@ from .execution import Execution, Steps, ToStream
 from .ir import Node, Values
 from .leaves import Data
 from .memory import MemoryPlan, last_uses, plan_memory
-from .part_runs import Block, Part, Range, read_at_once
+from .part_cuts import cut_parts
+from .part_runs import Block, Part, read_at_once
 from .parts import Box, Division, Finished, Parts
 from .passes.fuse import Step
 from .passes.fused import Fused
@@ -147,42 +147,17 @@ class Pieces:
         Raises:
             LimitError: If not even the smallest part fits into memory.
         """
-        sweep = self.step.sweep
-        axes = [*sweep.batch, sweep.rows]
-        lengths = [*self.division.batch, self.division.rows]
-        coarse = [min(steps.get(axis, 1), length) for axis, length in zip(axes, lengths, strict=True)]
-        coarse[-1] = min(math.lcm(steps.get(sweep.rows, 1), ROW_UNIT), lengths[-1])
-        fine = [1] * len(self.division.batch) + [min(ROW_UNIT, lengths[-1])]
-        least = max(self._needs(_part([(0, n) for n in fine])), self._plan_before.peak_bytes)
-        if self.settings.memory_limit is not None and least > self.settings.memory_limit:
+        sweep, limit = self.step.sweep, self.settings.memory_limit
+        least = max(self._needs(self._first()), self._plan_before.peak_bytes)
+        if limit is not None and least > limit:
             raise LimitError(
-                f"store: needs {least} bytes at its peak, more than memory_limit={self.settings.memory_limit}; "
+                f"store: needs {least} bytes at its peak, more than memory_limit={limit}; "
                 f"the smallest possible is {least}"
             )
-        unit = coarse if self._fits(coarse) else fine
-        size = self._grown(unit, lengths, rows)
-        ranges = [[(a, min(a + n, length)) for a in range(0, length, n)] for n, length in zip(size, lengths, strict=True)]
-        return [_part(each) for each in product(*ranges)]
+        wanted = [steps.get(axis, 1) for axis in (*sweep.batch, sweep.rows)]
+        return cut_parts(self.division, wanted, rows, self._fits)
 
-    def _grown(self, unit: Sequence[int], lengths: Sequence[int], rows: int | None) -> list[int]:
-        """How long a part is along each axis: multiples of a unit, the innermost grown first."""
-        size = list(unit)
-        for place in reversed(range(len(size))):
-            most = lengths[place]
-            if place == len(size) - 1 and rows is not None:
-                most = min(max(rows // unit[place], 1) * unit[place], most)
-            step = 1 << (-(-most // unit[place])).bit_length()
-            while step:
-                tried = [*size[:place], min(size[place] + step * unit[place], most), *size[place + 1 :]]
-                if size[place] < tried[place] and self._fits(tried):
-                    size = tried
-                step //= 2
-            if size[place] < lengths[place]:  # what lies further out is cut at every unit, or results would not be
-                break  # pieces in the order of rows
-        return size
-
-    def _fits(self, size: Sequence[int]) -> bool:
-        part = _part([(0, n) for n in size])
+    def _fits(self, part: Part) -> bool:
         limit = self.settings.memory_limit
         return self.bytes_of(part) <= _ENOUGH and (limit is None or self._needs(part) <= limit)
 
@@ -256,7 +231,9 @@ class Pieces:
                 for part in parts:
                     results = self._part(part, arrays, roots)
                     boxes = [self.parts.result_box(place, part) for place in places]
-                    typed = [results[place].astype(root.dtype, copy=False) for place, root in zip(places, roots, strict=True)]
+                    typed = [
+                        results[place].astype(root.dtype, copy=False) for place, root in zip(places, roots, strict=True)
+                    ]
                     yield Piece(boxes, typed)
             except _AnewError:
                 continue
@@ -338,10 +315,6 @@ def can_be_cut(program: Program, settings: Settings) -> bool:
     axes = {*step.sweep.batch, step.sweep.rows}
     is_of_all = all(axes <= set(output.axes) for output in step.sweep.outputs)
     return division is not None and is_of_all and min((*division.batch, division.rows)) > 0
-
-
-def _part(ranges: Sequence[Range]) -> Part:
-    return Part(tuple(ranges[:-1]), ranges[-1])
 
 
 def _elements(box: Box) -> int:

@@ -96,7 +96,9 @@ class StreamingRun:
         states = self._streamed(held, part)
         states = replace(states, sizes={**states.sizes, **beside.sizes})
         boxes = self.parts.needed_at_end(part)
-        given = [None if box is None else held[node].at(box) for node, box in zip(self.parts.inputs, boxes, strict=True)]
+        given = [
+            None if box is None else held[node].at(box) for node, box in zip(self.parts.inputs, boxes, strict=True)
+        ]
         found = self.parts.finish(states, given, results)
         accused = {*accused, *self.accused}
         if accused:

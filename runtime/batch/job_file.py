@@ -33,7 +33,9 @@ _ENTRY = {"path": str, "array": str, "whole": bool}
 
 
 def run_job_file(file: Path, scheduler: str | None = None, resume: bool | None = None) -> BatchSummary:
-    """Run the batch that a file describes::
+    """Run the batch that a file describes.
+
+    It is TOML::
 
         function = "model:attend"           # or "model.py:attend"; looked for beside this file, too
         output = "out.zarr"

@@ -1,7 +1,7 @@
 """The record of a batch: what the job is, and which chunks are done, in a file that only grows.
 
-A line is JSON and its checksum. It is written when the chunk's own files would survive a crash. What a crash leaves of a
-line is cut off when the record is opened to be gone on with.
+A line is JSON and its checksum. It is written when the chunk's own files would survive a crash. What a crash leaves of
+a line is overwritten when the record is gone on with.
 """
 
 import json

@@ -62,7 +62,8 @@ def names_of(structure: Structure) -> list[str]:
         return [""]
     if any(part.kind is not None for part in structure.parts):
         raise ArgumentError(f"batch: results are an array, or a flat tuple, list or dict of arrays, not {structure}")
-    names = [str(each) for each in structure.keys or getattr(structure.kind, "_fields", range(len(structure.parts)))]
+    fields: tuple[Any, ...] = getattr(structure.kind, "_fields", tuple(range(len(structure.parts))))
+    names = [str(each) for each in structure.keys or fields]
     wrong = [name for name in names if not name or name.startswith((".", "__")) or "/" in name or name == "zarr.json"]
     if wrong or len(set(names)) < len(names) or not names:
         raise ArgumentError(f"batch: results called {names} cannot be arrays of one zarr group")
@@ -81,7 +82,8 @@ def result_of(name: str, values: Values, over: int, piece: int, chunk: int, leng
     axis = over % values.ndim
     if values.shape[axis] != piece:
         raise ShapeError(
-            f"batch: {label} of a piece of {piece} is {list(values.shape)}: {values.shape[axis]} along axis {over} (over)"
+            f"batch: {label} of a piece of {piece} is {list(values.shape)}, "
+            f"which has {values.shape[axis]} along axis {over} (over)"
         )
     shape = tuple(length if place == axis else n for place, n in enumerate(values.shape))
     chunks = [chunk if place == axis else max(n, 1) for place, n in enumerate(shape)]

@@ -169,7 +169,7 @@ def _length(names: Sequence[str], sources: Sequence[Source], over: int) -> int:
 
 def _chunk_for(sources: Sequence[Source], over: int, length: int) -> int:
     """How long a piece is: from shapes alone, so that it is the same on every machine."""
-    one = sum(math.prod(each.shape) // length * each.dtype.itemsize for each in sources)
+    one = sum(math.prod(each.shape) // length * np.dtype(each.dtype).itemsize for each in sources)
     chunk = max(1, min(_PIECE_BYTES // max(one, 1), length))
     step = math.lcm(*(each.steps[over] for each in sources if isinstance(each, Stored)), 1)
     return min(chunk // step * step or step, length) if step <= length else chunk

@@ -127,7 +127,8 @@ def _client(scheduler: Any) -> Iterator[Any]:
     import distributed
 
     try:
-        client = distributed.Client(scheduler, timeout=_PATIENCE, set_as_default=False)
+        connect: Any = distributed.Client
+        client = connect(scheduler, timeout=_PATIENCE, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
         raise StoreError(f"batch: there is no scheduler at {scheduler}: {error}") from error
     with client:
@@ -135,13 +136,16 @@ def _client(scheduler: Any) -> Iterator[Any]:
 
 
 def _on_cluster(job: Job, client: Any, numbers: Sequence[int]) -> Iterator[Done]:
-    """A task a piece, some ahead. Those of a worker that dies are computed again by another one, for nothing tells
-    one run of a piece from the next."""
+    """A task a piece, some ahead.
+
+    Those of a worker that dies are computed again by another one, for nothing tells one run of a piece from the next.
+    """
     import dask
     import distributed
 
     settings, name, rest = _taken(), uuid.uuid4().hex[:8], list(reversed(numbers))
     futures: dict[Any, int] = {}
+    as_completed: Any = distributed.as_completed
 
     def submit() -> Any:
         number = rest.pop()
@@ -152,7 +156,7 @@ def _on_cluster(job: Job, client: Any, numbers: Sequence[int]) -> Iterator[Done]
         futures[future] = number
         return future
 
-    finished = distributed.as_completed([], loop=client.loop)
+    finished = as_completed([], loop=client.loop)
     try:
         while rest or futures:
             ahead = max(_AHEAD * sum(client.nthreads().values()), 2)

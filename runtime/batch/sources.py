@@ -122,12 +122,13 @@ class Held:
     @property
     def shape(self) -> Shape:
         """Lengths of the axes."""
-        return self.values.shape
+        return tuple(self.values.shape)
 
     @property
     def dtype(self) -> DType:
         """Type of the elements."""
-        return self.values.dtype
+        found: DType = self.values.dtype
+        return found
 
     def read(self, box: Box) -> Values:
         """A part of it."""

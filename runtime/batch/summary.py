@@ -39,7 +39,8 @@ class BatchSummary:
         peak = "" if self.fraction_of_peak is None else f", {self.fraction_of_peak:.0%} of peak"
         sets = ", ".join(self.instruction_sets) or "none"
         return (
-            f"batch of {total} chunks to {self.output}: {self.chunks_done} computed, {self.chunks_skipped} done before\n"
+            f"batch of {total} chunks to {self.output}: "
+            f"{self.chunks_done} computed, {self.chunks_skipped} done before\n"
             f"  work {_scaled(self.flops)}flop, read {_scaled(self.bytes_read)}B, "
             f"written {_scaled(self.bytes_written)}B, in {self.seconds:.2f} s{peak}\n"
             f"  instruction sets: {sets}"

@@ -41,7 +41,13 @@ def command(folder, *arguments):
     code = "from attngraph.runtime.command_line import main; main()"
     environment = {**os.environ, "COLUMNS": "200"}
     return subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=folder, env=environment, timeout=60
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        check=False,
+        text=True,
+        cwd=folder,
+        env=environment,
+        timeout=60,
     )
 
 

@@ -103,7 +103,7 @@ def test_a_view_of_a_map_is_read_where_it_lies(tmp_path):
 
 
 def test_keys_of_a_store_are_mapped(tmp_path):
-    _, keys, values = batches.arrays(tmp_path)
+    _, keys, _ = batches.arrays(tmp_path)
     store = ag.KVStore.open(tmp_path / "memory")
     for name, given in {"lazy": store.keys, "stored": store.stored_array("keys")}.items():
         ag.batch(double, given, tmp_path / name, chunk=30, over=1)

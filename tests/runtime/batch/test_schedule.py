@@ -99,5 +99,5 @@ def test_nobody_at_an_address(tmp_path, monkeypatch):
     from attngraph.runtime.batch import schedule
 
     monkeypatch.setattr(schedule, "_PATIENCE", "0.2s")
-    with pytest.raises(ag.StoreError, match="no scheduler at tcp://127.0.0.1:9"):
+    with pytest.raises(ag.StoreError, match=r"no scheduler at tcp://127\.0\.0\.1:9"):
         ag.batch(lambda x: x, np.ones(4), tmp_path / "out", scheduler="tcp://127.0.0.1:9")
