@@ -24,7 +24,7 @@ from .identity import token_of
 from .job import Done, Job, constants_of
 from .journal import FOLDER, LOCK, Journal
 from .output import Output, Result
-from .schedule import is_elsewhere, runner
+from .schedule import check_scheduler, is_elsewhere, runner
 from .sources import MappedFile, Source, Stored, mapped_file, source_of
 from .summary import BatchSummary
 
@@ -82,6 +82,11 @@ def batch(
     begin = time.perf_counter()
     if not callable(fn):
         raise ArgumentError(f"batch: fn is a function, not {fn!r}")
+    check_scheduler(scheduler)
+    if not isinstance(resume, bool):
+        raise ArgumentError(f"batch: resume is True or False, not {resume!r}")
+    if not isinstance(progress, bool | None):
+        raise ArgumentError(f"batch: progress is True, False or None, not {progress!r}")
     job = _job(fn, inputs, output, over, chunk, constants)
     fingerprint = _fingerprint(job)
     job = replace(job, token=token_of(fingerprint))

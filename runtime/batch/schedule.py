@@ -30,30 +30,39 @@ Run = Callable[[Sequence[int]], Iterator[Done]]
 def runner(job: Job, scheduler: Any) -> Iterator[Run]:
     """What runs pieces by their numbers, and gives them back as they finish.
 
-    Raises:
-        ArgumentError: For another scheduler.
+    The scheduler is one that `check_scheduler` has let through.
     """
     if scheduler is None:
         yield lambda numbers: map(job.run, numbers)
-    elif isinstance(scheduler, str) and scheduler == "threads":
+    elif _is(scheduler, "threads"):
         with ThreadPoolExecutor(config.threads, "attngraph-batch") as pool, config.set(threads=1):
             context = contextvars.copy_context()
             yield lambda numbers: _on(pool, lambda n: pool.submit(context.copy().run, job.run, n), numbers)
-    elif isinstance(scheduler, str) and scheduler == "processes":
+    elif _is(scheduler, "processes"):
         yield lambda numbers: _in_processes(job, numbers)
-    elif (isinstance(scheduler, str) and "://" in scheduler) or hasattr(scheduler, "submit"):
+    else:
         with _client(scheduler) as client:
             yield lambda numbers: _on_cluster(job, client, numbers)
-    else:
+
+
+def check_scheduler(scheduler: Any) -> None:
+    """Raise ArgumentError for what is no scheduler."""
+    is_client = hasattr(scheduler, "submit") and hasattr(scheduler, "nthreads") and not isinstance(scheduler, type)
+    is_address = isinstance(scheduler, str) and "://" in scheduler
+    if not (scheduler is None or is_client or is_address or _is(scheduler, "threads") or _is(scheduler, "processes")):
         raise ArgumentError(
             'batch: scheduler is None, "threads", "processes", a distributed.Client or an address such as '
             f'"tcp://host:8786", not {scheduler!r}'
         )
 
 
+def _is(scheduler: Any, name: str) -> bool:
+    return isinstance(scheduler, str) and scheduler == name
+
+
 def is_elsewhere(scheduler: Any) -> bool:
     """Whether other processes compute."""
-    return scheduler is not None and scheduler != "threads"
+    return scheduler is not None and not _is(scheduler, "threads")
 
 
 def _on(pool: Executor, submit: Callable[[int], "Future[Done]"], numbers: Sequence[int]) -> Iterator[Done]:

@@ -173,7 +173,8 @@ def source_of(given: Any, name: str) -> Source:
     if isinstance(given, list | tuple) or not hasattr(given, "shape"):
         raise ArgumentError(f"batch: {name} is an array or a path, not {type(given).__name__}")
     node = lift(given, "batch")
-    assert isinstance(node, Data)
+    if not isinstance(node, Data):
+        raise ArgumentError(f"batch: {name} is a scalar, which is nothing to cut")
     return _held(np.asarray(node.reference()), name)
 
 
