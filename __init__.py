@@ -154,14 +154,20 @@ __version__ = "0.1.0"
 sys.modules[f"{__name__}.manifold"] = manifold
 
 if TYPE_CHECKING:
+    from .runtime.batch import BatchSummary, batch
     from .runtime.store import KVStore
+    from .runtime.storing import store
 else:
+    # What takes a tenth of the whole import's time, or is for few: loaded when it is asked for.
+    _LATER = {"KVStore": "store", "BatchSummary": "batch", "batch": "batch", "store": "storing"}
 
-    def __getattr__(name, _import=importlib.import_module):
-        if name != "KVStore":  # which takes a tenth of the whole import's time: it is loaded when it is asked for
+    def __getattr__(name, _import=importlib.import_module, _later=_LATER):
+        if name not in _later:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        globals()[name] = _import(f"{__name__}.runtime.store").KVStore
+        globals()[name] = getattr(_import(f"{__name__}.runtime.{_later[name]}"), name)
         return globals()[name]
+
+    del _LATER
 
 
 del TYPE_CHECKING, importlib, sys
@@ -170,6 +176,7 @@ __all__ = [
     "ArgumentError",
     "Array",
     "AttnGraphError",
+    "BatchSummary",
     "BlockMask",
     "CompileError",
     "Compiled",
@@ -203,6 +210,7 @@ __all__ = [
     "atan2",
     "atanh",
     "attention",
+    "batch",
     "bitwise_and",
     "bitwise_invert",
     "bitwise_left_shift",
@@ -334,6 +342,7 @@ __all__ = [
     "stack",
     "std",
     "stop_gradient",
+    "store",
     "subtract",
     "sum",
     "take",

@@ -41,6 +41,12 @@ class Block(NamedTuple):
         """A piece that is all of the array."""
         return Block(values, (0,) * values.ndim)
 
+    def at(self, box: Sequence[slice]) -> Values:
+        """A part of the whole array that lies inside the piece."""
+        return self.values[
+            tuple(slice(each.start - at, each.stop - at) for each, at in zip(box, self.first, strict=True))
+        ]
+
     @property
     def shift(self) -> int:
         """Bytes from where the whole array's first element would be to the piece."""

@@ -67,13 +67,27 @@ class MultiplyAdds:
 
 
 @functools.lru_cache(maxsize=16)
-def _measured(target: Target, threads: int, cache_dir: str) -> Roofline:
+def _peak(target: Target, threads: int, cache_dir: str) -> float:
     adding = MultiplyAdds(target, threads, cache_dir)
+    return adding.operations / _fastest(adding)
+
+
+def peak_flops(settings: Settings) -> float:
+    """float32 operations a second under these settings; measured once a process, without the memory `roofline` reads.
+
+    Raises:
+        CompileError: If the loop cannot be compiled, or does not run here.
+    """
+    return _peak(named_target(settings.target), settings.threads, settings.cache_dir)
+
+
+@functools.lru_cache(maxsize=16)
+def _measured(target: Target, threads: int, cache_dir: str) -> Roofline:
     memory = np.ones(_READ_BYTES // 8)  # written to, or there would be nothing to read
     blocks = _READ_BYTES // _READ_BLOCK
     reading = compile_text(lambda: _reads(target), ["run"], target, key=_key("read"), cache_dir=cache_dir)
     start = memory.ctypes.data
-    flops = adding.operations / _fastest(adding)
+    flops = _peak(target, threads, cache_dir)
     return Roofline(flops, _READ_BYTES / _fastest(lambda: _run(reading, start, blocks, threads)))
 
 

@@ -6,7 +6,9 @@ which begin and end where the kernel's own blocks do, and splits merge by their 
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -25,6 +27,20 @@ if TYPE_CHECKING:
     from .kernels import Compiled
 
 
+class Beside(NamedTuple):
+    """Inputs of a part that are read neither whole nor column by column, and what is known of all of them.
+
+    Attributes:
+        blocks: Pieces that hold what the part needs.
+        indexed: The same inputs, for who asks for any of their elements.
+        sizes: Largest magnitudes of the whole inputs, as far as they are known.
+    """
+
+    blocks: Mapping[Node, Block] = MappingProxyType({})
+    indexed: Mapping[Node, Any] = MappingProxyType({})
+    sizes: Mapping[int, float] = MappingProxyType({})
+
+
 class StreamingRun:
     """One run of a sweep some of whose inputs are read block by block.
 
@@ -33,14 +49,20 @@ class StreamingRun:
         settings: Threads, target and cache directory.
         budget: Bytes that blocks and states may take; None for no limit.
         guarded: Inputs of which an element that is not finite is an error where it counts.
+        part: What it will run on, if not on all rows and places.
     """
 
     def __init__(
-        self, stream: Stream, settings: Settings, budget: int | None = None, guarded: Collection[Node] = ()
+        self,
+        stream: Stream,
+        settings: Settings,
+        budget: int | None = None,
+        guarded: Collection[Node] = (),
+        part: Part | None = None,
     ) -> None:
         self.stream, self.settings, self.guarded = stream, settings, guarded
         self.parts = Parts(stream.kernel, settings)
-        self.sizes: Sizes = stream.sizes(settings)
+        self.sizes: Sizes = stream.sizes(settings, part)
         self.at_once, self.is_limited = self.sizes.columns_within(budget), budget is not None
         self.accused: set[Node] = set()
         self.largest: dict[int, float] = {}
@@ -53,6 +75,7 @@ class StreamingRun:
         final: Collection[Node] = (),
         part: Part | None = None,
         results: Sequence[Values] | None = None,
+        beside: Beside = Beside(),  # noqa: B008 - it holds nothing that changes
     ) -> list[Values] | None:
         """The sweep's results, or None if the interpreter has to decide.
 
@@ -62,22 +85,27 @@ class StreamingRun:
             final: Nodes from which nothing else is computed.
             part: Rows and places, cut as `Parts` says; all of them if None.
             results: Float32 arrays of the part's shapes to write to; new ones if None.
+            beside: Inputs that are in memory in part.
 
         Raises:
             NonFiniteError: If there is a budget, and what is guarded and not finite counts.
             StoreError: If something cannot be read.
         """
         part = self.parts.whole if part is None else part
-        states = self._streamed(arrays, part)
+        held = {**{node: Block.whole(array) for node, array in arrays.items()}, **beside.blocks}
+        states = self._streamed(held, part)
+        states = replace(states, sizes={**states.sizes, **beside.sizes})
         boxes = self.parts.needed_at_end(part)
-        given = [None if box is None else arrays[node][box] for node, box in zip(self.parts.inputs, boxes, strict=True)]
+        given = [
+            None if box is None else held[node].at(box) for node, box in zip(self.parts.inputs, boxes, strict=True)
+        ]
         found = self.parts.finish(states, given, results)
         accused = {*accused, *self.accused}
         if accused:
             found.doubts[...] = 1
         if not found.is_doubted:
             return found.results
-        everything = {**arrays, **{each.node: _Indexed(each) for each in self.stream.inputs}}
+        everything = {**arrays, **beside.indexed, **{each.node: Indexed(each) for each in self.stream.inputs}}
         if self.parts.settle(part, found, everything, accused=accused, final=final):
             return found.results
         # With a limit the interpreter, which needs everything at once, would not get to say who is to blame.
@@ -94,9 +122,8 @@ class StreamingRun:
             line,
         )
 
-    def _streamed(self, arrays: Mapping[Node, Values], part: Part) -> States:
+    def _streamed(self, held: Mapping[Node, Block], part: Part) -> States:
         progress = _Progress(self.parts, part, self.sizes.splits)
-        held = {node: Block.whole(array) for node, array in arrays.items()}
         outside = self.parts.is_outside(held)
         for blocks, columns in self._ranges(part):
             there = {**held, **blocks}
@@ -226,7 +253,7 @@ class _Progress:
         self.nodes = merged_nodes(layout, {**self.nodes, **nodes}, self.splits.count)
 
 
-class _Indexed:
+class Indexed:
     """An input that is read block by block, for who asks for elements by arrays of indices: in order, mostly."""
 
     def __init__(self, streamed: Streamed) -> None:

@@ -12,7 +12,7 @@ from .codegen.state import Stage, state_layout
 from .config import Settings
 from .ir import Node, Values
 from .leaves import Data
-from .part_runs import read_at_once, wanted_loads, whole_part
+from .part_runs import Part, read_at_once, wanted_loads, whole_part
 from .passes.fuse import Step
 from .passes.fused import FEWEST_COLUMNS, Fused
 from .passes.skip import Skip
@@ -110,16 +110,17 @@ class Stream:
         self.kernel, self.inputs = kernel, tuple(inputs)
         self.nodes = {each.node for each in inputs}
 
-    def sizes(self, settings: Settings) -> Sizes:
-        """The memory that it takes."""
+    def sizes(self, settings: Settings, part: Part | None = None) -> Sizes:
+        """The memory that it takes, for all rows and places or a part of them."""
         schedule, target, block_rows = self.kernel.schedule(settings)
         sweep, block = self.kernel.sweep, schedule.block
         steps = [int(each.blocks.steps[each.axis]) for each in self.inputs]
         largest = min(max(steps), int(sweep.columns.length))
         unit = -(-block // largest) * largest if largest < block else largest
         is_even = all(unit % each == 0 for each in (*steps, block)) or unit >= int(sweep.columns.length)
-        part = whole_part(self.kernel)
-        tasks = math.prod(stop - first for first, stop in part.batch) * -(-part.rows[1] // block_rows)
+        part = whole_part(self.kernel) if part is None else part
+        rows = part.rows[1] - part.rows[0]
+        tasks = math.prod(stop - first for first, stop in part.batch) * -(-rows // block_rows)
         floats = state_layout(sweep, schedule, target.lanes("float32")).floats
         column = sum(each.column_bytes for each in self.inputs)
         return Sizes(block, unit, column, 2 if is_even else 3, 4 * floats * tasks, splits_of(sweep))
@@ -169,7 +170,7 @@ class Streams:
         at_end = {each.attribute for each in wanted_loads(kernel, Stage.FINISH)}
         at_once = read_at_once(Skip(step.sweep, step.elements), kernel.deciding)
         for node in step.inputs:
-            chain = _chain(node)
+            chain = chain_of(node)
             leaf = chain[0]
             if not isinstance(leaf, Data) or leaf not in sources or node in at_end or node in at_once:
                 continue
@@ -190,7 +191,7 @@ def _axis_of_columns(step: Fused, args: Sequence[object]) -> int | None:
     return places[0] if is_plain else None
 
 
-def _chain(node: Node) -> list[Node]:
+def chain_of(node: Node) -> list[Node]:
     """A node, and what it is a cast of, the innermost first."""
     chain = [node]
     while len(chain[0].operands) == 1 and (chain[0].rounds or chain[0].guards):

@@ -711,6 +711,8 @@ CALLS = {
     "noop_mask": [(0, 0, 0, 0)],
     "astype": [(X, "float64")],
     "topk": [(X, 2)],
+    "store": [(ag.full((3, 4), 1.5), np.empty((3, 4), "float32"))],
+    "batch": [(ag.square, X, "out.zarr")],
     "moveaxis": [(X, 0, 1)],
     "vjp": [(ag.square, X)],
     "gradients": [(ag.full((), 1.5), ag.full((), 2.5)), (ag.asarray(X) * 2, ag.asarray(X), X)],
@@ -785,8 +787,9 @@ def report(escaped):
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_junk_arguments(name, request):
+def test_junk_arguments(name, request, tmp_path, monkeypatch):
     mark_known(request, name)
+    monkeypatch.chdir(tmp_path)  # a path may be junk, too
     assert good_calls(name)
     function = getattr(ag, name)
     report(

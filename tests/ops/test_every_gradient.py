@@ -18,8 +18,8 @@ WITHOUT = {
         logical_and logical_not logical_or logical_xor not_equal signbit and_masks or_masks noop_mask""",
     "what it rounds no difference shows": "astype",
     "nothing goes in": "arange asarray constant eye full full_like ones ones_like placeholder zeros zeros_like",
-    "it is no function of arrays": """compile compute explain create_block_mask grad gradients isdtype result_type
-        value_and_grad vjp""",
+    "it is no function of arrays": """batch store compile compute explain create_block_mask grad gradients isdtype
+        result_type value_and_grad vjp""",
     "tested with programs": "flex_attention scaled_dot_product_attention",
 }
 # The same of operators.
