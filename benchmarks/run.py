@@ -24,6 +24,7 @@ import compiling
 import gradient_accuracy
 import growth
 import masks
+import out_of_core
 import portability
 import scores
 import training
@@ -137,6 +138,11 @@ SECTIONS = (
         "step_growth",
         f"MiB beyond inputs, output and gradients; limit {growth.STEP_LIMIT:.0f}",
         lambda run: growth.of_steps(run.quick),
+    ),
+    Section(
+        "out_of_core",
+        f"keys and values in stores; memory_limit={out_of_core.LIMIT}MiB for growth",
+        lambda run: out_of_core.rows(run.rounds, max(run.threads, ag.config.threads, default_threads()), run.quick),
     ),
     Section("peak_memory", "MiB beyond inputs and output, the mask included", lambda run: growth.of_peers(run.quick)),
 )

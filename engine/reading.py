@@ -5,6 +5,7 @@ right before. What is decoded or widened is made by as many threads as compute, 
 thread.
 """
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
@@ -42,6 +43,7 @@ class Reading:
         self._decoders = ThreadPoolExecutor(threads, "attngraph-decoder")  # without work it has no threads
         self._made: dict[Node, Values | Future[Values]] = {}
         self._jobs: list[Future[Any]] = []
+        self._rooms: dict[Node, list[Values]] = {}
 
     def __enter__(self) -> "Reading":
         return self
@@ -61,12 +63,24 @@ class Reading:
                 self._made[each.node] = self._reader.submit(self._read, each, boxes[each.node])
         for each in divided:
             box = boxes[each.node]
-            out = self._made[each.node] = np.empty([side.stop - side.start for side in box], each.node.dtype)
+            out = self._made[each.node] = self._room(each, [side.stop - side.start for side in box])
             for piece in each.pieces(box):
                 self._jobs.append(self._decoders.submit(self._read_into, each, piece, box, out))
 
+    def _room(self, each: Streamed, shape: Sequence[int]) -> Values:
+        """Room for a block: that of the block before the last one, which is done with; new pages take their time."""
+        size, dtype = math.prod(shape), each.node.dtype
+        rooms = self._rooms.setdefault(each.node, [])
+        if len(rooms) == 2:
+            rooms.reverse()
+        else:
+            rooms.insert(0, np.empty(size, dtype))
+        if len(rooms[0]) < size:
+            rooms[0] = np.empty(size, dtype)
+        return rooms[0][:size].reshape(shape)
+
     def taken(self) -> dict[Node, Values]:
-        """What was begun with, of all that is copied, when it is there.
+        """What was begun with, of all that is copied, when it is there; good until the next but one is begun with.
 
         Raises:
             StoreError: If something could not be read.

@@ -137,7 +137,7 @@ class StreamingRun:
                     start = end
                     del here
                 else:
-                    rest = pieces
+                    rest = {node: piece.copy() for node, piece in pieces.items()}
                 del pieces
                 assert first <= start
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .kernels import SweepKernel
 
 # Bytes of the blocks in memory at once, where no limit says how many: enough to read well and to keep threads busy.
-_ENOUGH = 1 << 28
+_ENOUGH = 1 << 27
 # Bytes of views at once: files are looked at before each, and little is computed between two looks.
 _VIEWED = 1 << 29
 

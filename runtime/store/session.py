@@ -5,9 +5,9 @@ from collections.abc import Callable
 from ...engine.errors import StoreError
 from .files import Files, LocalFiles
 from .maps import MAPS
-from .regions import REGIONS
 from .places import Lock
 from .record import Record, read_record
+from .regions import REGIONS
 from .units import Units
 
 
