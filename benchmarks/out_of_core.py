@@ -5,6 +5,7 @@ that are warm in the system's page cache. Linux only.
 """
 
 import gc
+import os
 import sys
 import tempfile
 import threading
@@ -14,14 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import stores
 from growth import _reset, _status
 from measure import paired, turns
 from processes import ProcessError, run_alone
 
 import attngraph as ag
+import stores
 
 HEADS, DIM, QUERIES = 8, 64, 64
+THREADS = min(2, os.cpu_count() or 1)
 GIBIBYTES, LIMIT = 8.0, 256
 RAM_TARGET, DECODING_TARGET, GATHER_TARGET = 0.8, 0.75, 200.0
 # Keys that are made, and appended, at once.
@@ -30,12 +32,11 @@ _KEY_BYTES = 2 * HEADS * DIM * 4
 _SETS = 4
 
 
-def rows(rounds: int, threads: int, quick: bool, gibibytes: float | None = None) -> list[dict[str, Any]]:
+def rows(rounds: int, quick: bool, gibibytes: float | None = None) -> list[dict[str, Any]]:
     """A row for each claim, with its target and whether it meets it.
 
     Args:
         rounds: Pairs of measurements at most.
-        threads: Of each process.
         quick: Small stores.
         gibibytes: Of the store of keys and values together; None to choose.
     """
@@ -45,19 +46,19 @@ def rows(rounds: int, threads: int, quick: bool, gibibytes: float | None = None)
     with tempfile.TemporaryDirectory() as folder:
         raw, encoded = str(Path(folder) / "raw"), str(Path(folder) / "zstd")
         arguments = {"gibibytes": gibibytes, "rounds": rounds}
-        found.append(_alone("beside_memory", {"path": raw, **arguments}, threads))
+        found.append(_alone("beside_memory", {"path": raw, **arguments}))
         for blocks in (1, 4) if quick else (1, 8, 64):
-            found.append(_alone("growth", {"path": raw, "blocks": blocks}, threads))
-        found.append(_alone("beside_decoding", {"path": encoded, **arguments, "gibibytes": gibibytes / 8}, threads))
+            found.append(_alone("growth", {"path": raw, "blocks": blocks}))
+        found.append(_alone("beside_decoding", {"path": encoded, **arguments, "gibibytes": gibibytes / 8}))
         for blocks in (1, 4) if quick else (1, 64):
-            found.append(_alone("growth", {"path": encoded, "blocks": blocks}, threads))
-    found.append(_alone("gathered", {"rounds": rounds}, threads))
+            found.append(_alone("growth", {"path": encoded, "blocks": blocks}))
+    found.append(_alone("gathered", {"rounds": rounds}))
     return found
 
 
-def _alone(function: str, arguments: dict[str, Any], threads: int) -> dict[str, Any]:
+def _alone(function: str, arguments: dict[str, Any]) -> dict[str, Any]:
     try:
-        return dict(run_alone("out_of_core", function, arguments, threads))
+        return dict(run_alone("out_of_core", function, arguments, THREADS))
     except ProcessError as error:
         return {"case": f"{function} {arguments}", "note": str(error), "defect": True}
 
@@ -174,5 +175,5 @@ def gathered(rounds: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    for row in rows(5, ag.config.threads, quick=False, gibibytes=float(sys.argv[1]) if len(sys.argv) > 1 else None):
+    for row in rows(5, quick=False, gibibytes=float(sys.argv[1]) if len(sys.argv) > 1 else None):
         print(row, flush=True)

@@ -142,7 +142,7 @@ SECTIONS = (
     Section(
         "out_of_core",
         f"keys and values in stores; memory_limit={out_of_core.LIMIT}MiB for growth",
-        lambda run: out_of_core.rows(run.rounds, max(run.threads, ag.config.threads, default_threads()), run.quick),
+        lambda run: out_of_core.rows(run.rounds, run.quick),
     ),
     Section("peak_memory", "MiB beyond inputs and output, the mask included", lambda run: growth.of_peers(run.quick)),
 )

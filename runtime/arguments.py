@@ -14,7 +14,7 @@ from ..engine.sources import is_buffer, is_lazy_source, read
 from ..engine.types import DEFAULT_FLOAT, SUPPORTED, TensorType
 from ..ops.array import Array, lift
 
-# Bytes from which on an array that lies elsewhere is better read block by block than as a whole; with a limit, the share
+# Bytes from which on an array that lies elsewhere is read block by block, not as a whole; with a limit, the share
 # of it that a whole one may take.
 _LEAST_STREAMED, _SHARE = 1 << 26, 8
 # Python's numbers in lists beyond which somebody means an array: each would be an operand, or part of the key.
