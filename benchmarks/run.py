@@ -25,6 +25,7 @@ import compiling
 import gradient_accuracy
 import growth
 import masks
+import out_of_core
 import portability
 import scores
 import training
@@ -143,6 +144,11 @@ SECTIONS = (
         "clusters",
         "tasks of dask, time of others over ours",
         lambda run: clusters.rows(run.rounds, run.quick),
+    ),
+    Section(
+        "out_of_core",
+        f"keys and values in stores; memory_limit={out_of_core.LIMIT}MiB for growth",
+        lambda run: out_of_core.rows(run.rounds, run.quick),
     ),
     Section("peak_memory", "MiB beyond inputs and output, the mask included", lambda run: growth.of_peers(run.quick)),
 )

@@ -5,8 +5,8 @@ An array of any class takes part if the class has a method ``__attngraph_blocks_
 Nothing of this is for NumPy's arrays, memory maps among them: those are read where they are.
 """
 
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeGuard
 
 import numpy as np
 
@@ -39,6 +39,45 @@ class Blocks(Protocol):
         Raises:
             StoreError: If it cannot be read.
         """
+
+
+class MappedBlocks(Blocks, Protocol):
+    """An array in mapped files: `read` gives views of them, which take no memory of the process's own.
+
+    ``read`` looks at the files each time. It may be called from any thread, by several at once.
+
+    Attributes:
+        is_mapped: True.
+    """
+
+    is_mapped: bool
+
+    def fetch(self, box: Box) -> None:
+        """See that a part is in memory when it is read, as far as there is room; what is wrong, `read` will say."""
+
+
+class DividedBlocks(Blocks, Protocol):
+    """An array that several threads read at once, each pieces of its own, as what is decoded."""
+
+    def pieces(self, box: Box) -> Sequence[Box]:
+        """Boxes that together are this one, each of them read at once as well as it can be."""
+
+    def read_into(self, box: Box, out: Values) -> None:
+        """Read a part into an array of its shape and the array's type; by several threads at once.
+
+        Raises:
+            StoreError: If it cannot be read.
+        """
+
+
+def is_mapped(blocks: Blocks) -> TypeGuard[MappedBlocks]:
+    """Whether what is read is a view of mapped files."""
+    return getattr(blocks, "is_mapped", False) is True
+
+
+def is_divided(blocks: Blocks) -> TypeGuard[DividedBlocks]:
+    """Whether several threads may read pieces of it."""
+    return hasattr(blocks, "read_into")
 
 
 class _Sliced:

@@ -30,8 +30,9 @@ from .passes.fused import Fused
 from .passes.skip import Skip
 from .program import Program
 from .splits import ROW_UNIT
+from .streamed import Streamed
 from .streaming import Beside, Indexed, StreamingRun
-from .streams import Stream, Streamed, Streams, chain_of
+from .streams import Stream, Streams, chain_of
 from .threads import limited
 
 # Bytes of a piece, where no limit says less: enough that columns are not read again too often.

@@ -5,7 +5,6 @@ which begin and end where the kernel's own blocks do, and splits merge by their 
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,8 +18,11 @@ from .ir import Node, Values
 from .part_runs import Block, Part, Range
 from .parts import Parts, States
 from .passes.fused import FEWEST_COLUMNS
+from .passes.watches import shows_what_is_not_finite
+from .reading import Reading
 from .states import Place, merged_nodes, merged_run
-from .streams import Sizes, Stream, Streamed
+from .streamed import Streamed, is_finite
+from .streams import Sizes, Stream
 
 if TYPE_CHECKING:
     from .codegen.state import StateLayout
@@ -100,7 +102,8 @@ class StreamingRun:
             None if box is None else held[node].at(box) for node, box in zip(self.parts.inputs, boxes, strict=True)
         ]
         found = self.parts.finish(states, given, results)
-        accused = {*accused, *self.accused}
+        if found.is_doubted or self.accused:
+            accused = {*accused, *self._accused(part)}
         if accused:
             found.doubts[...] = 1
         if not found.is_doubted:
@@ -141,25 +144,49 @@ class StreamingRun:
         """Blocks of all inputs, and the range of columns that they are good for."""
         columns, rest, start = self.sizes.splits.columns, dict[Node, Values](), 0
         cuts = [(first, min(first + self.at_once, columns)) for first in range(0, columns, self.at_once)]
-        with ThreadPoolExecutor(1, "attngraph-reader") as reader:
-            reading = [reader.submit(self._read, part, cuts[0])]
+        with self._reading(part, self._looked_at()) as reading:
+            reading.begin(cuts[0])
             for number, (first, stop) in enumerate(cuts):
-                pieces = reading.pop().result()
-                reading += [reader.submit(self._read, part, each) for each in cuts[number + 1 : number + 2]]
+                pieces = reading.taken()
+                self.accused |= reading.accused
+                for each in cuts[number + 1 : number + 2]:
+                    reading.begin(each)
                 pieces = self._joined(rest, pieces)
                 end = self._end(stop, columns)
                 if end > start:
-                    yield self._blocks(part, pieces, (start, end), start), (start, end)
+                    here = self._blocks(part, pieces, (start, end), start) | reading.views((start, end))
+                    yield here, (start, end)
                     rest = {
                         each.node: _along(pieces[each.node], each.axis, end - start, None).copy()
-                        for each in self.stream.inputs
+                        for each in reading.copied
                         if stop > end
                     }
                     start = end
+                    del here
                 else:
-                    rest = pieces
+                    rest = {node: piece.copy() for node, piece in pieces.items()}
                 del pieces
                 assert first <= start
+
+    def _reading(self, part: Part, looked_at: Collection[Node]) -> Reading:
+        return Reading(self.stream.inputs, lambda columns: self._boxes(part, columns), self.settings.threads, looked_at)
+
+    def _looked_at(self) -> set[Node]:
+        """What is guarded, and could hold what is not finite without a doubt about results."""
+        return {node for node in self.guarded if not shows_what_is_not_finite(self.parts.sweep, node)}
+
+    def _accused(self, part: Part) -> set[Node]:
+        """What is guarded and holds something that is not finite: read once more, now that results are in doubt."""
+        looked_at = set(self.guarded) & self.stream.nodes - self.accused - self._looked_at()
+        columns = self.sizes.splits.columns
+        if looked_at:
+            for each in [each for each in self.stream.inputs if each.node in looked_at]:
+                for first in range(0, columns, self.at_once):
+                    box = self._boxes(part, (first, min(first + self.at_once, columns)))[each.node]
+                    if not is_finite(each.read(box)):
+                        self.accused.add(each.node)
+                        break
+        return self.accused
 
     def _end(self, stop: int, columns: int) -> int:
         """Where a range may end when columns up to ``stop`` are there: no group of columns reaches beyond the last."""
@@ -172,16 +199,6 @@ class StreamingRun:
         boxes = zip(self.parts.inputs, self.parts.needed_columns(part, columns), strict=True)
         return {node: box for node, box in boxes if box is not None and node in self.stream.nodes}
 
-    def _read(self, part: Part, columns: Range) -> dict[Node, Values]:
-        """A block of each input, looked at for what is not finite."""
-        boxes, found = self._boxes(part, columns), {}
-        for each in self.stream.inputs:
-            value = found[each.node] = each.read(boxes[each.node])
-            is_guarded = each.node in self.guarded
-            if is_guarded and value.dtype.kind == "f" and not np.isfinite(value).all():
-                self.accused.add(each.node)
-        return found
-
     def _joined(self, rest: Mapping[Node, Values], pieces: dict[Node, Values]) -> dict[Node, Values]:
         """What was left of the block before, and this one."""
         if not rest:
@@ -192,7 +209,7 @@ class StreamingRun:
     def _blocks(self, part: Part, pieces: Mapping[Node, Values], columns: Range, start: int) -> dict[Node, Block]:
         boxes = self._boxes(part, columns)
         found = {}
-        for each in self.stream.inputs:
+        for each in [each for each in self.stream.inputs if each.node in pieces]:
             first = tuple(one.start for one in boxes[each.node])
             found[each.node] = Block(_along(pieces[each.node], each.axis, 0, columns[1] - start), first)
         return found

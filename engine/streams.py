@@ -2,60 +2,27 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
-from .blocks import Blocks, Box, blocks_of
+from .blocks import Blocks, blocks_of
 from .codegen.state import Stage, state_layout
 from .config import Settings
-from .ir import Node, Values
+from .ir import Node
 from .leaves import Data
 from .part_runs import Part, read_at_once, wanted_loads, whole_part
 from .passes.fuse import Step
 from .passes.fused import FEWEST_COLUMNS, Fused
 from .passes.skip import Skip
 from .splits import Splits, splits_of
+from .streamed import Streamed
 
 if TYPE_CHECKING:
     from .kernels import SweepKernel
 
 # Bytes of the blocks in memory at once, where no limit says how many: enough to read well and to keep threads busy.
-_ENOUGH = 1 << 28
-
-
-@dataclass(frozen=True, eq=False)
-class Streamed:
-    """An input that is read block by block: an array, and casts of it.
-
-    Attributes:
-        node: The input.
-        leaf: What is read.
-        casts: From the leaf to the input.
-        blocks: How it is read.
-        axis: Its axis of columns.
-    """
-
-    node: Node
-    leaf: Data
-    casts: tuple[Node, ...]
-    blocks: Blocks
-    axis: int
-
-    @property
-    def column_bytes(self) -> int:
-        """Bytes that a column brings, as it is stored and as it is computed with."""
-        elements = math.prod(int(n) for axis, n in enumerate(self.node.shape) if axis != self.axis)
-        return elements * sum({each: each.dtype.itemsize for each in (self.leaf, *self.casts)}.values())
-
-    def read(self, box: Box) -> Values:
-        """A part of it, as kernels take it."""
-        value = np.asarray(self.blocks.read(box))
-        for each in (self.leaf, *self.casts):
-            value = value if each is self.leaf else np.asarray(each.reference(value))
-            value = value.astype(each.dtype.newbyteorder("="), copy=False)
-        return value if value.flags.aligned else value.copy()
+_ENOUGH = 1 << 27
+# Bytes of views at once: files are looked at before each, and little is computed between two looks.
+_VIEWED = 1 << 29
 
 
 class Sizes(NamedTuple):
@@ -69,6 +36,7 @@ class Sizes(NamedTuple):
             read does not end where blocks do, a copy of one.
         state: Bytes of the states of one split.
         splits: The splits.
+        viewed: Bytes of a column of what is a view of mapped files, and takes no memory.
     """
 
     block: int
@@ -77,6 +45,7 @@ class Sizes(NamedTuple):
     copies: int
     state: int
     splits: Splits
+    viewed: int = 0
 
     def bytes_of(self, columns: int) -> int:
         """Bytes where so many columns are read at once."""
@@ -92,7 +61,7 @@ class Sizes(NamedTuple):
         return self.bytes_of(self.unit)
 
     def columns_within(self, budget: int | None) -> int:
-        """How many columns to read at once: whole units, as many as fit."""
+        """How many columns to read at once: whole units, as many as fit; whole splits, if it is one or more."""
         most = _ENOUGH if budget is None else min(budget, max(_ENOUGH, self.least))
         units = 1
         step = 1 << max(0, (-(-self.splits.columns // self.unit)).bit_length())
@@ -100,7 +69,11 @@ class Sizes(NamedTuple):
             if self.bytes_of((units + step) * self.unit) <= most:
                 units += step
             step //= 2
-        return min(units * self.unit, self.splits.columns)
+        if self.viewed:
+            units = max(1, min(units, _VIEWED // (self.viewed * self.unit)))
+        found, columns, size = units * self.unit, self.splits.columns, self.splits.size
+        is_cut_well = size % self.unit == 0 and size < found < columns
+        return found // size * size if is_cut_well else min(found, columns)
 
 
 class Stream:
@@ -123,7 +96,8 @@ class Stream:
         tasks = math.prod(stop - first for first, stop in part.batch) * -(-rows // block_rows)
         floats = state_layout(sweep, schedule, target.lanes("float32")).floats
         column = sum(each.column_bytes for each in self.inputs)
-        return Sizes(block, unit, column, 2 if is_even else 3, 4 * floats * tasks, splits_of(sweep))
+        viewed = sum(each.viewed_bytes for each in self.inputs)
+        return Sizes(block, unit, column, 2 if is_even else 3, 4 * floats * tasks, splits_of(sweep), viewed)
 
 
 class Streams:

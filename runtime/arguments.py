@@ -5,29 +5,53 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..engine.blocks import blocks_of
+from ..engine.config import Settings
 from ..engine.errors import ArgumentError
-from ..engine.ir import Values
+from ..engine.ir import Node, Values
 from ..engine.leaves import Placeholder
 from ..engine.sources import is_buffer, is_lazy_source, read
 from ..engine.types import DEFAULT_FLOAT, SUPPORTED, TensorType
 from ..ops.array import Array, lift
 
+# Bytes from which on an array that lies elsewhere is read block by block, not as a whole; with a limit, the share
+# of it that a whole one may take.
+_LEAST_STREAMED, _SHARE = 1 << 26, 8
 # Python's numbers in lists beyond which somebody means an array: each would be an operand, or part of the key.
 _MOST_NUMBERS = 4096
 _STATIC = (bool, int, str, bytes, type(None))
 _DTYPES = {dtype: dtype for dtype in SUPPORTED}
 
 
+class SameObject:
+    """What a trace that holds an array of another place is found by: that very object."""
+
+    def __init__(self, held: Any) -> None:
+        self.held = held
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SameObject) and other.held is self.held
+
+    def __hash__(self) -> int:
+        return id(self.held)
+
+
 class Argument(NamedTuple):
-    """An argument: its part of the key, and for what is traced its type and present value."""
+    """An argument: its part of the key, and for what is traced its type and present value.
+
+    What is to be read block by block has no value: it is captured, and ``node`` reads it.
+    """
 
     key: Any
     kind: TensorType | None
     value: Values | None
     given: Any
+    node: Node | None = None
 
     def stand_in(self) -> Any:
         """What the function is traced with."""
+        if self.node is not None:
+            return Array(self.node)
         return self.given if self.kind is None else Array(Placeholder.new(self.kind))
 
 
@@ -48,7 +72,7 @@ def is_traced(leaf: Any) -> bool:
     return isinstance(leaf, np.ndarray | float) or is_array(leaf)
 
 
-def argument_of(leaf: Any, name: str) -> Argument:
+def argument_of(leaf: Any, name: str, settings: Settings) -> Argument:
     """Arrays, Python floats and NumPy scalars are traced; all else is static."""
     dtype = _DTYPES.get(leaf.dtype) if type(leaf) is np.ndarray else None
     if dtype is not None:
@@ -62,9 +86,18 @@ def argument_of(leaf: Any, name: str) -> Argument:
         return Argument(kind, kind, np.asarray(leaf), None)
     if is_array(leaf):
         node = lift(leaf, name)
+        if _is_streamed(leaf, node, settings):
+            return Argument((node.type, SameObject(leaf)), node.type, None, leaf, node)
         value = leaf if isinstance(leaf, np.ndarray) else read(getattr(node, "source", leaf))
         return Argument(node.type, node.type, value if value.dtype.isnative else value.astype(node.dtype), None)
     return Argument((type(leaf), leaf), None, None, leaf)
+
+
+def _is_streamed(leaf: Any, node: Node, settings: Settings) -> bool:
+    """Whether it lies elsewhere, and is so large that sweeps should read it block by block."""
+    limit = settings.memory_limit
+    least = _LEAST_STREAMED if limit is None else min(_LEAST_STREAMED, limit // _SHARE)
+    return is_lazy_source(leaf) and node.type.size * node.dtype.itemsize >= least and blocks_of(leaf) is not None
 
 
 def check_count(leaves: Sequence[Any], name: str) -> None:

@@ -24,6 +24,8 @@ from .traces import Direct, Trace, make_direct
 
 # A trace holds a graph and its captured arrays; the least recently used one goes first.
 _MOST_TRACES = 256
+# Those that hold an argument which is read block by block: a store that grows brings another one each time.
+_MOST_STREAMED = 8
 # So many traces are tried by their entries before the ordinary path looks for one.
 _MOST_DIRECT = 4
 # Arguments may come in one memory layout first, and mostly in another one later.
@@ -155,7 +157,7 @@ class Compiled:
 
     def _trace_for(self, leaves: list[Any], structure: Structure, settings: Settings) -> tuple[Trace, list[Values]]:
         check_count(leaves, self._name())
-        arguments = [argument_of(leaf, self._name()) for leaf in leaves]
+        arguments = [argument_of(leaf, self._name(), settings) for leaf in leaves]
         values = [each.value for each in arguments if each.value is not None]
         key = (structure, tuple(each.key for each in arguments), *_traced_settings(settings))
         try:
@@ -177,6 +179,9 @@ class Compiled:
             self._traces[key] = self._latest = trace
             while len(self._traces) > _MOST_TRACES:
                 self._traces.popitem(last=False)
+            if trace.streams:
+                for old in [each for each, one in self._traces.items() if one.streams][:-_MOST_STREAMED]:
+                    del self._traces[old]
         return trace, values
 
     def _traced(self, arguments: list[Argument], structure: Structure, settings: Settings) -> Trace:
@@ -186,9 +191,9 @@ class Compiled:
             returned = self.fn(*args, **kwargs)
             leaves, shape = flatten(returned)
             results = tuple(None if leaf is None else lift(leaf, f"{self._name()}: result") for leaf in leaves)
-        placeholders = tuple(each.node for each in stand_ins if isinstance(each, Array))
+        nodes = tuple(each.node for each in stand_ins if isinstance(each, Array))
         roots = [node for node in results if node is not None]
-        return Trace(placeholders, results, prepare(roots, settings, repeated=True), shape)  # type: ignore[arg-type]
+        return Trace(nodes, results, prepare(roots, settings, repeated=True), shape)
 
     def _inlined(self, leaves: list[Any], structure: Structure) -> Any:
         lazy = [Array(lift(leaf)) if is_array(leaf) else leaf for leaf in leaves]
@@ -215,7 +220,7 @@ class Compiled:
             nodes = [None if each is None else each.node for each in results]
         else:
             trace, _ = self._trace_for(plain, structure, config.settings())
-            pairs = list(zip(trace.placeholders, filter(is_traced, leaves), strict=True))
+            pairs = list(zip(trace.stand_ins, filter(is_traced, leaves), strict=True))
             nodes = trace.results
         return unflatten(shape, iter(labelled_results(results, nodes, known_labels(pairs))))
 
@@ -246,6 +251,9 @@ def compile(fn: Callable[..., Any] | None = None, check_finite: bool | None = Fa
     static: hashed, and part of the trace. What speaks the buffer protocol is an array, but for bytes.
     Called on lazy arrays it inlines into their graph. ``out=``
     (an array, or the same structure) takes the results in place.
+
+    An array of a store, of zarr or of dask that is large (64 MiB, or an eighth of ``memory_limit``) is not read as a
+    whole where sweeps can read it block by block; its trace is found by the very object.
 
     Where an argument is an xarray DataArray the results are DataArrays, lazy ones if it holds a lazy array. The
     function itself is traced with arrays: axes go by position, and what each of a result is called is read off the

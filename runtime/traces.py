@@ -21,11 +21,13 @@ if TYPE_CHECKING:
 class Trace:
     """One traced graph: what stands for the arguments, the results, and the graph that is run.
 
+    ``stand_ins`` are of all traced arguments: placeholders, and arrays that are read block by block. What reads such
+    an array is for this very one.
     ``calls`` counts those of the ordinary path; ``tried`` is for which settings an entry was last wanted,
     ``tries`` how often, and ``direct`` what came of it.
     """
 
-    placeholders: tuple[Placeholder, ...]
+    stand_ins: tuple[Node, ...]
     results: tuple[Node | None, ...]
     prepared: Prepared
     structure: Structure
@@ -33,6 +35,16 @@ class Trace:
     tried: Settings | None = None
     tries: int = 0
     direct: "Direct | None" = None
+
+    @property
+    def placeholders(self) -> tuple[Placeholder, ...]:
+        """What stands for the arguments that come with each call."""
+        return tuple(node for node in self.stand_ins if isinstance(node, Placeholder))
+
+    @property
+    def streams(self) -> bool:
+        """Whether an argument is read block by block."""
+        return len(self.placeholders) < len(self.stand_ins)
 
 
 class Direct(NamedTuple):
@@ -56,7 +68,7 @@ def make_direct(
     trace: Trace, leaves: Sequence[Any], settings: Settings, hits: Values, check_finite: bool
 ) -> Direct | None:
     """The way into a trace for calls like this one; None if there is none."""
-    if trace.prepared.native_steps != 1:
+    if trace.streams or trace.prepared.native_steps != 1:
         return None
     entries = _entries()
     nodes = iter(trace.placeholders)

@@ -6,8 +6,10 @@ loop has no such values to look at. It watches those that could leave the range 
 
 from collections.abc import Sequence
 
+from ..ir import Node
 from ..loop import Watch
-from ..scalar import Scalar
+from ..scalar import Scalar, below
+from ..sweep import Sweep
 from ..types import is_float
 
 # Where a function's result is not finite whenever this argument is not.
@@ -63,3 +65,46 @@ def _may_be_masked(scalar: Scalar, masks: set[Scalar]) -> bool:
     if scalar.is_constant:
         return bool(scalar.attribute == float("-inf"))
     return any(scalar.args[place] in masks for place in _CARRIES_MASK.get(scalar.op, ()))
+
+
+def shows_what_is_not_finite(sweep: Sweep, node: Node) -> bool:
+    """Whether whatever an input holds that is not finite makes a sweep's results doubtful, where it counts.
+
+    That is so where it is contracted with something, for kernels look at contractions (`codegen.watch`), or where it is
+    what columns contribute, and results show their sums: a weight of 0 times infinity is NaN. Then the input itself
+    need not be looked at.
+
+    Args:
+        sweep: The sweep.
+        node: The input.
+    """
+    tiles = below([*sweep.groups, *(each.weight for each in sweep.accumulators)])
+    contractions = {each for each in tiles if each.op == "reduce" and each.attribute[0] == "sum"}
+    shown = {each.column for each in sweep.accumulators if not _hides(sweep, each)}
+    users: dict[Scalar, list[tuple[Scalar, int]]] = {}
+    everything = below(sweep.expressions())
+    for scalar in everything:
+        for place, each in enumerate(scalar.args):
+            users.setdefault(each, []).append((scalar, place))
+    stack = [each for each in everything if each.op == "load" and each.attribute is node]
+    while stack:
+        scalar = stack.pop()
+        if scalar not in users and scalar not in shown:
+            return False
+        for user, place in users.get(scalar, ()):
+            if user not in contractions:
+                if place not in _PASSES_ON.get(user.op, ()):
+                    return False
+                stack.append(user)
+    return True
+
+
+def _hides(sweep: Sweep, accumulator: object) -> bool:
+    """Whether a sum could be infinite or NaN, and no result be so."""
+    used = False
+    for output in sweep.outputs:
+        value = output.value
+        while value.op in _PASSES_ON and value.op != "subtract":
+            value = value.args[0]
+        used |= value.op == "accumulator" and value.attribute is accumulator
+    return not used

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...engine.errors import ArgumentError
+from .decoding import direct_decoder
 from .layout import KEYS, Layout
 
 Values = np.ndarray[Any, Any]
@@ -82,8 +83,9 @@ class ChunkCodec:
         self._chunks: dict[str, Buffer] = {"zarr.json": self._buffer(json.dumps(document).encode())}
         with zarr.config.set({"array.write_empty_chunks": True}):  # a chunk of zeros is a chunk
             self._array = zarr.open_array(MemoryStore(self._chunks), mode="r+")
-        self._rows = layout.chunk
+        self._rows, self._width, self._stored = layout.chunk, layout.width(key), layout.stored
         self._numbers = itertools.cycle(range(_NUMBERS))
+        self._direct = direct_decoder(document["codecs"])
 
     def encode(self, rows: Values) -> bytes:
         """The bytes of a whole chunk, shape (chunk, width)."""
@@ -91,12 +93,30 @@ class ChunkCodec:
         self._array[0, number * self._rows : (number + 1) * self._rows] = rows
         return self._chunks.pop(f"c.0.{number}.0").to_bytes()
 
+    def decode_into(self, contents: bytes, out: Values) -> None:
+        """The rows of a whole chunk, into a contiguous array (chunk, width) of what is stored.
+
+        Raises:
+            OSError: As `decode`.
+        """
+        if self._direct is None:
+            out[...] = self.decode(contents)
+            return
+        try:
+            self._direct(contents, out)
+        except Exception as error:  # each codec has errors of its own
+            raise OSError(f"its contents are damaged: {error}") from error
+
     def decode(self, contents: bytes) -> Values:
         """The rows of a chunk, shape (chunk, width).
 
         Raises:
             OSError: If the bytes are not what `encode` made.
         """
+        if self._direct is not None:
+            rows = np.empty((self._rows, self._width), self._stored)
+            self.decode_into(contents, rows)
+            return rows
         number = next(self._numbers)
         name = f"c.0.{number}.0"
         self._chunks[name] = self._buffer(contents)

@@ -25,7 +25,8 @@ class WrongSizeError(OSError):
     """A file that is longer or shorter than its place in the store says."""
 
 
-def _check(found: os.stat_result, size: int) -> None:
+def check_size(found: os.stat_result, size: int) -> None:
+    """Raise WrongSizeError unless it is an ordinary file of that size."""
     if not stat.S_ISREG(found.st_mode) or found.st_size != size:
         raise WrongSizeError(f"its size is {found.st_size} bytes, and should be {size}")
 
@@ -51,7 +52,7 @@ class Maps:
             OSError: If the file is not there; `WrongSizeError` if it has another size.
         """
         found = os.stat(path)  # noqa: PTH116 - a Path costs more than the call
-        _check(found, size)
+        check_size(found, size)
         with self._lock:
             known = self._maps.get(path)
             if known is not None and (known.device, known.inode) == (found.st_dev, found.st_ino):
@@ -82,7 +83,7 @@ def _map(path: str, size: int) -> _Map:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         found = os.fstat(descriptor)
-        _check(found, size)
+        check_size(found, size)
         return _Map(found.st_dev, found.st_ino, np.frombuffer(mmap.mmap(descriptor, size, prot=mmap.PROT_READ), "u1"))
     finally:
         os.close(descriptor)

@@ -7,6 +7,7 @@ from .files import Files, LocalFiles
 from .maps import MAPS
 from .places import Lock
 from .record import Record, read_record
+from .regions import REGIONS
 from .units import Units
 
 
@@ -70,6 +71,7 @@ class Session:
             self._held.release()
         if not self.closed and isinstance(self.files, LocalFiles):
             MAPS.forget(str(self.files.root))
+            REGIONS.forget(str(self.files.root))
         self.closed = True
 
     def _check_open(self, operation: str) -> None:

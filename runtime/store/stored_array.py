@@ -8,6 +8,7 @@ import numpy as np
 from ...engine.blocks import Blocks, HeadwiseBlocks
 from ...engine.errors import ArgumentError, DTypeError, IndexOutOfRangeError, StoreError
 from ...engine.types import DType
+from .array_blocks import DecodedBlocks, ViewedBlocks
 from .layout import KEYS
 from .places import open_files
 from .record import NAME, Record, read_document, read_record
@@ -109,7 +110,12 @@ class StoredArray:
         return f"<StoredArray {self.key} of {self.path}: {self.dtype.name}{list(self.shape)}>"
 
     def __attngraph_blocks__(self) -> Blocks:
-        return HeadwiseBlocks(self, 1 if self.mapped else self._units.layout.unit)
+        given = self._units, self.key, self._length, self.dtype, self._check_there
+        if ViewedBlocks.are_possible(self._units, self.key, self._length):
+            return ViewedBlocks(*given)
+        if not self.mapped:
+            return DecodedBlocks(*given)
+        return HeadwiseBlocks(self, 1)
 
     def blocks(self) -> list[tuple[int, int]]:
         """Where to read: (start, stop) of rows that lie in one file, or are decoded together."""

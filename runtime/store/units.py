@@ -66,6 +66,24 @@ class Units:
             place = f"{self.layout.place(key, head, start, stop)}: {self.files.locate(name)}"
             raise StoreError(f"{operation}: {place}: {error.strerror or error}") from error
 
+    def rows_into(self, operation: str, key: str, head: int, start: int, out: Values, width: slice) -> None:
+        """Copy rows that all lie in one file, from ``start`` on, some elements of each, into an array of their shape.
+
+        Raises:
+            StoreError: As `rows`.
+        """
+        layout, unit = self.layout, start // self.layout.unit
+        is_whole = start == unit * layout.unit and out.shape == (layout.unit, layout.width(key))
+        if layout.codecs is None or not is_whole or not out.flags.c_contiguous:
+            out[...] = self.rows(operation, key, head, start, start + len(out), map_it=False)[:, width]
+            return
+        name = layout.name(key, head, unit)
+        try:
+            self.codec(key).decode_into(self.files.read(name), out)
+        except OSError as error:
+            place = f"{layout.place(key, head, start, start + len(out))}: {self.files.locate(name)}"
+            raise StoreError(f"{operation}: {place}: {error.strerror or error}") from error
+
     def _mapped(self, key: str, name: str) -> Values:
         size = self.layout.file_bytes(key)
         assert size is not None, "rows as they are have files of one size"

@@ -12,6 +12,7 @@ from ...engine.errors import ArgumentError
 from ...engine.ir import Node, Values
 from ...engine.parts import Part, Parts, States
 from ...engine.passes.fused import Fused
+from ...engine.passes.watches import shows_what_is_not_finite
 from ...engine.program import Program
 from ...engine.sources import read
 from .job import Job, assembled, sliced
@@ -240,7 +241,7 @@ def _inputs(job: Job, step: int, boxes: Sequence[Box | None], pieces: Sequence[A
 def _is_accused(job: Job, step: int, arrays: Sequence[Values | None]) -> bool:
     """Whether something that is read here, and that a guard watches, is not finite.
 
-    Whether it counts, the undivided run says.
+    Whether it counts, the undivided run says. What shows in results, if it counts, need not be looked at.
     """
     fused, streams = _fused(job, step), job.program.streams
     if not job.check_finite or streams is None or step not in streams.steps:
@@ -248,6 +249,7 @@ def _is_accused(job: Job, step: int, arrays: Sequence[Values | None]) -> bool:
     inputs = streams.steps[step].inputs
     guarded = set(fused.guarded()) & {each.node for each in inputs}
     guarded |= {each.node for each in inputs if any(cast.guards for cast in each.casts)}
+    guarded = {node for node in guarded if not shows_what_is_not_finite(fused.sweep, node)}
     pairs = zip(fused.inputs, arrays, strict=True)
     return any(node in guarded and array is not None and not np.isfinite(array).all() for node, array in pairs)
 

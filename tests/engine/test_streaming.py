@@ -17,6 +17,8 @@ from attngraph.engine.errors import LimitError, NonFiniteError, ShapeError
 from attngraph.engine.pipeline import optimize
 from attngraph.engine.program import Program
 from attngraph.engine.streaming import StreamingRun
+from attngraph.ops.array import Array
+from attngraph.ops.guard import Guard
 
 LONG = 3 * UNIT + 7
 
@@ -234,3 +236,98 @@ def test_parts_of_rows_and_places_are_those_of_the_whole():
             box = run.parts.result_box(0, part)
             (found[box],) = run.results({query: q}, part=part)
     assert same_bits([found], [whole])
+
+
+class Viewed(Stored):
+    """The same, of views: nothing is copied."""
+
+    is_mapped = True
+
+    def fetch(self, box):
+        pass
+
+    def read(self, box):
+        self.reads.append((box[self.axis].start, box[self.axis].stop))
+        return self.array[box]
+
+
+class Divided(Stored):
+    """The same, in pieces of one column of chunks each, by any thread."""
+
+    def pieces(self, box):
+        first, stop = box[self.axis].start, box[self.axis].stop
+        step = self.steps[self.axis]
+        cuts = [(at, min(at + step, stop)) for at in range(first, stop, step)]
+        return [tuple(slice(*cut) if n == self.axis else side for n, side in enumerate(box)) for cut in cuts]
+
+    def read_into(self, box, out):
+        out[...] = self.array[box]
+
+
+@pytest.mark.parametrize("kind", [Viewed, Divided])
+@pytest.mark.parametrize("name", ["plain", "causal", "hidden", "sigmoid"])
+def test_views_and_pieces_change_no_bits(name, kind):
+    q, k, v = arrays(5)
+    build = BUILDERS[name]
+    wanted = build(*map(ag.asarray, (q, k, v))).compute()
+    for step in (1, 500, 512):
+        stored = kind(k, step), kind(v, step)
+        for limit in (None, 3_000_000):
+            with ag.config.set(memory_limit=limit):
+                found = build(ag.asarray(q), *map(ag.asarray, stored)).compute()
+            assert found.tobytes() == wanted.tobytes()
+
+
+def test_views_count_for_nothing_in_the_limit():
+    q, k, v = arrays()
+    plain = least_limit(lambda: ag.attention(q, Stored(k), Stored(v)))
+    assert least_limit(lambda: ag.attention(q, Viewed(k), Viewed(v))) < plain / 2
+
+
+@pytest.mark.parametrize("dtype", ["float16", ml_dtypes.bfloat16])
+@pytest.mark.parametrize("kind", [Stored, Viewed, Divided])
+def test_narrow_floats_are_widened_block_by_block(dtype, kind):
+    q, k, v = arrays()
+    k, v = (each.astype(dtype) for each in (k, v))
+    wanted = ag.attention(q, *(each.astype("float32") for each in (k, v))).compute()
+    with ag.config.set(memory_limit=3_000_000):
+        stored = (ag.astype(ag.asarray(kind(each, 512)), ag.float32) for each in (k, v))
+        assert ag.attention(q, *stored).compute().tobytes() == wanted.tobytes()
+
+
+@pytest.mark.parametrize("limit", [None, 3_000_000])
+@pytest.mark.parametrize("kind", [Stored, Viewed, Divided])
+@pytest.mark.parametrize("argument", ["k", "v"])
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_whatever_is_not_finite_is_found_where_it_counts(wrong, argument, kind, limit):
+    q, k, v = arrays()
+    q = np.abs(q) + 1
+    side = k if argument == "k" else v
+    side[:, :, -3] = wrong  # all of its scores are -inf, or all weights of its value are numbers
+
+    def attended(**options):
+        return ag.attention(q, kind(k, 512), kind(v, 512), **options)
+
+    with ag.config.set(memory_limit=limit):
+        with pytest.raises(NonFiniteError, match=r"holds NaN or infinity|key|value"):
+            attended().compute()
+        with ag.config.set(check_finite=False):
+            expected = ag.attention(q, k, v).compute()
+            assert np.array_equal(attended().compute(), expected, equal_nan=True)
+        # Where no row sees it, it is nobody's.
+        visible = np.arange(k.shape[-2]) < k.shape[-2] - 3
+        found = ag.attention(q, kind(k, 512), kind(v, 512), mask=ag.asarray(visible)[None, :]).compute()
+    cut = k.shape[-2] - 3
+    np.testing.assert_allclose(found, ag.attention(q, k[:, :, :cut], v[:, :, :cut]).compute(), rtol=1e-5, atol=1e-5)
+
+
+def test_scores_that_hide_infinity_are_looked_at():
+    q, k, v = arrays()
+    k[:, :, 100] = np.inf
+
+    def hiding(q, k, v):
+        q, k, v = (Array(Guard(each.node, "hiding", "key")) for each in (q, k, v))
+        return attend(-ag.tanh((q[..., :, None, :] - k[..., None, :, :]) ** 2).sum(-1), v)
+
+    with pytest.raises(NonFiniteError):
+        hiding(ag.asarray(q), ag.asarray(Stored(k, 512)), ag.asarray(Stored(v, 512))).compute()
