@@ -153,8 +153,9 @@ def trace(writer: "Writer", watch: Watch, value_of: Callable[[Scalar], Value], n
         value = value_of(scalar)
         for each in conditions:
             value = f.select(value_of(each), value, zero)
-        # What is not finite less itself is NaN, and additions have units of their own beside those that multiply.
-        nothing = f.add(nothing, f.sub(value, value))
+        # What is not finite less itself is NaN, too, and with AVX-512 additions have units of their own.
+        added = f.target.has_avx512
+        nothing = f.add(nothing, f.sub(value, value)) if added else f.fma(value, zero, nothing)
     for scalar, conditions in watch.indices:
         wrong = value_of(scalar)
         for each in conditions:
