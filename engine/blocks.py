@@ -10,12 +10,10 @@ from typing import Any, Protocol, TypeGuard
 
 import numpy as np
 
+from .boxes import Box
 from .ir import Values
 from .sources import has_blocks, library
 from .types import Shape
-
-# What to read of an array.
-Box = tuple[slice, ...]
 
 
 class Blocks(Protocol):

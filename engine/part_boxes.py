@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .boxes import Box, shape_of
 from .codegen.state import Stage
 from .errors import ArgumentError
 from .ir import Node, Values
@@ -15,9 +16,6 @@ from .summaries import evaluate
 
 if TYPE_CHECKING:
     from .kernels import SweepKernel
-
-# What to take of an array.
-Box = tuple[slice, ...]
 
 
 class Boxes:
@@ -85,41 +83,8 @@ class Boxes:
                 given = "nothing" if array is None else list(array.shape)
                 raise ArgumentError(f"parts: input {number} is given {given} where the part needs {list(wanted)}")
             values = np.asarray(array, node.dtype.newbyteorder("="))
-            found[node] = Block(values if values.flags.aligned else values.copy(), starts_of(box))
+            found[node] = Block.placed(values if values.flags.aligned else values.copy(), box)
         return found
-
-
-def shape_of(box: Box) -> tuple[int, ...]:
-    """The shape of a piece."""
-    return tuple(each.stop - each.start for each in box)
-
-
-def starts_of(box: Box) -> tuple[int, ...]:
-    """Where a piece begins."""
-    return tuple(each.start for each in box)
-
-
-def cut(block: Block, box: Box) -> Values:
-    """What of a piece lies in a box of the whole array."""
-    inside: Values = block.values[
-        tuple(slice(each.start - first, each.stop - first) for each, first in zip(box, block.first, strict=True))
-    ]
-    return inside
-
-
-def placed(values: Values, box: Box) -> Block:
-    """An array as the piece of a box."""
-    return Block(values, starts_of(box))
-
-
-def holds(box: Box, other: Box) -> bool:
-    """Whether one piece holds another."""
-    return all(a.start <= b.start and b.stop <= a.stop for a, b in zip(box, other, strict=True))
-
-
-def union(one: Box, other: Box) -> Box:
-    """The least piece that holds two."""
-    return tuple(slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(one, other, strict=True))
 
 
 def range_of(

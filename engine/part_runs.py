@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from . import workers
+from .boxes import Box, inside, starts_of
 from .codegen.layout import DOUBTS, address_of
 from .codegen.state import STATES, Stage
 from .config import Settings
@@ -41,11 +42,14 @@ class Block(NamedTuple):
         """A piece that is all of the array."""
         return Block(values, (0,) * values.ndim)
 
-    def at(self, box: Sequence[slice]) -> Values:
+    @staticmethod
+    def placed(values: Values, box: Box) -> "Block":
+        """An array as the piece of a box."""
+        return Block(values, starts_of(box))
+
+    def at(self, box: Box) -> Values:
         """A part of the whole array that lies inside the piece."""
-        return self.values[
-            tuple(slice(each.start - at, each.stop - at) for each, at in zip(box, self.first, strict=True))
-        ]
+        return self.values[inside(box, self.first)]
 
     @property
     def shift(self) -> int:

@@ -41,7 +41,7 @@ def settle_part(
     if sweep.adds_up and part.rows != (0, int(of(sweep.rows.length))):
         return False
     made = {
-        output.node: _Placed(Block(result, tuple(each.start for each in boxes.written(number, part))), output.node, of)
+        output.node: _Placed(Block.placed(result, boxes.written(number, part)), output.node, of)
         for number, (output, result) in enumerate(zip(sweep.outputs, found.results, strict=True))
     }
     doubted = list(_doubted(part, found))

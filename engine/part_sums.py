@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from . import workers
+from .boxes import inside, shape_of, starts_of
 from .codegen.layout import DOUBTS, address_of
 from .codegen.state import Stage
 from .errors import ArgumentError
 from .ir import Node, Values
 from .kernels import are_shared, sizes_of, total_of
-from .part_boxes import Boxes, shape_of, starts_of
+from .part_boxes import Boxes
 from .part_runs import Block, Part, Runner
 from .part_states import Finished
 from .sweep import Output
@@ -205,6 +206,5 @@ class SumRunner:
         box = self.boxes.written(number, whole)
         result = np.empty(shape_of(box), np.float32)
         for piece, each in zip(pieces, parts, strict=True):
-            here = self.boxes.written(number, each.part)
-            result[tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(here, box, strict=True))] = piece
+            result[inside(self.boxes.written(number, each.part), starts_of(box))] = piece
         return result

@@ -39,11 +39,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from .boxes import Box, shape_of, union
 from .codegen.state import Stage
 from .config import Settings
 from .errors import ArgumentError
 from .ir import Node, Values
-from .part_boxes import Box, Boxes, cut, union
+from .part_boxes import Boxes
 from .part_runs import Block, Part, Range, Runner, whole_part
 from .part_settling import Judgement, settle_part
 from .part_states import Finished, States, merged_states
@@ -224,8 +225,8 @@ class Parts:
         part = states.part
         boxes = [self.result_box(number, part) for number in range(len(self.sweep.outputs))]
         if results is None:
-            results = [np.empty([each.stop - each.start for each in box], np.float32) for box in boxes]
-        pieces = [Block(array, tuple(each.start for each in box)) for array, box in zip(results, boxes, strict=True)]
+            results = [np.empty(shape_of(box), np.float32) for box in boxes]
+        pieces = [Block.placed(array, box) for array, box in zip(results, boxes, strict=True)]
         (state,) = states.nodes.values()
         blocks = self.boxes.blocks(arrays, self.needed_at_end(part))
         doubts = states.doubts | self.runner.finish(blocks, part, state, pieces)
@@ -277,7 +278,7 @@ class Parts:
         every = (0, self.splits.count)
         boxes = self.needed(part, every), self.needed_at_end(part)
         stream, end = (
-            [None if box is None else cut(given[node], box) for node, box in zip(self.inputs, each, strict=True)]
+            [None if box is None else given[node].at(box) for node, box in zip(self.inputs, each, strict=True)]
             for each in boxes
         )
         return self.finish(self.run(stream, part, every), end)

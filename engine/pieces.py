@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .blocks import blocks_of
+from .boxes import Box, shape_of, union
 from .config import Settings
 from .errors import LimitError
 from .execution import Execution, Steps, ToStream
@@ -24,7 +25,7 @@ from .leaves import Data
 from .memory import MemoryPlan, last_uses, plan_memory
 from .part_cuts import cut_parts
 from .part_runs import Block, Part, read_at_once
-from .parts import Box, Division, Finished, Parts
+from .parts import Division, Finished, Parts
 from .passes.fuse import Step
 from .passes.fused import Fused
 from .passes.skip import Skip
@@ -125,7 +126,7 @@ class Pieces:
         there = [box for box in boxes if box is not None]
         if not there:
             return (slice(0, 0),) * len(node.shape)
-        return tuple(slice(min(e.start for e in each), max(e.stop for e in each)) for each in zip(*there, strict=True))
+        return functools.reduce(union, there)
 
     def bytes_of(self, part: Part) -> int:
         """Bytes that a part takes: its results, twice for their types, and what is read for it."""
@@ -252,7 +253,7 @@ class Pieces:
         blocks = {}
         for node, each in self.by_rows.items():
             box = self._box(node, part)
-            blocks[node] = Block(each.read(box), tuple(one.start for one in box))
+            blocks[node] = Block.placed(each.read(box), box)
             if node in self._guarded and not _is_finite(blocks[node].values):
                 self._accused.add(node)
         self._note(self.parts.sizes(blocks))
@@ -319,7 +320,7 @@ def can_be_cut(program: Program, settings: Settings) -> bool:
 
 
 def _elements(box: Box) -> int:
-    return math.prod(each.stop - each.start for each in box)
+    return math.prod(shape_of(box))
 
 
 def _is_finite(array: Values) -> bool:

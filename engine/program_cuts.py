@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .boxes import Box, holds, union, whole_box
 from .ir import Node
-from .part_boxes import Box, holds, union
 from .part_runs import Range
 from .passes.fuse import Step
 from .passes.fused import Fused
@@ -202,7 +202,7 @@ def _add(reads: dict[Node, Box], more: Mapping[Node, Box]) -> None:
 
 def _cover(boxes: Sequence[Box], shape: Sequence[int]) -> bool:
     """Whether pieces are the whole array together."""
-    if any(holds(box, tuple(slice(0, length) for length in shape)) for box in boxes):
+    if any(holds(box, whole_box(shape)) for box in boxes):
         return True
     varies = [any((box[n].start, box[n].stop) != (0, length) for box in boxes) for n, length in enumerate(shape)]
     covered = np.zeros([length if cut else 1 for length, cut in zip(shape, varies, strict=True)], np.bool_)

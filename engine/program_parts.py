@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from .boxes import Box, shape_of
 from .config import Settings
 from .errors import ArgumentError, CompileError
 from .execution import Execution, RejectedError, Steps
@@ -28,7 +29,6 @@ from .interpreter import Bindings, finish
 from .ir import Node, UnfusableError, Values
 from .leaves import Leaf
 from .loop import Loop
-from .part_boxes import Box, cut, placed, shape_of
 from .part_runs import Block, Range
 from .passes.fused import Fused
 from .program_cuts import Cut, Trace, best_cut, step_inputs, step_nodes
@@ -143,11 +143,11 @@ class ProgramParts:
                 if results is None:
                     return None
                 boxes = step.writes(ranges)
-                held |= {node: placed(each, boxes[node]) for node, each in zip(boxes, results, strict=True)}
+                held |= {node: Block.placed(each, boxes[node]) for node, each in zip(boxes, results, strict=True)}
         return [
-            finish(cut(held[node], trace.boxes[node]), node.type, False)
+            finish(held[node].at(trace.boxes[node]), node.type, False)
             if node in self.program.roots
-            else cut(held[node], trace.boxes[node])
+            else held[node].at(trace.boxes[node])
             for node in self.exports
         ]
 
@@ -160,7 +160,7 @@ class ProgramParts:
             if array is None or array.shape != shape_of(box):
                 given = "nothing" if array is None else list(array.shape)
                 raise ArgumentError(f"parts: {node.name} is given as {given} where {list(shape_of(box))} is needed")
-            held[node] = placed(np.asarray(array).astype(carrier(node.type), copy=False), box)
+            held[node] = Block.placed(np.asarray(array).astype(carrier(node.type), copy=False), box)
         return held
 
     # --- what is computed once

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from .blocks import Box, is_mapped
+from .blocks import is_mapped
+from .boxes import Box, inside, shape_of, starts_of
 from .ir import Node, Values
 from .part_runs import Block, Range
 from .streamed import Streamed, is_finite
@@ -63,7 +64,7 @@ class Reading:
                 self._made[each.node] = self._reader.submit(self._read, each, boxes[each.node])
         for each in divided:
             box = boxes[each.node]
-            out = self._made[each.node] = self._room(each, [side.stop - side.start for side in box])
+            out = self._made[each.node] = self._room(each, shape_of(box))
             for piece in each.pieces(box):
                 self._jobs.append(self._decoders.submit(self._read_into, each, piece, box, out))
 
@@ -100,7 +101,7 @@ class Reading:
         boxes, found = self._boxes(columns), {}
         for each in self._views:
             box = boxes[each.node]
-            found[each.node] = Block(each.read(box), tuple(side.start for side in box))
+            found[each.node] = Block.placed(each.read(box), box)
         return found
 
     def _fetched(self, each: Streamed, box: Box) -> None:
@@ -115,9 +116,9 @@ class Reading:
         return value
 
     def _read_into(self, each: Streamed, piece: Box, box: Box, out: Values) -> None:
-        inside = tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(piece, box, strict=True))
-        each.read_into(piece, out[inside])
-        self._look(each, out[inside])
+        here = out[inside(piece, starts_of(box))]
+        each.read_into(piece, here)
+        self._look(each, here)
 
     def _look(self, each: Streamed, value: Values) -> None:
         if each.node in self._looked_at and each.node not in self.accused and not is_finite(value):

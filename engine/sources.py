@@ -11,6 +11,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from .boxes import whole_box
 from .errors import ArgumentError, DTypeError
 from .types import DType, Shape, as_dtype
 
@@ -106,7 +107,7 @@ def describe(source: Any) -> tuple[Shape, DType]:
 def read(source: Any) -> Values:
     """The data, now: in the machine's byte order, otherwise without a copy where possible."""
     if has_blocks(source):
-        array: Values = source.__attngraph_blocks__().read(tuple(slice(0, length) for length in source.shape))
+        array: Values = source.__attngraph_blocks__().read(whole_box(source.shape))
     else:
         array = _READERS.get(library(source), _plain)(source)
     if array is not source:

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .boxes import Box, holds, inside, shape_of
 from .codegen.loop_layout import positions_used
 from .codegen.state import Stage
 from .config import Settings
 from .ir import Node, UnfusableError, Values
 from .kernel import Elements
-from .part_boxes import Box, cut, holds, range_of, shape_of
+from .part_boxes import range_of
 from .part_runs import Block, Part, Range, wanted_loads
 from .part_settling import Piece
 from .parts import Parts
@@ -146,7 +147,7 @@ class SweepStep(StepParts):
         held = {node: Block(block.values.astype(node.dtype, copy=False), block.first) for node, block in arrays.items()}
         boxes = self.parts.needed_whole(part)
         given = [
-            None if box is None else cut(held[node], box) for node, box in zip(self.parts.inputs, boxes, strict=True)
+            None if box is None else held[node].at(box) for node, box in zip(self.parts.inputs, boxes, strict=True)
         ]
         guarded = [node for node in fused.guarded() if node in held] if judge.check_finite else []
         accused = [node for node in guarded if not np.isfinite(held[node].values).all()]
@@ -213,9 +214,7 @@ class MoveStep(StepParts):
         places = dict(zip(self.at[:count], grid, strict=True))
         head = self.indices[: len(self.indices) - rest]
         index = [each - first for each, first in zip(evaluate(head, {}, places), block.first, strict=False)]
-        starts = block.first[len(head) :]
-        tail = [slice(each.start - first, each.stop - first) for each, first in zip(box[count:], starts, strict=True)]
-        picked: tuple[Any, ...] = (*index, *tail)
+        picked: tuple[Any, ...] = (*index, *inside(box[count:], block.first[len(head) :]))
         found = block.values[picked]
         return [np.ascontiguousarray(np.broadcast_to(found, shape_of(box)))]
 

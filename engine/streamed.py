@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import ml_dtypes
 import numpy as np
 
-from .blocks import Blocks, Box, is_divided, is_mapped
+from .blocks import Blocks, is_divided, is_mapped
+from .boxes import Box
 from .ir import Node, Values
 from .leaves import Data
 

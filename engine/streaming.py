@@ -210,8 +210,8 @@ class StreamingRun:
         boxes = self._boxes(part, columns)
         found = {}
         for each in [each for each in self.stream.inputs if each.node in pieces]:
-            first = tuple(one.start for one in boxes[each.node])
-            found[each.node] = Block(_along(pieces[each.node], each.axis, 0, columns[1] - start), first)
+            piece = _along(pieces[each.node], each.axis, 0, columns[1] - start)
+            found[each.node] = Block.placed(piece, boxes[each.node])
         return found
 
 

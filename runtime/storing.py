@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from ..engine.boxes import Box, whole_box
 from ..engine.config import Settings, config
 from ..engine.errors import ArgumentError, DTypeError, LimitError, ShapeError, StoreError
 from ..engine.evaluate import evaluate_now, inputs_of
 from ..engine.ir import Node, Values, walk
 from ..engine.leaves import Data
-from ..engine.parts import Box
 from ..engine.pieces import InterpreterNeededError, Piece, Pieces, can_be_cut
 from ..engine.pipeline import optimize
 from ..engine.program import Program
@@ -209,4 +209,4 @@ def _write_whole(number: int, values: list[Values], target: Any) -> None:
         target.append(*values)
         return
     (value,) = values
-    _put(target, tuple(slice(0, n) for n in value.shape), value)
+    _put(target, whole_box(value.shape), value)

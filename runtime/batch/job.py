@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ...engine.boxes import whole_box
 from ...engine.config import Settings, config
 from ...engine.errors import ArgumentError
 from ...engine.evaluate import Prepared, evaluate, prepare
@@ -89,7 +90,7 @@ class Job:
 
     def _box(self, source: Source, number: int) -> tuple[slice, ...]:
         first = number * self.chunk
-        box = [slice(0, n) for n in source.shape]
+        box = list(whole_box(source.shape))
         box[self.over % len(box)] = slice(first, first + self.size(number))
         return tuple(box)
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ...engine.blocks import Box, blocks_of
+from ...engine.blocks import blocks_of
+from ...engine.boxes import Box, inside, starts_of
 from ...engine.errors import ArgumentError, AttnGraphError, DTypeError, StoreError
 from ...engine.ir import Values
 from ...engine.leaves import Data
@@ -132,12 +133,11 @@ class Held:
 
     def read(self, box: Box) -> Values:
         """A part of it."""
-        here = [slice(each.start - first, each.stop - first) for each, first in zip(box, self._first, strict=True)]
-        return self.values[tuple(here)]
+        return self.values[inside(box, self._first)]
 
     def of_piece(self, box: Box) -> "Held":
         """What has to travel for this part to be read: the part."""
-        return Held(self.values[box], self.identity, [each.start for each in box])
+        return Held(self.values[box], self.identity, starts_of(box))
 
 
 Source = MappedFile | Stored | Held

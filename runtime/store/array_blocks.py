@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ...engine.blocks import Box
+from ...engine.boxes import Box, shape_of
 from ...engine.errors import StoreError
 from ...engine.types import DType, Shape
 from .regions import REGIONS, Region, is_possible, mapped_together
@@ -111,7 +111,7 @@ class DecodedBlocks:
         Raises:
             StoreError: If a file is missing or damaged, or the store has fewer rows.
         """
-        out = np.empty([side.stop - side.start for side in box], self._element)
+        out = np.empty(shape_of(box), self._element)
         self.read_into(box, out)
         return out
 

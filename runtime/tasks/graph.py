@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...engine.blocks import Box
+from ...engine.boxes import Box, holds, starts_of, whole_box
 from ...engine.config import Settings
 from ...engine.errors import ArgumentError
 from ...engine.ir import Node, Values
@@ -16,7 +16,7 @@ from ...engine.parts import Division, Part, Parts
 from ...engine.passes.fused import Fused
 from . import work
 from .cutting import Chunks, Resources, chosen, given, places_chosen
-from .job import Job, whole_box
+from .job import Job
 
 # Keys of a dask graph.
 Key = tuple[Any, ...]
@@ -250,9 +250,9 @@ class TaskGraph:
             self._put("piece", key, None, np.asarray(value.array[box]))
             return key
         for place, made in zip(value.boxes, value.keys, strict=True):
-            if all(a.start <= b.start and b.stop <= a.stop for a, b in zip(place, box, strict=True)):
-                first = tuple(each.start for each in place)
-                self._put("piece", key, work.picked, _reference(made), value.number, box, first, with_job=False)
+            if holds(place, box):
+                picked = _reference(made), value.number, box, starts_of(place)
+                self._put("piece", key, work.picked, *picked, with_job=False)
                 return key
         whole = self._whole(node)
         self._put("piece", key, work.picked, _reference(whole.keys[0]), whole.number, box, with_job=False)

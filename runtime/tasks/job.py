@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...engine.blocks import Box, blocks_of
+from ...engine.blocks import blocks_of
+from ...engine.boxes import Box
 from ...engine.config import Settings, config
 from ...engine.ir import Node, flatten, substituted, unflatten, walk
 from ...engine.leaves import Data, Placeholder
@@ -103,16 +104,6 @@ class _Programs:
 
 
 _programs = _Programs()
-
-
-def sliced(array: Values, box: Box, first: Sequence[int]) -> Values:
-    """A box of the whole array, of a piece that begins at ``first``."""
-    return array[tuple(slice(one.start - at, one.stop - at) for one, at in zip(box, first, strict=True))]
-
-
-def whole_box(shape: Sequence[int]) -> Box:
-    """All of an array."""
-    return tuple(slice(0, int(length)) for length in shape)
 
 
 def assembled(shape: Sequence[int], dtype: Any, pieces: Mapping[int, tuple[Box, Values]]) -> Values:

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...engine.blocks import Blocks, Box
+from ...engine.blocks import Blocks
+from ...engine.boxes import Box
 from ...engine.errors import StoreError
 
 Values = np.ndarray[Any, Any]

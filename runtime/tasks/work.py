@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...engine.blocks import Box
+from ...engine.boxes import Box, inside
 from ...engine.config import Settings
 from ...engine.errors import ArgumentError
 from ...engine.ir import Node, Values
@@ -15,7 +15,7 @@ from ...engine.passes.fused import Fused
 from ...engine.passes.watches import shows_what_is_not_finite
 from ...engine.program import Program
 from ...engine.sources import read
-from .job import Job, assembled, sliced
+from .job import Job, assembled
 
 
 class Undecided:
@@ -185,7 +185,7 @@ def picked(results: Any, number: int, box: Box | None = None, first: Sequence[in
     if results is UNDECIDED:
         return UNDECIDED
     array = results[number]
-    return array if box is None else sliced(array, box, first or (0,) * array.ndim)
+    return array if box is None else array[inside(box, first or (0,) * array.ndim)]
 
 
 def put_together(shape: Sequence[int], dtype: Any, number: int, boxes: Sequence[Box], *pieces: Any) -> Any:
