@@ -6,11 +6,10 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
 from .allocation import no_memory
 from .config import Settings
 from .errors import CompileError
+from .finite import is_finite
 from .interpreter import Bindings, evaluate_node, finish
 from .ir import Node, UnfusableError, Values
 from .leaves import Data
@@ -138,7 +137,7 @@ class Execution:
         there = [node for node in step.inputs if stream is None or node not in stream.nodes]
         arrays = {node: self._values[node].astype(node.dtype, copy=False) for node in there}
         guarded = step.guarded() if self._check_finite else ()
-        accused = [node for node in guarded if node in arrays and not _is_finite(arrays[node])]
+        accused = [node for node in guarded if node in arrays and not is_finite(arrays[node])]
         kernel: Any = functools.partial(self._steps.sweeps[number], accused=accused, final=self._final)
         if stream is not None:
             kernel = functools.partial(self._streaming, number, stream, accused=accused, guarded=guarded)
@@ -196,7 +195,3 @@ class Execution:
         if node.trouble(value, operands, self._check_finite):
             raise _DoubtError
         return value
-
-
-def _is_finite(array: Values) -> bool:
-    return array.dtype.kind != "f" or bool(np.isfinite(array).all())

@@ -20,6 +20,7 @@ from .boxes import Box, shape_of, union
 from .config import Settings
 from .errors import LimitError
 from .execution import Execution, Steps, ToStream
+from .finite import is_finite
 from .ir import Node, Values
 from .leaves import Data
 from .memory import MemoryPlan, last_uses, plan_memory
@@ -225,7 +226,7 @@ class Pieces:
             StoreError: If something cannot be read.
         """
         arrays = self._before()
-        self._accused |= {node for node in self._guarded if node in arrays and not _is_finite(arrays[node])}
+        self._accused |= {node for node in self._guarded if node in arrays and not is_finite(arrays[node])}
         self._note(self.parts.sizes({node: Block.whole(array) for node, array in arrays.items()}))
         places = [self.step.nodes.index(root) for root in roots]
         while True:
@@ -254,7 +255,7 @@ class Pieces:
         for node, each in self.by_rows.items():
             box = self._box(node, part)
             blocks[node] = Block.placed(each.read(box), box)
-            if node in self._guarded and not _is_finite(blocks[node].values):
+            if node in self._guarded and not is_finite(blocks[node].values):
                 self._accused.add(node)
         self._note(self.parts.sizes(blocks))
         indexed = {node: Indexed(each) for node, each in self.by_rows.items()}
@@ -321,7 +322,3 @@ def can_be_cut(program: Program, settings: Settings) -> bool:
 
 def _elements(box: Box) -> int:
     return math.prod(shape_of(box))
-
-
-def _is_finite(array: Values) -> bool:
-    return array.dtype.kind != "f" or bool(np.isfinite(array).all())

@@ -15,9 +15,10 @@ import numpy as np
 
 from .blocks import is_mapped
 from .boxes import Box, inside, shape_of, starts_of
+from .finite import is_finite
 from .ir import Node, Values
 from .part_runs import Block, Range
-from .streamed import Streamed, is_finite
+from .streamed import Streamed
 
 Boxes = Callable[[Range], Mapping[Node, Box]]
 

@@ -16,6 +16,7 @@ from .boxes import Box, holds, inside, shape_of
 from .codegen.loop_layout import positions_used
 from .codegen.state import Stage
 from .config import Settings
+from .finite import is_finite
 from .ir import Node, UnfusableError, Values
 from .kernel import Elements
 from .part_boxes import range_of
@@ -150,7 +151,7 @@ class SweepStep(StepParts):
             None if box is None else held[node].at(box) for node, box in zip(self.parts.inputs, boxes, strict=True)
         ]
         guarded = [node for node in fused.guarded() if node in held] if judge.check_finite else []
-        accused = [node for node in guarded if not np.isfinite(held[node].values).all()]
+        accused = [node for node in guarded if not is_finite(held[node].values)]
         found = self.parts.run_whole(given, part)
         if accused:
             found.doubts[...] = 1

@@ -1,6 +1,5 @@
 """An input of a sweep that is read block by block: where it lies, and how a block becomes what kernels take."""
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -98,16 +97,3 @@ class Streamed:
             value = value if each is self.leaf else np.asarray(each.reference(value))
             value = value.astype(each.dtype.newbyteorder("="), copy=False)
         return value if value.flags.aligned else value.copy()
-
-
-def is_finite(array: Values) -> bool:
-    """Whether all elements are finite; looked at some at a time, so that it takes no memory to speak of."""
-    if array.dtype.kind != "f":
-        return True
-    if array.ndim == 0:
-        return bool(np.isfinite(array))
-    step = max(1, _WIDENED // max(1, math.prod(array.shape[-1:])))
-    lines = array.reshape(1, -1) if array.ndim == 1 else array
-    places = itertools.product(*(range(length) for length in lines.shape[:-2]))
-    pieces = (lines[place][at : at + step] for place in places for at in range(0, lines.shape[-2], step))
-    return all(bool(np.isfinite(piece).all()) for piece in pieces)

@@ -14,6 +14,7 @@ import numpy as np
 from .codegen.state import Stage
 from .config import Settings
 from .errors import NonFiniteError
+from .finite import is_finite
 from .ir import Node, Values
 from .part_runs import Block, Part, Range
 from .parts import Parts, States
@@ -21,7 +22,7 @@ from .passes.fused import FEWEST_COLUMNS
 from .passes.watches import shows_what_is_not_finite
 from .reading import Reading
 from .states import Place, merged_nodes, merged_run
-from .streamed import Streamed, is_finite
+from .streamed import Streamed
 from .streams import Sizes, Stream
 
 if TYPE_CHECKING:

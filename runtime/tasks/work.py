@@ -9,6 +9,7 @@ import numpy as np
 from ...engine.boxes import Box, inside
 from ...engine.config import Settings
 from ...engine.errors import ArgumentError
+from ...engine.finite import is_finite
 from ...engine.ir import Node, Values
 from ...engine.parts import Part, Parts, States
 from ...engine.passes.fused import Fused
@@ -60,7 +61,7 @@ class Looked(NamedTuple):
 
 def looked_at(array: Any) -> Any:
     """A piece, looked at."""
-    return array if array is UNDECIDED else Looked(array, bool(np.isfinite(array).all()))
+    return array if array is UNDECIDED else Looked(array, is_finite(array))
 
 
 def states_of(job: Job, cut: Cut, *pieces: Any) -> Any:
@@ -143,7 +144,7 @@ def streamed(job: Job, cut: Cut, *inputs: Any) -> Any:
     there = [node for node in step.inputs if node not in stream.nodes]
     arrays = dict(zip(there, inputs, strict=True))
     guarded = step.guarded() if job.check_finite else ()
-    accused = [node for node in guarded if node in arrays and not np.isfinite(arrays[node]).all()]
+    accused = [node for node in guarded if node in arrays and not is_finite(arrays[node])]
     if job.check_finite:
         guarded = (*guarded, *(each.node for each in stream.inputs if any(cast.guards for cast in each.casts)))
     run = StreamingRun(stream, settings, settings.memory_limit, guarded)
@@ -251,7 +252,7 @@ def _is_accused(job: Job, step: int, arrays: Sequence[Values | None]) -> bool:
     guarded |= {each.node for each in inputs if any(cast.guards for cast in each.casts)}
     guarded = {node for node in guarded if not shows_what_is_not_finite(fused.sweep, node)}
     pairs = zip(fused.inputs, arrays, strict=True)
-    return any(node in guarded and array is not None and not np.isfinite(array).all() for node, array in pairs)
+    return any(node in guarded and array is not None and not is_finite(array) for node, array in pairs)
 
 
 def picked_alone(array: Any) -> Any:
