@@ -234,10 +234,21 @@ class SweepKernel:
             found = self._variants[key] = self._compile(target, flags, settings.cache_dir, reads, stage)
         return found
 
+    @functools.cached_property
+    def _skip(self) -> Skip:
+        """What is known of its tiles: found out once, for parts of the sweep ask again and again."""
+        return Skip(self.sweep, self.fused.elements)
+
+    @functools.cached_property
+    def at_once(self) -> frozenset[Node]:
+        """Inputs that it needs as a whole, whatever part of it runs: tables by which masks are decided."""
+        loads = below([*(each.value for each in self._skip.summaries), *self.deciding])
+        return frozenset({*(each.attribute for each in loads if each.op == "load"), *self._skip.guarded})
+
     def schedule(self, settings: Settings) -> tuple[Schedule | FewRows, Target, int]:
         """The sizes of its code's blocks, the target that they are for, and the rows of a task."""
         target = named_target(settings.target)
-        schedule = chosen_schedule(Skip(self.sweep, self.fused.elements), target)
+        schedule = chosen_schedule(self._skip, target)
         return schedule, target, rows_of(schedule, target)
 
     def for_plain_arrays(self, settings: Settings) -> Compiled:

@@ -9,8 +9,7 @@ from .boxes import Box, shape_of
 from .codegen.state import Stage
 from .errors import ArgumentError
 from .ir import Node, Values
-from .part_runs import Block, Part, Range, read_at_once, wanted_loads
-from .passes.skip import Skip
+from .part_runs import Block, Part, Range, wanted_loads
 from .scalar import Axis, Scalar, below
 from .summaries import evaluate
 
@@ -28,7 +27,6 @@ class Boxes:
 
     def __init__(self, kernel: "SweepKernel", of: Callable[[Any], Any]) -> None:
         self.kernel, self.sweep, self.inputs, self.of = kernel, kernel.sweep, kernel.fused.inputs, of
-        self.at_once = read_at_once(Skip(self.sweep, kernel.fused.elements), kernel.deciding)
 
     def read(self, part: Part, columns: Range, stage: Stage) -> list[Box | None]:
         """What of each input a stage reads; None for nothing."""
@@ -40,12 +38,12 @@ class Boxes:
                 range_of(index, ranges, int(length), self.sweep.batch, self.of)
                 for index, length in zip(load.args, shape, strict=True)
             ]
-            if load.attribute in self.at_once and stage is not Stage.FINISH:
+            if load.attribute in self.kernel.at_once and stage is not Stage.FINISH:
                 here = [(0, int(length)) for length in shape]
             before = found.get(load.attribute, here)
             found[load.attribute] = [(min(a, c), max(b, d)) for (a, b), (c, d) in zip(before, here, strict=True)]
         if stage is not Stage.FINISH:
-            found |= {node: [(0, int(length)) for length in self.of(node.shape)] for node in self.at_once}
+            found |= {node: [(0, int(length)) for length in self.of(node.shape)] for node in self.kernel.at_once}
         return [tuple(slice(*each) for each in found[node]) if node in found else None for node in self.inputs]
 
     def _ranges(self, part: Part) -> dict[Axis, Range]:

@@ -1,7 +1,7 @@
 """Kernels of parts of a sweep: over a range of columns, rows and places of the batch, on pieces of its arrays."""
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -12,7 +12,6 @@ from .codegen.layout import DOUBTS, address_of
 from .codegen.state import STATES, Stage
 from .config import Settings
 from .ir import Node, Values
-from .passes.skip import Skip
 from .scalar import Scalar, below
 from .splits import Splits
 from .states import aligned, empty_states, merged_run
@@ -84,12 +83,6 @@ def wanted_loads(kernel: "SweepKernel", stage: Stage) -> list[Scalar]:
         roots = [*sweep.groups, *(part for each in sweep.accumulators for part in (each.weight, each.column))]
         roots += looked_at
     return [each for each in below(roots) if each.op == "load"]
-
-
-def read_at_once(skip: Skip, deciding: Collection[Scalar]) -> set[Node]:
-    """Arrays that a kernel needs as a whole: tables by which masks are decided."""
-    loads = below([*(each.value for each in skip.summaries), *deciding])
-    return {each.attribute for each in loads if each.op == "load"} | set(skip.guarded)
 
 
 class Runner:

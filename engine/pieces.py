@@ -25,11 +25,10 @@ from .ir import Node, Values
 from .leaves import Data
 from .memory import MemoryPlan, last_uses, plan_memory
 from .part_cuts import cut_parts
-from .part_runs import Block, Part, read_at_once
+from .part_runs import Block, Part
 from .parts import Division, Finished, Parts
 from .passes.fuse import Step
 from .passes.fused import Fused
-from .passes.skip import Skip
 from .program import Program
 from .splits import ROW_UNIT
 from .streamed import Streamed
@@ -103,13 +102,17 @@ class Pieces:
         for step in steps:
             for node in step.operands if isinstance(step, Node) else step.inputs:
                 users[node] = users.get(node, 0) + 1
-        at_once = read_at_once(Skip(self.step.sweep, self.step.elements), self.kernel.deciding)
         found = {}
         for node in self.parts.inputs:
             chain = chain_of(node)
             leaf = chain[0]
             is_streamed = self.stream is not None and node in self.stream.nodes
-            if not isinstance(leaf, Data) or node in at_once or is_streamed or any(users[each] > 1 for each in chain):
+            if (
+                not isinstance(leaf, Data)
+                or node in self.kernel.at_once
+                or is_streamed
+                or any(users[each] > 1 for each in chain)
+            ):
                 continue
             blocks = blocks_of(leaf.source)
             if blocks is not None and self._box(node, self._first()) != self._box(node, self.parts.whole):

@@ -9,10 +9,9 @@ from .codegen.state import Stage, state_layout
 from .config import Settings
 from .ir import Node
 from .leaves import Data
-from .part_runs import Part, read_at_once, wanted_loads, whole_part
+from .part_runs import Part, wanted_loads, whole_part
 from .passes.fuse import Step
 from .passes.fused import FEWEST_COLUMNS, Fused
-from .passes.skip import Skip
 from .splits import Splits, splits_of
 from .streamed import Streamed
 
@@ -142,11 +141,10 @@ class Streams:
         """Inputs of a sweep that vary over its columns, and are read for nothing but tiles."""
         found = []
         at_end = {each.attribute for each in wanted_loads(kernel, Stage.FINISH)}
-        at_once = read_at_once(Skip(step.sweep, step.elements), kernel.deciding)
         for node in step.inputs:
             chain = chain_of(node)
             leaf = chain[0]
-            if not isinstance(leaf, Data) or leaf not in sources or node in at_end or node in at_once:
+            if not isinstance(leaf, Data) or leaf not in sources or node in at_end or node in kernel.at_once:
                 continue
             loads = [each for each in wanted_loads(kernel, Stage.STREAM) if each.attribute is node]
             axes = {_axis_of_columns(step, each.args) for each in loads}
@@ -173,8 +171,3 @@ def chain_of(node: Node) -> list[Node]:
             break
         chain.insert(0, chain[0].operands[0])
     return chain
-
-
-def least_budget(stream: Stream, settings: Settings) -> int:
-    """Bytes that a streaming sweep takes at least, beside its results and what others hold."""
-    return stream.sizes(settings).least

@@ -1,6 +1,5 @@
 """What runs in tasks, on whichever worker. A value that only the undivided run can decide is `UNDECIDED`."""
 
-import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -14,7 +13,6 @@ from ...engine.ir import Node, Values
 from ...engine.parts import Part, Parts, States
 from ...engine.passes.fused import Fused
 from ...engine.passes.watches import shows_what_is_not_finite
-from ...engine.program import Program
 from ...engine.sources import read
 from .job import Job, assembled
 
@@ -204,13 +202,7 @@ def _fused(job: Job, step: int) -> Fused:
 
 
 def _parts(job: Job, cut: Cut, settings: Settings) -> Parts:
-    return _known_parts(job.program, cut.step, settings)
-
-
-@functools.lru_cache(maxsize=64)
-def _known_parts(program: Program, step: int, settings: Settings) -> Parts:
-    """What is known of a step's parts takes a millisecond to find out, and tasks of it are many."""
-    return Parts(program.kernels[step], settings)
+    return Parts(job.program.kernels[cut.step], settings)
 
 
 def brought(job: Job, step: int, boxes: Sequence[Box | None]) -> list[int]:
