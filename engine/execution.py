@@ -48,6 +48,11 @@ class ToStream(NamedTuple):
     streams: "Streams"
     budgets: "Mapping[int, int | None]"
 
+    @classmethod
+    def within(cls, streams: "Streams", beside: Mapping[int, int], limit: int | None) -> "ToStream":
+        """What is left of a limit, for each step, by what is held ``beside`` it."""
+        return cls(streams, {number: None if limit is None else limit - beside[number] for number in streams.steps})
+
 
 class Steps(NamedTuple):
     """What is run.
@@ -136,7 +141,9 @@ class Execution:
         stream = None if self._steps.stream is None else self._steps.stream.streams.steps.get(number)
         there = [node for node in step.inputs if stream is None or node not in stream.nodes]
         arrays = {node: self._values[node].astype(node.dtype, copy=False) for node in there}
-        guarded = step.guarded() if self._check_finite else ()
+        guarded: tuple[Node, ...] = ()
+        if self._check_finite:
+            guarded = step.guarded() if stream is None else stream.guarded
         accused = [node for node in guarded if node in arrays and not is_finite(arrays[node])]
         kernel: Any = functools.partial(self._steps.sweeps[number], accused=accused, final=self._final)
         if stream is not None:
@@ -160,8 +167,6 @@ class Execution:
         """The results of a sweep that reads inputs block by block."""
         assert self._steps.stream is not None
         budget = self._steps.stream.budgets[number]
-        if self._check_finite:  # a guard that is no part of the sweep, but of what is read
-            guarded = {*guarded, *(each.node for each in stream.inputs if any(cast.guards for cast in each.casts))}
         run = _streaming().StreamingRun(stream, settings, budget, guarded)
         found: list[Values] | None = run.results(arrays, accused=accused, final=self._final)
         return found

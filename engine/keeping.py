@@ -6,7 +6,7 @@ from typing import NamedTuple
 from .ir import Node, walk
 from .loop import Loop
 from .order import postorder
-from .passes.fuse import Step
+from .passes.fuse import Step, step_inputs, step_nodes
 from .passes.fused import Fused
 from .passes.generations import begun_from
 
@@ -64,11 +64,11 @@ def kept_values(steps: Sequence[Step], roots: Sequence[Node]) -> list[Kept]:
     begins = set(begun_from(walk(roots)))
     readers: dict[Node, list[int]] = {}
     for number, step in enumerate(steps):
-        for node in dict.fromkeys(_inputs(step)):
+        for node in dict.fromkeys(step_inputs(step)):
             readers.setdefault(node, []).append(number)
     found = []
     for number, step in enumerate(steps):
-        for node in _results(step):
+        for node in step_nodes(step):
             if node in readers and node.role not in ("leaf", "rearrangement"):
                 flops = _flops(step) / max(node.type.size, 1)
                 why = _reason(step, flops, node in roots, node in begins)
@@ -94,14 +94,6 @@ def recomputed_values(steps: Sequence[Step]) -> list[Recomputed]:
         if node not in inner
     ]
     return sorted((each for each in found if each.flops > 1), key=lambda each: -each.nbytes)
-
-
-def _results(step: Step) -> tuple[Node, ...]:
-    return (step,) if isinstance(step, Node) else step.nodes
-
-
-def _inputs(step: Step) -> tuple[Node, ...]:
-    return step.operands if isinstance(step, Node) else step.inputs
 
 
 def _flops(step: Step) -> int:

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from .blocks import blocks_of
 from .ir import Node, walk
 from .leaves import Data, Leaf
-from .passes.fuse import Step
+from .passes.fuse import Step, step_inputs, step_nodes
 from .types import carrier
 
 
@@ -58,7 +58,7 @@ def plan_memory(
     at: Node | None = None
     beside: dict[int, int] = {}
     for number, step in enumerate(steps):
-        made = (step,) if isinstance(step, Node) else step.nodes
+        made = step_nodes(step)
         held += sum(_held_bytes(node, all64) for node in made if node not in unread)
         here = held + streams.get(number, 0)
         if number in streams:
@@ -73,9 +73,7 @@ def last_uses(steps: Sequence[Step], roots: Sequence[Node]) -> list[list[Node]]:
     """For each step, the nodes whose values nobody needs afterwards."""
     last: dict[Node, int] = {}
     for number, step in enumerate(steps):
-        made, used = ((step,), step.operands) if isinstance(step, Node) else (step.nodes, step.inputs)
-        last.update(dict.fromkeys(made, number))
-        last.update(dict.fromkeys(used, number))
+        last.update(dict.fromkeys((*step_nodes(step), *step_inputs(step)), number))
     for root in roots:
         last.pop(root, None)
     release: list[list[Node]] = [[] for _ in steps]

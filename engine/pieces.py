@@ -27,7 +27,7 @@ from .memory import MemoryPlan, last_uses, plan_memory
 from .part_cuts import cut_parts
 from .part_runs import Block, Part
 from .parts import Division, Finished, Parts
-from .passes.fuse import Step
+from .passes.fuse import Step, step_inputs
 from .passes.fused import Fused
 from .program import Program
 from .splits import ROW_UNIT
@@ -77,8 +77,7 @@ class Pieces:
         division = self.parts.division
         assert division is not None
         self.division: Division = division
-        streams = program.streams
-        self.stream: Stream | None = None if streams is None else streams.steps.get(self.number)
+        self.stream: Stream | None = program.stream_of(self.number)
         self.by_rows = self._read_by_rows()
         streamed = set() if self.stream is None else self.stream.nodes
         self.wanted = [node for node in self.parts.inputs if node not in streamed and node not in self.by_rows]
@@ -88,10 +87,8 @@ class Pieces:
         self._sizes: dict[int, float] = {}
 
     def _watched(self) -> set[Node]:
-        chains = [each for each in self.by_rows.values() if any(cast.guards for cast in each.casts)]
-        streamed = () if self.stream is None else self.stream.inputs
-        chains += [each for each in streamed if any(cast.guards for cast in each.casts)]
-        return {*self.step.guarded(), *(each.node for each in chains)}
+        streamed = self.step.guarded() if self.stream is None else self.stream.guarded
+        return {*streamed, *(node for node, each in self.by_rows.items() if each.is_guarded)}
 
     # --- what is read for each piece
 
@@ -100,7 +97,7 @@ class Pieces:
         steps = self.program.plan.steps
         users: dict[Node, int] = {}
         for step in steps:
-            for node in step.operands if isinstance(step, Node) else step.inputs:
+            for node in step_inputs(step):
                 users[node] = users.get(node, 0) + 1
         found = {}
         for node in self.parts.inputs:
@@ -176,7 +173,7 @@ class Pieces:
     def _plan_before(self) -> MemoryPlan:
         """The memory of what is computed before, and held."""
         streams = self._streams_before
-        least = {number: each.sizes(self.settings).least for number, each in streams.steps.items()}
+        least = streams.least(self.settings)
         return plan_memory(self.wanted, steps=self._steps_before, streams=least, unread=streams.unread)
 
     @property
@@ -202,11 +199,8 @@ class Pieces:
     def _before(self) -> dict[Node, Values]:
         """Inputs that are in memory, computed by the steps before."""
         steps, streams, limit = self._steps_before, self._streams_before, self.settings.memory_limit
-        beside = self._plan_before.beside
-        budgets = {number: None if limit is None else limit - beside[number] for number in streams.steps}
-        plan = Steps(
-            steps, self.program.kernels, self.program.loops, last_uses(steps, self.wanted), ToStream(streams, budgets)
-        )
+        to_stream = ToStream.within(streams, self._plan_before.beside, limit)
+        plan = Steps(steps, self.program.kernels, self.program.loops, last_uses(steps, self.wanted), to_stream)
         with np.errstate(all="ignore"), limited(self.settings.threads):
             execution = Execution(plan, {}, self.settings, self.check_finite, None, None)
             values = execution.results(self.wanted)

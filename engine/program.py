@@ -20,7 +20,7 @@ from .ir import Node, UnfusableError, Values
 from .leaves import Data
 from .loop import Loop
 from .memory import MemoryPlan, last_uses, plan_memory
-from .passes.fuse import Plan, Step, fuse
+from .passes.fuse import Plan, Step, fuse, step_nodes
 from .passes.fused import Fused
 from .passes.loops import LEAST_ELEMENTS as LEAST_ELEMENTS
 from .passes.loops import find_loops, with_loops
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from .kernels import SweepKernel
     from .loops import LoopKernel
     from .plans import Bound
-    from .streams import Streams
+    from .streams import Stream, Streams
 
 
 @functools.cache
@@ -112,8 +112,11 @@ class Program:
         streams = self.streams
         if streams is None:
             return plan_memory(self.roots, steps=self.plan.steps)
-        least = {number: each.sizes(settings).least for number, each in streams.steps.items()}
-        return plan_memory(self.roots, steps=self.plan.steps, streams=least, unread=streams.unread)
+        return plan_memory(self.roots, steps=self.plan.steps, streams=streams.least(settings), unread=streams.unread)
+
+    def stream_of(self, number: int) -> "Stream | None":
+        """What a step, by its number, reads block by block; None if nothing."""
+        return None if self.streams is None else self.streams.steps.get(number)
 
     def _plan_loops(self) -> None:
         """Fuse what is element-wise outside sweeps."""
@@ -148,9 +151,7 @@ class Program:
         if self.streams is None:
             return None
         limit = settings.memory_limit
-        beside = {} if limit is None else self.memory(settings).beside
-        budgets = {number: None if limit is None else limit - beside[number] for number in self.streams.steps}
-        return ToStream(self.streams, budgets)
+        return ToStream.within(self.streams, {} if limit is None else self.memory(settings).beside, limit)
 
     def run_step(
         self, number: int, values: Mapping[Node, Values], settings: Settings, *, check_finite: bool
@@ -169,9 +170,7 @@ class Program:
                 found = Execution(steps, {}, settings, check_finite, None, None).values(values, [number], self.roots)
             except RejectedError:
                 return None
-        step = self.plan.steps[number]
-        nodes = (step,) if isinstance(step, Node) else step.nodes
-        return None if found is None else {node: found[node] for node in nodes}
+        return None if found is None else {node: found[node] for node in step_nodes(self.plan.steps[number])}
 
     def run(
         self,

@@ -10,7 +10,7 @@ import numpy as np
 from .boxes import Box, holds, union, whole_box
 from .ir import Node
 from .part_runs import Range
-from .passes.fuse import Step
+from .passes.fuse import Step, step_inputs, step_nodes
 from .passes.fused import Fused
 from .scalar import Axis
 from .step_parts import Ranges, StepParts, SweepStep
@@ -30,16 +30,6 @@ class Trace(NamedTuple):
     reads: dict[Node, Box]
     boxes: dict[Node, Box]
     late: set[int]
-
-
-def step_nodes(step: Step) -> tuple[Node, ...]:
-    """What a step computes."""
-    return (step,) if isinstance(step, Node) else step.nodes
-
-
-def step_inputs(step: Step) -> tuple[Node, ...]:
-    """What a step reads."""
-    return step.operands if isinstance(step, Node) else step.inputs
 
 
 class Cut:

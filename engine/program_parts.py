@@ -30,8 +30,9 @@ from .ir import Node, UnfusableError, Values
 from .leaves import Leaf
 from .loop import Loop
 from .part_runs import Block, Range
+from .passes.fuse import step_inputs, step_nodes
 from .passes.fused import Fused
-from .program_cuts import Cut, Trace, best_cut, step_inputs, step_nodes
+from .program_cuts import Cut, Trace, best_cut
 from .step_parts import Judge, LoopStep, MoveStep, StepParts, SweepStep
 from .threads import limited
 from .types import carrier

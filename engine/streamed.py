@@ -41,6 +41,11 @@ class Streamed:
         return is_mapped(self.blocks) and all(each.guards for each in self.casts)
 
     @property
+    def is_guarded(self) -> bool:
+        """Whether an element that is not finite is an error where it counts: said by a guard between leaf and sweep."""
+        return any(each.guards for each in self.casts)
+
+    @property
     def is_divided(self) -> bool:
         """Whether several threads make a block, each some pieces of it."""
         return not self.is_view and (is_mapped(self.blocks) or is_divided(self.blocks))

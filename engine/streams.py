@@ -10,7 +10,7 @@ from .config import Settings
 from .ir import Node
 from .leaves import Data
 from .part_runs import Part, wanted_loads, whole_part
-from .passes.fuse import Step
+from .passes.fuse import Step, step_inputs
 from .passes.fused import FEWEST_COLUMNS, Fused
 from .splits import Splits, splits_of
 from .streamed import Streamed
@@ -82,6 +82,12 @@ class Stream:
         self.kernel, self.inputs = kernel, tuple(inputs)
         self.nodes = {each.node for each in inputs}
 
+    @property
+    def guarded(self) -> tuple[Node, ...]:
+        """Inputs of the sweep of which an element that is not finite is an error where it counts."""
+        chained = (each.node for each in self.inputs if each.is_guarded)
+        return tuple(dict.fromkeys((*self.kernel.fused.guarded(), *chained)))
+
     def sizes(self, settings: Settings, part: Part | None = None) -> Sizes:
         """The memory that it takes, for all rows and places or a part of them."""
         schedule, target, block_rows = self.kernel.schedule(settings)
@@ -116,7 +122,7 @@ class Streams:
             return
         users: dict[Node, list[int]] = {}
         for number, step in enumerate(steps):
-            for node in step.operands if isinstance(step, Node) else step.inputs:
+            for node in step_inputs(step):
                 users.setdefault(node, []).append(number)
         found = {
             number: self._streamed(step, kernels[number], sources)
@@ -129,13 +135,17 @@ class Streams:
             streams = {one.node for one in found.get(number, ())} if not isinstance(step, Node) else set()
             if isinstance(step, Node) and step in chained and step not in needed:
                 continue
-            needed |= set(step.operands if isinstance(step, Node) else step.inputs) - streams
+            needed |= set(step_inputs(step)) - streams
         for number, each in found.items():
             kept = [one for one in each if one.node not in needed]
             if kept:
                 self.steps[number] = Stream(kernels[number], kept)
                 self.unread |= {node for one in kept for node in (one.leaf, *one.casts)}
         self.unread -= needed
+
+    def least(self, settings: Settings) -> dict[int, int]:
+        """Bytes that each of these steps takes at the least for what it reads, and for states."""
+        return {number: each.sizes(settings).least for number, each in self.steps.items()}
 
     def _streamed(self, step: Fused, kernel: "SweepKernel", sources: Mapping[Data, Blocks]) -> list[Streamed]:
         """Inputs of a sweep that vary over its columns, and are read for nothing but tiles."""

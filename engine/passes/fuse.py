@@ -27,6 +27,16 @@ _FEW_ROWS_COUNT = 128
 Step = Node | Fused | Loop
 
 
+def step_nodes(step: Step) -> tuple[Node, ...]:
+    """What a step computes."""
+    return (step,) if isinstance(step, Node) else step.nodes
+
+
+def step_inputs(step: Step) -> tuple[Node, ...]:
+    """What a step reads."""
+    return step.operands if isinstance(step, Node) else step.inputs
+
+
 @dataclass
 class Plan:
     """Steps in order, and what was not fused: node and reason."""

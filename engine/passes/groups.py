@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from ..ir import Node, walk
 from ..types import Shape, is_float
-from .fuse import Plan, Step
+from .fuse import Plan, Step, step_inputs
 from .generations import generations
 from .lower_loop import Views, keeps_digits, squeezed
 from .reach import with_components
@@ -80,8 +80,7 @@ class Grouping:
         # Who reads a node: other nodes, or None for a root or a sweep.
         self.users: dict[Node, list[Node | None]] = {root: [None] for root in roots}
         for step in plan.steps:
-            inputs = step.operands if isinstance(step, Node) else step.inputs
-            for operand in inputs:
+            for operand in step_inputs(step):
                 self.users.setdefault(operand, []).append(step if isinstance(step, Node) else None)
         for step in plan.steps:
             self._place(step)

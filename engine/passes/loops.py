@@ -9,7 +9,7 @@ from ..lengths import estimate
 from ..loop import Loop, cost
 from ..scalar import Scalar, below
 from ..types import Shape
-from .fuse import Plan, Step
+from .fuse import Plan, Step, step_inputs, step_nodes
 from .fused import Fused
 from .groups import Group, Grouping
 from .lower_loop import Views, lower_loop
@@ -118,9 +118,8 @@ def with_loops(plan: Plan, roots: Sequence[Node], loops: Mapping[Node, Loop]) ->
         step = producers.get(node, node)
         if ready:
             steps.append(step)
-            done.update((step,) if isinstance(step, Node) else step.nodes)
+            done.update(step_nodes(step))
             continue
-        inputs = step.operands if isinstance(step, Node) else step.inputs
         stack.append((node, True))
-        stack.extend((each, False) for each in reversed(inputs) if each not in done)
+        stack.extend((each, False) for each in reversed(step_inputs(step)) if each not in done)
     return steps

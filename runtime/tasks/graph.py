@@ -13,6 +13,7 @@ from ...engine.ir import Node, Values
 from ...engine.leaves import Data
 from ...engine.part_sums import Stretches
 from ...engine.parts import Division, Part, Parts
+from ...engine.passes.fuse import step_inputs, step_nodes
 from ...engine.passes.fused import Fused
 from . import work
 from .cutting import Chunks, Resources, chosen, given, places_chosen
@@ -99,10 +100,10 @@ class TaskGraph:
                 self._cut(number, step, parts, division)
                 return
             stretches = parts.stretches
-            if stretches is not None and any(stretches.apart) and not self._reads_elsewhere(number):
+            if stretches is not None and any(stretches.apart) and self.program.stream_of(number) is None:
                 self._cut_places(number, step, parts, stretches)
                 return
-        nodes = (step,) if isinstance(step, Node) else step.nodes
+        nodes = step_nodes(step)
         name = "read" if isinstance(step, Data) else nodes[-1].name
         key = (self._name(name), number, 0)
         if isinstance(step, Data):
@@ -115,8 +116,7 @@ class TaskGraph:
 
     def _cut(self, number: int, step: Fused, parts: Parts, division: Division) -> None:
         chunks = self.chunks[number] = self._chunks(number, step, parts, division)
-        name, stream = step.nodes[0].name, self.program.streams
-        is_streamed = stream is not None and number in stream.steps
+        name, is_streamed = step.nodes[0].name, self.program.stream_of(number) is not None
         threads = None if len(chunks.parts) * len(chunks.splits) == 1 else 1
         keys = []
         for place, part in enumerate(chunks.parts):
@@ -130,9 +130,6 @@ class TaskGraph:
         for output, node in enumerate(step.nodes):
             boxes = tuple(parts.result_box(output, part) for part in chunks.parts)
             self.values[node] = Made(output, boxes, tuple(keys))
-
-    def _reads_elsewhere(self, number: int) -> bool:
-        return self.program.streams is not None and number in self.program.streams.steps
 
     def _cut_places(self, number: int, step: Fused, parts: Parts, stretches: Stretches) -> None:
         """A backward pass: places of the batch over which no result sums are tasks of their own."""
@@ -189,8 +186,8 @@ class TaskGraph:
 
     def _chunks(self, number: int, step: Fused, parts: Parts, division: Division) -> Chunks:
         if self.wanted is None or step is not self._last_sweep():
-            streams = self.program.streams
-            inputs = () if streams is None or number not in streams.steps else streams.steps[number].inputs
+            stream = self.program.stream_of(number)
+            inputs = () if stream is None else stream.inputs
             return chosen(step.sweep, division, self.resources, sum(each.column_bytes for each in inputs))
         output = step.sweep.outputs[0]
         axes: list[str | int] = []
@@ -286,8 +283,7 @@ class TaskGraph:
 
     def _inner(self) -> set[Node]:
         """What steps read."""
-        steps = self.program.plan.steps
-        return {node for step in steps for node in (step.operands if isinstance(step, Node) else step.inputs)}
+        return {node for step in self.program.plan.steps for node in step_inputs(step)}
 
     # --- keys
 

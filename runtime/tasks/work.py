@@ -11,6 +11,7 @@ from ...engine.errors import ArgumentError
 from ...engine.finite import is_finite
 from ...engine.ir import Node, Values
 from ...engine.parts import Part, Parts, States
+from ...engine.passes.fuse import step_inputs, step_nodes
 from ...engine.passes.fused import Fused
 from ...engine.passes.watches import shows_what_is_not_finite
 from ...engine.sources import read
@@ -136,15 +137,11 @@ def streamed(job: Job, cut: Cut, *inputs: Any) -> Any:
 
     if any(each is UNDECIDED for each in inputs):
         return UNDECIDED
-    program, settings = job.program, job.settings(cut.threads)
-    assert program.streams is not None
-    stream, step = program.streams.steps[cut.step], _fused(job, cut.step)
-    there = [node for node in step.inputs if node not in stream.nodes]
-    arrays = dict(zip(there, inputs, strict=True))
-    guarded = step.guarded() if job.check_finite else ()
+    settings, stream = job.settings(cut.threads), job.program.stream_of(cut.step)
+    assert stream is not None
+    arrays = dict(zip(inputs_of_step(job, cut.step), inputs, strict=True))
+    guarded = stream.guarded if job.check_finite else ()
     accused = [node for node in guarded if node in arrays and not is_finite(arrays[node])]
-    if job.check_finite:
-        guarded = (*guarded, *(each.node for each in stream.inputs if any(cast.guards for cast in each.casts)))
     run = StreamingRun(stream, settings, settings.memory_limit, guarded)
     found = run.results(arrays, accused=accused, part=cut.part)
     return UNDECIDED if found is None else tuple(found)
@@ -155,21 +152,18 @@ def whole_step(job: Job, step: int, threads: int | None, *inputs: Any) -> Any:
     if any(each is UNDECIDED for each in inputs):
         return UNDECIDED
     program = job.program
-    one = program.plan.steps[step]
-    nodes = inputs_of_step(job, step)
-    values = dict(zip(nodes, inputs, strict=True))
+    values = dict(zip(inputs_of_step(job, step), inputs, strict=True))
     found = program.run_step(step, values, job.settings(threads), check_finite=job.check_finite)
     if found is None:
         return UNDECIDED
-    return tuple(found[node] for node in ((one,) if isinstance(one, Node) else one.nodes))
+    return tuple(found[node] for node in step_nodes(program.plan.steps[step]))
 
 
 def inputs_of_step(job: Job, step: int) -> list[Node]:
     """What a step that is not cut is brought, in this order: what is read block by block is not."""
     program = job.program
-    one = program.plan.steps[step]
-    stream = None if program.streams is None else program.streams.steps.get(step)
-    nodes = dict.fromkeys(one.operands if isinstance(one, Node) else one.inputs)
+    stream = program.stream_of(step)
+    nodes = dict.fromkeys(step_inputs(program.plan.steps[step]))
     return [node for node in nodes if stream is None or node not in stream.nodes]
 
 
@@ -207,7 +201,7 @@ def _parts(job: Job, cut: Cut, settings: Settings) -> Parts:
 
 def brought(job: Job, step: int, boxes: Sequence[Box | None]) -> list[int]:
     """The numbers of inputs of which a task is brought pieces: it reads the others itself, where they lie."""
-    stream = None if job.program.streams is None else job.program.streams.steps.get(step)
+    stream = job.program.stream_of(step)
     elsewhere = set() if stream is None else stream.nodes
     inputs = _fused(job, step).inputs
     return [number for number, box in enumerate(boxes) if box is not None and inputs[number] not in elsewhere]
@@ -215,7 +209,7 @@ def brought(job: Job, step: int, boxes: Sequence[Box | None]) -> list[int]:
 
 def _inputs(job: Job, step: int, boxes: Sequence[Box | None], pieces: Sequence[Any]) -> list[Values | None]:
     """The step's inputs: pieces that were brought, and what is read here."""
-    stream = None if job.program.streams is None else job.program.streams.steps.get(step)
+    stream = job.program.stream_of(step)
     elsewhere = {} if stream is None else {each.node: each for each in stream.inputs}
     remaining = iter(pieces)
     found: list[Values | None] = []
@@ -236,13 +230,12 @@ def _is_accused(job: Job, step: int, arrays: Sequence[Values | None]) -> bool:
 
     Whether it counts, the undivided run says. What shows in results, if it counts, need not be looked at.
     """
-    fused, streams = _fused(job, step), job.program.streams
-    if not job.check_finite or streams is None or step not in streams.steps:
+    fused, stream = _fused(job, step), job.program.stream_of(step)
+    if not job.check_finite or stream is None:
         return False
-    inputs = streams.steps[step].inputs
-    guarded = set(fused.guarded()) & {each.node for each in inputs}
-    guarded |= {each.node for each in inputs if any(cast.guards for cast in each.casts)}
-    guarded = {node for node in guarded if not shows_what_is_not_finite(fused.sweep, node)}
+    guarded = {
+        node for node in stream.guarded if node in stream.nodes and not shows_what_is_not_finite(fused.sweep, node)
+    }
     pairs = zip(fused.inputs, arrays, strict=True)
     return any(node in guarded and array is not None and not is_finite(array) for node, array in pairs)
 
