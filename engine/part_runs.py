@@ -11,6 +11,7 @@ from .boxes import Box, inside, starts_of
 from .codegen.layout import DOUBTS, address_of
 from .codegen.state import STATES, Stage
 from .config import Settings
+from .errors import ArgumentError
 from .ir import Node, Values
 from .scalar import Scalar, below
 from .splits import Splits
@@ -69,6 +70,23 @@ def whole_part(kernel: "SweepKernel", of: Callable[[Any], Any] = int) -> Part:
     return Part(tuple((0, int(of(axis.length))) for axis in sweep.batch), (0, int(of(sweep.rows.length))))
 
 
+def check_ranges(ranges: Sequence[Range], lengths: Sequence[int], of: str) -> None:
+    """Raise ArgumentError unless there is a range of each axis, inside of it; ``of``: whose axes they are."""
+    if len(ranges) != len(lengths):
+        raise ArgumentError(f"parts: {len(ranges)} ranges of places where the {of} has {len(lengths)}")
+    for (first, stop), length in zip(ranges, lengths, strict=True):
+        if not 0 <= first < stop <= length:
+            raise ArgumentError(f"parts: the range [{first}, {stop}) of an axis of {length}")
+
+
+def check_part(part: Part, batch: Sequence[int], rows: int, unit: int) -> None:
+    """Raise ArgumentError unless there is such a part of a sweep whose rows are cut at multiples of a unit."""
+    check_ranges(part.batch, batch, "sweep")
+    check_ranges((part.rows,), (rows,), "sweep")
+    if part.rows[0] % unit or (part.rows[1] % unit and part.rows[1] != rows):
+        raise ArgumentError(f"parts: rows {list(part.rows)} are not cut at multiples of {unit}")
+
+
 def wanted_loads(kernel: "SweepKernel", stage: Stage) -> list[Scalar]:
     """Loads of the arrays that kernels of a stage read."""
     sweep = kernel.sweep
@@ -113,6 +131,16 @@ class Runner:
         """A piece of an input; of one that is not read, any."""
         block = arrays.get(node)
         return Block.whole(np.zeros((1,) * len(node.shape), node.dtype)) if block is None else block
+
+    def overflow(self, sizes: Mapping[int, float]) -> bool:
+        """Whether the largest magnitudes of inputs, by their numbers, are so large that something may overflow."""
+        inputs = self.kernel.fused.inputs
+        return self.kernel.magnitudes.overflow({inputs[number]: size for number, size in sizes.items()})
+
+    def with_summaries(self, compiled: "Compiled", arrays: Mapping[Node, Block]) -> dict[Node, Block]:
+        """Pieces of the inputs, and what masks are decided by, which is computed of them."""
+        summaries = compiled.summaries.of({node: block.values for node, block in arrays.items()}, self.of)
+        return {**arrays, **{node: Block.whole(array) for node, array in summaries.items()}}
 
     def shape(self, compiled: "Compiled", part: Part) -> tuple[int, ...]:
         """Lengths of the states' axes for a part: places along the batch, and blocks of rows."""
@@ -159,10 +187,8 @@ class Runner:
             "stop_column": columns[1],
             "divided": int(divided),
         }
-        values = {node: block.values for node, block in arrays.items()}
-        summaries = {node: Block.whole(array) for node, array in compiled.summaries.of(values, self.of).items()}
         doubts = np.zeros(states.shape[:-1], np.uint8)
-        self._run(compiled, {**arrays, **summaries}, (), part, states, doubts, numbers)
+        self._run(compiled, self.with_summaries(compiled, arrays), (), part, states, doubts, numbers)
         return np.asarray(doubts.any(axis=0)).astype(np.uint8)
 
     def finish(self, arrays: Mapping[Node, Block], part: Part, states: Values, results: Sequence[Block]) -> Values:
@@ -194,11 +220,10 @@ class Runner:
         doubts: Values,
         numbers: Mapping[Any, int],
     ) -> None:
-        layout, sweep = compiled.layout, self.sweep
-        blocks = {node: self.given(node, arrays) for node in layout.inputs}
+        sweep = self.sweep
         sizes: dict[Any, int] = {
             **numbers,
-            **layout.lengths(self.of),
+            **slots_of_places(part),
             "tasks": math.prod(states.shape[:-1]),
             "blocks": states.shape[-2],
             "rows": int(self.of(sweep.rows.length)),
@@ -207,10 +232,33 @@ class Runner:
             DOUBTS: address_of(doubts),
             STATES: address_of(states),
         }
-        for number, (first, stop) in enumerate(part.batch):
-            sizes |= {f"batch{number}": stop - first, f"first_batch{number}": first}
+        self.enter(compiled, arrays, results, sizes, keep=(states, doubts))
+
+    def enter(
+        self,
+        compiled: "Compiled",
+        arrays: Mapping[Node, Block],
+        results: Sequence[Block],
+        sizes: Mapping[Any, int],
+        *,
+        written: Sequence[Values] | None = None,
+        keep: tuple[Any, ...] = (),
+    ) -> None:
+        """Run code on pieces of arrays: all of them are given as if they were whole.
+
+        Args:
+            compiled: The code.
+            arrays: Pieces of what it reads.
+            results: Where the results go, in the order of the sweep's.
+            sizes: What else it is given, ``tasks`` among it.
+            written: Results as arrays of their axes, where pieces have more of them.
+            keep: What must not go before it ends.
+        """
+        layout = compiled.layout
+        blocks = {node: self.given(node, arrays) for node in layout.inputs}
         values = {node: block.values for node, block in blocks.items()}
-        descriptor = layout.bind(values, [each.values for each in results], sizes)
+        written = [block.values for block in results] if written is None else written
+        descriptor = layout.bind(values, written, {**sizes, **layout.lengths(self.of)})
         for role, pieces in (("in", blocks.items()), ("out", zip(layout.outputs, results, strict=True))):
             for node, block in pieces:
                 descriptor[layout.place((role, node, "pointer")) // 8] -= block.shift
@@ -220,8 +268,16 @@ class Runner:
             sizes["tasks"],
             compiled.scratch_bytes,
             self.settings.threads,
-            keep=(descriptor, blocks, results, states, doubts, compiled.module),
+            keep=(descriptor, blocks, results, compiled.module, *keep),
         )
+
+
+def slots_of_places(part: Part) -> dict[Any, int]:
+    """What a kernel is given of a part's places: how many along each batch axis, and the first."""
+    slots: dict[Any, int] = {}
+    for number, (first, stop) in enumerate(part.batch):
+        slots |= {f"batch{number}": stop - first, f"first_batch{number}": first}
+    return slots
 
 
 def run_splits(

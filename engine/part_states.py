@@ -1,7 +1,7 @@
 """What parts of a sweep leave: states, which merge, and results."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -80,16 +80,22 @@ def merged_states(states: Sequence[States]) -> States:
     """
     first = states[0]
     nodes: dict[Place, Values] = {}
-    sizes: dict[int, float] = {}
     for each in states:
         if (each.part, each.splits, each.layout) != (first.part, first.splits, first.layout):
             raise ArgumentError("parts: states of different parts, problems or processors do not merge")
         nodes |= each.nodes
-        sizes |= {number: max(size, sizes.get(number, 0.0)) for number, size in each.sizes.items()}
     _check_disjoint([place for each in states for place in each.nodes])
     doubts = np.bitwise_or.reduce([each.doubts for each in states])
     found = merged_nodes(first.layout, nodes, first.splits.count)
-    return replace(first, nodes=found, doubts=doubts, sizes=sizes)
+    return replace(first, nodes=found, doubts=doubts, sizes=largest_of(each.sizes for each in states))
+
+
+def largest_of(several: Iterable[Mapping[int, float]]) -> dict[int, float]:
+    """For inputs, by their numbers, the largest magnitude that any part has seen."""
+    found: dict[int, float] = {}
+    for sizes in several:
+        found |= {number: max(size, found.get(number, 0.0)) for number, size in sizes.items()}
+    return found
 
 
 def _check_disjoint(places: Sequence[Place]) -> None:

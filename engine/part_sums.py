@@ -6,14 +6,12 @@ is kept apart, and added up in the order of the stretches, as in an undivided ru
 whole problem.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from . import workers
 from .boxes import inside, shape_of, starts_of
 from .codegen.layout import DOUBTS, address_of
 from .codegen.state import Stage
@@ -21,8 +19,8 @@ from .errors import ArgumentError
 from .ir import Node, Values
 from .kernels import are_shared, sizes_of, total_of
 from .part_boxes import Boxes
-from .part_runs import Block, Part, Runner
-from .part_states import Finished
+from .part_runs import Block, Part, Runner, check_part, slots_of_places
+from .part_states import Finished, largest_of
 from .sweep import Output
 
 if TYPE_CHECKING:
@@ -99,18 +97,10 @@ class SumRunner:
     def check(self, part: Part) -> None:
         """Raise ArgumentError for what is no part of the sweep."""
         stretches = self.stretches
-        if len(part.batch) != len(stretches.batch):
-            raise ArgumentError(f"parts: {len(part.batch)} ranges of places where the sweep has {len(stretches.batch)}")
-        lengths = (*stretches.batch, stretches.rows)
-        for (first, stop), length in zip((*part.batch, part.rows), lengths, strict=True):
-            if not 0 <= first < stop <= length:
-                raise ArgumentError(f"parts: the range [{first}, {stop}) of an axis of {length}")
+        check_part(part, stretches.batch, stretches.rows, stretches.row_unit)
         for each, length, apart in zip(part.batch, stretches.batch, stretches.apart, strict=True):
             if not apart and each != (0, length):
                 raise ArgumentError(f"parts: places {list(each)} of an axis of {length} that results sum over")
-        unit = stretches.row_unit
-        if part.rows[0] % unit or (part.rows[1] % unit and part.rows[1] != stretches.rows):
-            raise ArgumentError(f"parts: rows {list(part.rows)} are not cut at multiples of {unit}")
 
     def run(self, blocks: Mapping[Node, Block], part: Part) -> tuple[tuple[Values, ...], Values, int]:
         """What is left of a part, of which of its tasks that is in doubt, and the rows of a stretch."""
@@ -121,16 +111,13 @@ class SumRunner:
         if part.rows != (0, rows) and part.rows[0] % unit:
             raise ArgumentError(f"parts: with these arrays, stretches of rows are of {unit}")
         first, stop = part.rows[0] // unit, -(-part.rows[1] // unit)
-        sizes: dict[Any, int] = {**whole, "blocks": stop - first, "first_block": first}
         summed = {*self.sweep.streamed, *self.sweep.looped}
-        places = []
-        for number, (axis, (start, end)) in enumerate(zip(self.sweep.batch, part.batch, strict=True)):
-            sizes |= {f"batch{number}": end - start, f"first_batch{number}": start}
-            places.append(1 if axis in summed else end - start)
-        sizes["tasks"] = (stop - first) * math.prod(places)
+        batch = zip(self.sweep.batch, part.batch, strict=True)
+        places = [1 if axis in summed else end - start for axis, (start, end) in batch]
         doubts = np.zeros((*places, stop - first), np.uint8)
+        sizes = {**whole, **slots_of_places(part), "tasks": doubts.size, "blocks": stop - first, "first_block": first}
         rooms = [self._room(number, part, first, stop, int(whole["blocks"])) for number in range(len(self._outputs))]
-        self._enter(compiled, blocks, rooms, {**sizes, DOUBTS: address_of(doubts)})
+        self._enter(compiled, blocks, rooms, {**sizes, DOUBTS: address_of(doubts)}, doubts)
         return tuple(room.values for room in rooms), doubts, unit
 
     @property
@@ -150,32 +137,21 @@ class SumRunner:
         return Block(make(shape, np.float32), starts)
 
     def _enter(
-        self, compiled: "Compiled", blocks: Mapping[Node, Block], rooms: Sequence[Block], sizes: dict[Any, int]
+        self,
+        compiled: "Compiled",
+        blocks: Mapping[Node, Block],
+        rooms: Sequence[Block],
+        sizes: dict[Any, int],
+        doubts: Values,
     ) -> None:
-        layout = compiled.layout
-        values = {node: block.values for node, block in blocks.items()}
-        summaries = compiled.summaries.of(values, self.of)
-        read = {node: self.runner.given(node, blocks) for node in layout.inputs if node not in summaries}
-        read |= {node: Block.whole(array) for node, array in summaries.items()}
         written = []
         for number, (output, room) in enumerate(zip(self._outputs, rooms, strict=True)):
             is_apart = room.values.ndim > len(output.node.shape)
             written.append(room.values[0] if is_apart else room.values)
             if not output.is_of_rows:
                 sizes["partial", number, "stride"] = room.values.strides[0] if is_apart else 0
-        sizes |= layout.lengths(self.of)
-        descriptor = layout.bind({node: block.values for node, block in read.items()}, written, sizes)
-        for role, pieces in (("in", read.items()), ("out", zip(layout.outputs, rooms, strict=True))):
-            for node, block in pieces:
-                descriptor[layout.place((role, node, "pointer")) // 8] -= block.shift
-        workers.run(
-            compiled.module.address("sweep"),
-            descriptor.ctypes.data,
-            sizes["tasks"],
-            compiled.scratch_bytes,
-            self.runner.settings.threads,
-            keep=(descriptor, read, rooms, compiled.module),
-        )
+        arrays = self.runner.with_summaries(compiled, blocks)
+        self.runner.enter(compiled, arrays, rooms, sizes, written=written, keep=(doubts,))
 
     def add_up(self, sums: Sequence[Sums]) -> Finished:
         """Results of all stretches of the same places.
@@ -189,10 +165,7 @@ class SumRunner:
             raise ArgumentError(f"parts: rows {[list(each.part.rows) for each in parts]} are not all rows of one part")
         whole = parts[0].part._replace(rows=(0, self.stretches.rows))
         doubts = np.concatenate([each.doubts for each in parts], axis=-1)
-        sizes: dict[int, float] = {}
-        for each in parts:
-            sizes |= {number: max(size, sizes.get(number, 0.0)) for number, size in each.sizes.items()}
-        if self.kernel.magnitudes.overflow({self.boxes.inputs[number]: size for number, size in sizes.items()}):
+        if self.runner.overflow(largest_of(each.sizes for each in parts)):
             doubts[...] = 1
         results = [self._whole(number, whole, parts) for number in range(len(self._outputs))]
         return Finished(results, doubts, parts[0].row_unit)

@@ -45,7 +45,7 @@ from .config import Settings
 from .errors import ArgumentError
 from .ir import Node, Values
 from .part_boxes import Boxes
-from .part_runs import Block, Part, Range, Runner, whole_part
+from .part_runs import Block, Part, Range, Runner, check_part, whole_part
 from .part_settling import Judgement, settle_part
 from .part_states import Finished, States, merged_states
 from .part_sums import Stretches, SumRunner, Sums
@@ -194,14 +194,7 @@ class Parts:
         division = self.division
         if division is None:
             raise ArgumentError("parts: a sweep whose results sum over rows or batch places cannot be cut")
-        if len(part.batch) != len(division.batch):
-            raise ArgumentError(f"parts: {len(part.batch)} ranges of places where the sweep has {len(division.batch)}")
-        lengths = (*division.batch, division.rows)
-        for (first, stop), length in zip((*part.batch, part.rows), lengths, strict=True):
-            if not 0 <= first < stop <= length:
-                raise ArgumentError(f"parts: the range [{first}, {stop}) of an axis of {length}")
-        if part.rows[0] % ROW_UNIT or (part.rows[1] % ROW_UNIT and part.rows[1] != division.rows):
-            raise ArgumentError(f"parts: rows {list(part.rows)} are not cut at multiples of {ROW_UNIT}")
+        check_part(part, division.batch, division.rows, division.row_unit)
         if not 0 <= splits[0] < splits[1] <= division.splits.count:
             raise ArgumentError(f"parts: splits {list(splits)} of {division.splits.count}")
 
@@ -230,7 +223,7 @@ class Parts:
         (state,) = states.nodes.values()
         blocks = self.boxes.blocks(arrays, self.needed_at_end(part))
         doubts = states.doubts | self.runner.finish(blocks, part, state, pieces)
-        if self.kernel.magnitudes.overflow({self.inputs[number]: size for number, size in states.sizes.items()}):
+        if self.runner.overflow(states.sizes):
             doubts[...] = 1
         return Finished(list(results), doubts, states.block_rows)
 

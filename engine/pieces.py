@@ -26,6 +26,7 @@ from .leaves import Data
 from .memory import MemoryPlan, last_uses, plan_memory
 from .part_cuts import cut_parts
 from .part_runs import Block, Part
+from .part_states import largest_of
 from .parts import Division, Finished, Parts
 from .passes.fuse import Step, step_inputs
 from .passes.fused import Fused
@@ -240,11 +241,10 @@ class Pieces:
             return
 
     def _note(self, sizes: Mapping[int, float]) -> None:
-        for number, size in sizes.items():
-            self._sizes[number] = max(size, self._sizes.get(number, 0.0))
+        self._sizes = largest_of((self._sizes, sizes))
 
     def _overflows(self) -> bool:
-        return self.kernel.magnitudes.overflow({self.parts.inputs[n]: size for n, size in self._sizes.items()})
+        return self.parts.runner.overflow(self._sizes)
 
     def _part(self, part: Part, arrays: Mapping[Node, Values], roots: Sequence[Node]) -> list[Values]:
         before = set(self._accused), self._overflows()

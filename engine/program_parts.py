@@ -29,7 +29,7 @@ from .interpreter import Bindings, finish
 from .ir import Node, UnfusableError, Values
 from .leaves import Leaf
 from .loop import Loop
-from .part_runs import Block, Range
+from .part_runs import Block, Range, check_ranges
 from .passes.fuse import step_inputs, step_nodes
 from .passes.fused import Fused
 from .program_cuts import Cut, Trace, best_cut
@@ -96,11 +96,9 @@ class ProgramParts:
 
     def _trace(self, places: Sequence[Range]) -> Trace:
         found = self._cut
-        if found is None or len(places) != len(self.lengths):
-            raise ArgumentError(f"parts: {len(places)} ranges of places where the program has {len(self.lengths)}")
-        for (first, stop), length in zip(places, self.lengths, strict=True):
-            if not 0 <= first < stop <= length:
-                raise ArgumentError(f"parts: the range [{first}, {stop}) of an axis of {length}")
+        check_ranges(places, self.lengths, "program")
+        if found is None:
+            raise ArgumentError("parts: the program cannot be cut")
         return found.trace(dict(zip(found.axes, places, strict=True)))
 
     def piece(self, places: Sequence[Range]) -> ProgramPiece:

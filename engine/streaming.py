@@ -17,6 +17,7 @@ from .errors import NonFiniteError
 from .finite import is_finite
 from .ir import Node, Values
 from .part_runs import Block, Part, Range
+from .part_states import largest_of
 from .parts import Parts, States
 from .passes.fused import FEWEST_COLUMNS
 from .passes.watches import shows_what_is_not_finite
@@ -131,8 +132,7 @@ class StreamingRun:
         outside = self.parts.is_outside(held)
         for blocks, columns in self._ranges(part):
             there = {**held, **blocks}
-            for number, size in self.parts.sizes(there).items():
-                self.largest[number] = max(size, self.largest.get(number, 0.0))
+            self.largest = largest_of((self.largest, self.parts.sizes(there)))
             progress.go_on(there, columns)
             del there, blocks  # before the next ones come
         doubts = progress.doubts | np.uint8(outside)
