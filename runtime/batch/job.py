@@ -17,8 +17,9 @@ from ...engine.sources import is_lazy_source
 from ...engine.structure import Structure, flatten, unflatten
 from ...ops.array import Array, asarray, lift
 from ..compiled import Compiled
+from ..mapped_file import MappedFile, mapped_file
 from .output import Output, Result, names_of, result_of
-from .sources import MappedFile, Source, mapped_file
+from .sources import Source
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ class Job:
         return Done(number, results, instruction_set(settings), flops, least, seconds, read, written)
 
     def _arguments(self, given: Sequence[Values]) -> tuple[list[Any], dict[str, Any]]:
-        whole = [each.whole() if isinstance(each, MappedFile) else each for each in self.constants]
+        whole = [each.whole("batch") if isinstance(each, MappedFile) else each for each in self.constants]
         constants = unflatten(self.structure, iter(whole))
         if self.names:
             kwargs = dict(zip(self.names, given, strict=True))

@@ -138,7 +138,8 @@ def _is_store(path: Path) -> bool:
 
 
 def _array(name: str, entry: Mapping[str, Any], folder: Path) -> Any:
-    from .sources import MappedFile, source_of
+    from ..mapped_file import MappedFile
+    from .sources import Stored, source_of
 
     path = folder / entry["path"]
     if _is_store(path):
@@ -147,7 +148,8 @@ def _array(name: str, entry: Mapping[str, Any], folder: Path) -> Any:
             raise ArgumentError(f"batch: {name}: which of keys and values of {path}? {{ path = ..., array = ... }}")
         return KVStore.open(path).stored_array(key)
     found = source_of(path / entry["array"] if "array" in entry else path, f"input {name!r}")
-    return found.whole() if isinstance(found, MappedFile) else getattr(found, "source", None)
+    source = found.source if isinstance(found, Stored) else None
+    return source.whole("batch") if isinstance(source, MappedFile) else source
 
 
 def _function(text: str, folder: Path) -> Any:

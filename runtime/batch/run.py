@@ -16,6 +16,7 @@ import numpy as np
 from ...engine.config import config
 from ...engine.errors import ArgumentError, ShapeError, StoreError
 from ...engine.structure import unflatten
+from ..mapped_file import MappedFile, mapped_file
 from ..store.arguments import whole
 from ..store.files import store_errors
 from ..store.lock import WriterLock
@@ -25,7 +26,7 @@ from .job import Done, Job, constants_of
 from .journal import FOLDER, LOCK, Journal
 from .output import Output, Result
 from .schedule import check_scheduler, is_elsewhere, runner
-from .sources import MappedFile, Source, Stored, mapped_file, source_of
+from .sources import Source, Stored, source_of
 from .summary import BatchSummary
 
 # Bytes of the inputs of a piece, where nobody says how long one is.

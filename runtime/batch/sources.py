@@ -1,6 +1,5 @@
 """What a batch is mapped over: arrays that are read piece by piece, and travel without their contents."""
 
-import mmap
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from ...engine.leaves import Data
 from ...engine.sources import has_blocks, library
 from ...engine.types import DType, Shape, as_dtype
 from ...ops.array import Array, lift
+from ..mapped_file import mapped_file
 from .identity import token_of
 
 # Libraries whose arrays are neither in memory nor described by a path.
@@ -24,54 +24,8 @@ _ELSEWHERE = ("dask", "xarray")
 
 
 @dataclass(frozen=True)
-class MappedFile:
-    """An array in a file that is mapped. It travels as this description.
-
-    Attributes:
-        path: The file's, absolute.
-        start: Where its first element is, in bytes.
-        shape: Lengths of its axes.
-        strides: Their steps, in bytes.
-        dtype: Data type, as NumPy's text.
-    """
-
-    path: str
-    start: int
-    shape: Shape
-    strides: tuple[int, ...]
-    dtype: str
-
-    @property
-    def identity(self) -> str:
-        """What it is, for comparison."""
-        place = f"{self.path} from byte {self.start}, strides {list(self.strides)}"
-        return f"{np.dtype(self.dtype).name}{list(self.shape)} in {place}"
-
-    def whole(self) -> Values:
-        """The array, mapped to be read.
-
-        Raises:
-            StoreError: If the file is missing or too short.
-        """
-        try:
-            with open(self.path, "rb") as file:  # noqa: PTH123 - as mmap wants it
-                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            return np.ndarray(self.shape, self.dtype, buffer=mapped, offset=self.start, strides=self.strides)
-        except (OSError, ValueError, TypeError) as error:
-            raise StoreError(f"batch: {self.path}: {error}") from error
-
-    def read(self, box: Box) -> Values:
-        """A part of it."""
-        return self.whole()[box]
-
-    def of_piece(self, box: Box) -> "MappedFile":
-        """What has to travel for this part to be read."""
-        return self
-
-
-@dataclass(frozen=True)
 class Stored:
-    """An array of zarr, or of a class that says itself how it is read."""
+    """An array of zarr, a file that is mapped, or of a class that says itself how it is read."""
 
     source: Any
     identity: str
@@ -140,7 +94,7 @@ class Held:
         return Held(self.values[box], self.identity, starts_of(box))
 
 
-Source = MappedFile | Stored | Held
+Source = Stored | Held
 
 
 def source_of(given: Any, name: str) -> Source:
@@ -165,7 +119,8 @@ def source_of(given: Any, name: str) -> Source:
             f"batch: {name} is an array of {library(given)}; give what it is read from, such as a zarr array"
         )
     if isinstance(given, np.memmap):
-        return mapped_file(given) or _held(np.asarray(given), name)
+        file = mapped_file(given)
+        return _held(np.asarray(given), name) if file is None else Stored(file, file.identity)
     if library(given) == "zarr" and getattr(getattr(given, "store", None), "root", None) is None:
         return _held(np.asarray(given[...]), name)  # in this process's memory
     if library(given) == "zarr" or has_blocks(given):
@@ -201,15 +156,3 @@ def _identity(given: Any) -> str:
         found = given.descriptor()
         return f"{kind} {found.key} of {found.path} ({found.identity}, {found.truncations} truncations)"
     return f"{kind} in {getattr(given, 'store_path', type(given).__name__)}"
-
-
-def mapped_file(array: Values) -> MappedFile | None:
-    """Where in its file a mapped array lies, view or not; None if its changes do not get there."""
-    root: Any = array
-    while isinstance(root, np.ndarray) and not (isinstance(root, np.memmap) and isinstance(root.base, mmap.mmap)):
-        root = root.base
-    if not isinstance(root, np.memmap) or root.mode == "c" or not isinstance(root.filename, str | os.PathLike):
-        return None
-    start = array.ctypes.data - root.ctypes.data + root.offset
-    path = os.path.abspath(os.fspath(root.filename))  # noqa: PTH100 - links stay as they are
-    return MappedFile(path, start, array.shape, array.strides, array.dtype.str)

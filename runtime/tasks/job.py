@@ -17,7 +17,7 @@ from ...engine.leaves import Data, Placeholder
 from ...engine.pipeline import optimize
 from ...engine.program import Program
 from ...engine.sources import read
-from .mapped import as_mapped
+from ..mapped_file import mapped_file
 
 Values = np.ndarray[Any, Any]
 
@@ -69,7 +69,7 @@ def job_of(roots: Sequence[Node], settings: Settings, check_finite: bool) -> tup
     for leaf in walk(roots):
         if not isinstance(leaf, Data):
             continue
-        elsewhere = as_mapped(leaf.source)
+        elsewhere = mapped_file(leaf.source) if isinstance(leaf.source, np.memmap) else None
         if elsewhere is not None:
             replaced[leaf] = Data(elsewhere, leaf.given_shape, leaf.given_dtype, leaf.frozen)
         elif blocks_of(leaf.source) is None:
