@@ -33,10 +33,9 @@ import numpy as np
 import attngraph as ag
 from attngraph.engine.config import config
 from attngraph.engine.roofline import roofline
+from attngraph.runtime.tasks.cutting import LEAST_DISTRIBUTED, Resources, tasks_for
 
 NETWORK = 1e9
-# Tasks for each worker where the number is free.
-_EACH = 8
 TOLERANCE = 0.2
 
 
@@ -138,11 +137,8 @@ def _times(workers: int, paths: dict[float, str], rounds: int) -> dict[float, fl
 
 def _tasks(keys: int, workers: int) -> int:
     """Tasks that the work is cut into: what `ag.compute` does."""
-    from attngraph.runtime.tasks.cutting import LEAST_DISTRIBUTED, TASKS_EACH
-
     flops = 4 * clusters.HEADS * clusters.QUERIES * clusters.WIDTH * keys
-    wanted = min(TASKS_EACH * workers, int(flops / LEAST_DISTRIBUTED))
-    return max(1, wanted, min(workers, int(8 * flops / LEAST_DISTRIBUTED)))
+    return tasks_for(flops, Resources(workers, LEAST_DISTRIBUTED, None))
 
 
 def _overheads() -> tuple[float, float]:
@@ -163,7 +159,7 @@ def _overheads() -> tuple[float, float]:
 
 def planned(model: Model, keys: int, workers: int) -> dict[str, Any]:
     """How many keys on so many workers would be cut, and what the model says of it: nothing beyond it."""
-    tasks = _EACH * workers
+    tasks = _tasks(keys, workers)
     seconds = model.seconds(keys, tasks, workers, shared=False)
     return {
         "keys": keys,

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from itertools import product
+from itertools import pairwise, product
 
 from .part_runs import Part, Range
 from .parts import Division
@@ -23,10 +23,7 @@ def cut_parts(division: Division, steps: Sequence[int], rows: int | None, fits: 
     coarse = [min(math.lcm(one, step), length) for one, step, length in zip(fine, steps, lengths, strict=True)]
     unit = coarse if fits(_part(coarse)) else fine
     size = _grown(unit, lengths, rows, fits)
-    ranges = [
-        [(first, min(first + n, length)) for first in range(0, length, n)]
-        for n, length in zip(size, lengths, strict=True)
-    ]
+    ranges = [ranges_by(length, n) for n, length in zip(size, lengths, strict=True)]
     return [Part(tuple(each[:-1]), each[-1]) for each in product(*ranges)]
 
 
@@ -49,6 +46,36 @@ def _grown(unit: Sequence[int], lengths: Sequence[int], rows: int | None, fits: 
         if size[place] < lengths[place]:
             break
     return size
+
+
+def ranges_by(length: int, size: int) -> tuple[Range, ...]:
+    """Ranges of a size, the last one of what is left."""
+    return tuple((first, min(first + size, length)) for first in range(0, length, size))
+
+
+def even_ranges(length: int, count: int, unit: int = 1) -> tuple[Range, ...]:
+    """So many ranges of about the same length, each but the last a multiple of a unit; less, if there is less."""
+    units = -(-length // unit)
+    cuts = [min(length, number * units // count * unit) for number in range(count)] + [length]
+    return tuple((first, stop) for first, stop in pairwise(cuts) if first < stop)
+
+
+def ranges_of_axes(
+    lengths: Sequence[int], count: int, may_be_cut: Sequence[bool] | None = None
+) -> tuple[tuple[tuple[Range, ...], ...], int]:
+    """Axes cut, the first ones first, into so many pieces together, or a few more; and how many more are wanted.
+
+    Args:
+        lengths: Those of the axes.
+        count: How many pieces.
+        may_be_cut: Which of the axes may be; all if None.
+    """
+    found: list[tuple[Range, ...]] = []
+    for length, may in zip(lengths, [True] * len(lengths) if may_be_cut is None else may_be_cut, strict=True):
+        number = max(1, min(length, count)) if may else 1
+        found.append(even_ranges(length, number))
+        count = -(-count // number)
+    return tuple(found), count
 
 
 def _part(size: Sequence[int]) -> Part:

@@ -29,6 +29,7 @@ from .interpreter import Bindings, finish
 from .ir import Node, UnfusableError, Values
 from .leaves import Leaf
 from .loop import Loop
+from .part_cuts import ranges_of_axes
 from .part_runs import Block, Range, check_ranges
 from .passes.fuse import step_inputs, step_nodes
 from .passes.fused import Fused
@@ -113,11 +114,7 @@ class ProgramParts:
 
     def pieces(self, count: int) -> list[ProgramPiece]:
         """Slices that are the whole program together: so many, or a few more or less, as lengths allow."""
-        cuts, rest = [], max(1, count)
-        for length in self.lengths:
-            number = min(length, rest)
-            rest = -(-rest // number)
-            cuts.append(list(itertools.pairwise(length * n // number for n in range(number + 1))))
+        cuts, _ = ranges_of_axes(self.lengths, max(1, count))
         return [self.piece(places) for places in itertools.product(*cuts)] if cuts else []
 
     def run(self, places: Sequence[Range], arrays: Sequence[Values | None]) -> list[Values] | None:

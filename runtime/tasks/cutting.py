@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ...engine.errors import ArgumentError
+from ...engine.part_cuts import even_ranges, ranges_by, ranges_of_axes
 from ...engine.part_sums import Stretches
 from ...engine.parts import Division, Part
 from ...engine.sweep import Sweep
@@ -50,14 +51,17 @@ class Chunks(NamedTuple):
     @property
     def parts(self) -> list[Part]:
         """Parts, the last rows first along each place: under a causal mask those take longest."""
-        places: list[tuple[Range, ...]] = [()]
-        for ranges in self.batch:
-            places = [(*place, each) for place in places for each in ranges]
-        return [Part(place, rows) for rows in reversed(self.rows) for place in places]
+        return [Part(place, rows) for rows in reversed(self.rows) for place in itertools.product(*self.batch)]
 
     def __str__(self) -> str:
         places = " x ".join(str(len(ranges)) for ranges in self.batch) or "1"
         return f"{places} pieces of the batch, {len(self.rows)} of rows, {len(self.splits)} of keys"
+
+
+def tasks_for(flops: float, resources: Resources) -> int:
+    """How many tasks some work is worth: none too short, but nobody idle, where that takes no more than it gives."""
+    wanted = min(TASKS_EACH * resources.workers, int(flops / resources.least))
+    return max(1, wanted, min(resources.workers, int(_WORTH_IT * flops / resources.least)))
 
 
 def chosen(sweep: Sweep, division: Division, resources: Resources, column_bytes: int) -> Chunks:
@@ -69,35 +73,24 @@ def chosen(sweep: Sweep, division: Division, resources: Resources, column_bytes:
         resources: Who does it.
         column_bytes: Bytes that a column takes in memory where it is read from elsewhere.
     """
-    flops = sweep.flops_of_position * math.prod(division.batch) * division.rows * division.splits.columns
-    wanted = min(TASKS_EACH * resources.workers, int(flops / resources.least))
-    # Nobody is left idle, where that takes no more than it gives.
-    wanted = max(1, wanted, min(resources.workers, int(_WORTH_IT * flops / resources.least)))
-    batch = []
-    for length in division.batch:
-        count = min(length, wanted)
-        batch.append(_ranges(length, 1, count))
-        wanted = -(-wanted // count)
-    rows = _ranges(division.rows, division.row_unit, min(wanted, max(1, division.rows // division.row_unit)))
+    positions = math.prod(division.batch) * division.rows * division.splits.columns
+    batch, wanted = ranges_of_axes(division.batch, tasks_for(sweep.flops_of_position * positions, resources))
+    rows = even_ranges(division.rows, min(wanted, max(1, division.rows // division.row_unit)), division.row_unit)
     wanted = -(-wanted // len(rows))
     if resources.limit is not None and column_bytes:
         share = math.prod(max(stop - first for first, stop in each) for each in batch) / math.prod(division.batch)
         there = column_bytes * share * division.splits.columns * resources.workers
         wanted = max(wanted, math.ceil(there / resources.limit))
     count = division.splits.count
-    return Chunks(tuple(batch), rows, _ranges(count, 1, min(count, wanted)))
+    return Chunks(batch, rows, even_ranges(count, min(count, wanted)))
 
 
 def places_chosen(sweep: Sweep, stretches: Stretches, resources: Resources) -> Chunks:
     """Chunks of a sweep whose results add up: along axes over which none of them sums."""
     positions = math.prod(stretches.batch) * stretches.rows * int(sweep.columns.length)
-    wanted = max(1, min(TASKS_EACH * resources.workers, int(sweep.flops_of_position * positions / resources.least)))
-    batch = []
-    for length, apart in zip(stretches.batch, stretches.apart, strict=True):
-        count = min(length, wanted) if apart else 1
-        batch.append(_ranges(length, 1, count))
-        wanted = -(-wanted // count)
-    return Chunks(tuple(batch), ((0, stretches.rows),), ((0, 1),))
+    wanted = tasks_for(sweep.flops_of_position * positions, resources)
+    batch, _ = ranges_of_axes(stretches.batch, wanted, stretches.apart)
+    return Chunks(batch, ((0, stretches.rows),), ((0, 1),))
 
 
 def given(
@@ -119,24 +112,13 @@ def given(
     rows: tuple[Range, ...] = ((0, division.rows),)
     for axis, size in sizes.items():
         if axes[axis] == "rows":
-            rows = _steps(division.rows, -(-size // division.row_unit) * division.row_unit)
+            rows = ranges_by(division.rows, -(-size // division.row_unit) * division.row_unit)
         elif isinstance(axes[axis], int):
             number = int(axes[axis])
-            batch[number] = _steps(division.batch[number], size)
+            batch[number] = ranges_by(division.batch[number], size)
         else:
             raise ArgumentError(f"to_dask: chunks={chunks!r}: axis {axis} of the result cannot be cut")
     splits: tuple[Range, ...] = ((0, division.splits.count),)
     if keys is not None:
-        splits = _steps(division.splits.count, max(1, keys // division.splits.size))
+        splits = ranges_by(division.splits.count, max(1, keys // division.splits.size))
     return Chunks(tuple(batch), rows, splits)
-
-
-def _ranges(length: int, unit: int, count: int) -> tuple[Range, ...]:
-    """So many ranges of about the same length, each but the last a multiple of a unit."""
-    units = -(-length // unit)
-    cuts = [min(length, number * units // count * unit) for number in range(count)] + [length]
-    return tuple((first, stop) for first, stop in itertools.pairwise(cuts) if first < stop)
-
-
-def _steps(length: int, size: int) -> tuple[Range, ...]:
-    return tuple((first, min(first + size, length)) for first in range(0, length, size))

@@ -117,9 +117,9 @@ class TaskGraph:
     def _cut(self, number: int, step: Fused, parts: Parts, division: Division) -> None:
         chunks = self.chunks[number] = self._chunks(number, step, parts, division)
         name, is_streamed = step.nodes[0].name, self.program.stream_of(number) is not None
-        threads = None if len(chunks.parts) * len(chunks.splits) == 1 else 1
-        keys = []
-        for place, part in enumerate(chunks.parts):
+        parts_of, keys = chunks.parts, []
+        threads = None if len(parts_of) * len(chunks.splits) == 1 else 1
+        for place, part in enumerate(parts_of):
             if is_streamed and division.splits.count == 1:
                 key = self._read_in_blocks(name, number, place, part, threads)
             elif len(chunks.splits) == 1:
@@ -127,22 +127,24 @@ class TaskGraph:
             else:
                 key = self._by_splits(name, number, place, part, parts, chunks.splits)
             keys.append(key)
-        for output, node in enumerate(step.nodes):
-            boxes = tuple(parts.result_box(output, part) for part in chunks.parts)
-            self.values[node] = Made(output, boxes, tuple(keys))
+        self._made(step, parts, parts_of, keys)
 
     def _cut_places(self, number: int, step: Fused, parts: Parts, stretches: Stretches) -> None:
         """A backward pass: places of the batch over which no result sums are tasks of their own."""
         chunks = self.chunks[number] = places_chosen(step.sweep, stretches, self.resources)
         name, keys = f"{step.nodes[0].name}-backward", []
-        threads = None if len(chunks.parts) == 1 else 1
-        for place, part in enumerate(chunks.parts):
+        parts_of = chunks.parts
+        threads = None if len(parts_of) == 1 else 1
+        for place, part in enumerate(parts_of):
             key = (self._name(name), number, place)
             pieces = self._brought(number, parts, parts.needed_whole(part))
             self._put(name, key, work.added_up, work.Cut(number, part, (0, 1), threads), *pieces)
             keys.append(key)
+        self._made(step, parts, parts_of, keys)
+
+    def _made(self, step: Fused, parts: Parts, parts_of: Sequence[Part], keys: Sequence[Key]) -> None:
         for output, node in enumerate(step.nodes):
-            boxes = tuple(parts.result_box(output, part) for part in chunks.parts)
+            boxes = tuple(parts.result_box(output, part) for part in parts_of)
             self.values[node] = Made(output, boxes, tuple(keys))
 
     def _read_in_blocks(self, name: str, number: int, place: int, part: Part, threads: int | None) -> Key:

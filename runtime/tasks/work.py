@@ -1,6 +1,7 @@
 """What runs in tasks, on whichever worker. A value that only the undivided run can decide is `UNDECIDED`."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from ...engine.passes.fuse import step_inputs, step_nodes
 from ...engine.passes.fused import Fused
 from ...engine.passes.watches import shows_what_is_not_finite
 from ...engine.sources import read
+from ...engine.streaming import StreamingRun
 from .job import Job, assembled
 
 
@@ -26,6 +28,17 @@ class Undecided:
 
 
 UNDECIDED = Undecided()
+Work = Callable[..., Any]
+
+
+def decided(work: Work) -> Work:
+    """Work that is done only if everything it is given has been decided; else it is undecided, too."""
+
+    @functools.wraps(work)
+    def checked(*given: Any) -> Any:
+        return UNDECIDED if any(each is UNDECIDED for each in given) else work(*given)
+
+    return checked
 
 
 class Cut(NamedTuple):
@@ -58,11 +71,13 @@ class Looked(NamedTuple):
     is_finite: bool
 
 
+@decided
 def looked_at(array: Any) -> Any:
     """A piece, looked at."""
-    return array if array is UNDECIDED else Looked(array, is_finite(array))
+    return Looked(array, is_finite(array))
 
 
+@decided
 def states_of(job: Job, cut: Cut, *pieces: Any) -> Any:
     """The states of a part over some splits.
 
@@ -71,21 +86,17 @@ def states_of(job: Job, cut: Cut, *pieces: Any) -> Any:
         cut: What of it.
         pieces: Pieces of the step's inputs that are brought, as `brought` says.
     """
-    if any(each is UNDECIDED for each in pieces):
-        return UNDECIDED
     settings = job.settings(cut.threads)
     parts = _parts(job, cut, settings)
     boxes = parts.needed(cut.part, cut.splits)
     arrays = _inputs(job, cut.step, boxes, pieces)
-    accused = any(isinstance(each, Looked) and not each.is_finite for each in pieces)
-    accused = accused or _is_accused(job, cut.step, arrays)
+    accused = _is_shown(pieces) or _is_accused(job, cut.step, arrays)
     return Partial(parts.run(arrays, cut.part, cut.splits), accused)
 
 
+@decided
 def merged(*partials: Any) -> Any:
     """States of one part over several ranges of splits as one: of different processors they do not merge."""
-    if any(each is UNDECIDED for each in partials):
-        return UNDECIDED
     try:
         states = Parts.merge([each.states for each in partials])
     except ArgumentError:
@@ -93,9 +104,10 @@ def merged(*partials: Any) -> Any:
     return Partial(states, any(each.accused for each in partials))
 
 
+@decided
 def finished(job: Job, cut: Cut, partial: Any, *pieces: Any) -> Any:
     """The results of a part, from the states of all its columns: arrays in the order of the step's."""
-    if partial is UNDECIDED or any(each is UNDECIDED for each in pieces) or partial.accused:
+    if partial.accused:
         return UNDECIDED
     settings = job.settings(cut.threads)
     parts = _parts(job, cut, settings)
@@ -107,6 +119,7 @@ def finished(job: Job, cut: Cut, partial: Any, *pieces: Any) -> Any:
     return UNDECIDED if found.is_doubted else tuple(found.results)
 
 
+@decided
 def attended(job: Job, cut: Cut, count: int, *pieces: Any) -> Any:
     """The results of a part over all its columns, in one go.
 
@@ -120,23 +133,19 @@ def attended(job: Job, cut: Cut, count: int, *pieces: Any) -> Any:
     return finished(job, cut, partial, *pieces[count:])
 
 
+@decided
 def added_up(job: Job, cut: Cut, *pieces: Any) -> Any:
     """The results of a part of a sweep whose results add up, a backward pass: all rows and columns of some places."""
-    if any(each is UNDECIDED for each in pieces) or any(
-        isinstance(each, Looked) and not each.is_finite for each in pieces
-    ):
+    if _is_shown(pieces):
         return UNDECIDED
     parts = _parts(job, cut, job.settings(cut.threads))
     found = parts.run_whole(_inputs(job, cut.step, parts.needed_whole(cut.part), pieces), cut.part)
     return UNDECIDED if found.is_doubted else tuple(found.results)
 
 
+@decided
 def streamed(job: Job, cut: Cut, *inputs: Any) -> Any:
     """The results of a part, whose keys are read block by block; inputs that are not are brought whole."""
-    from ...engine.streaming import StreamingRun
-
-    if any(each is UNDECIDED for each in inputs):
-        return UNDECIDED
     settings, stream = job.settings(cut.threads), job.program.stream_of(cut.step)
     assert stream is not None
     arrays = dict(zip(inputs_of_step(job, cut.step), inputs, strict=True))
@@ -147,10 +156,9 @@ def streamed(job: Job, cut: Cut, *inputs: Any) -> Any:
     return UNDECIDED if found is None else tuple(found)
 
 
+@decided
 def whole_step(job: Job, step: int, threads: int | None, *inputs: Any) -> Any:
     """What a step that is not cut makes: arrays in the order of its nodes."""
-    if any(each is UNDECIDED for each in inputs):
-        return UNDECIDED
     program = job.program
     values = dict(zip(inputs_of_step(job, step), inputs, strict=True))
     found = program.run_step(step, values, job.settings(threads), check_finite=job.check_finite)
@@ -173,18 +181,16 @@ def read_leaf(job: Job, step: int) -> Any:
     return (np.asarray(read(leaf.source)),)  # type: ignore[union-attr]
 
 
+@decided
 def picked(results: Any, number: int, box: Box | None = None, first: Sequence[int] = ()) -> Any:
     """One of the arrays that a step made, or a box of it."""
-    if results is UNDECIDED:
-        return UNDECIDED
     array = results[number]
     return array if box is None else array[inside(box, first or (0,) * array.ndim)]
 
 
+@decided
 def put_together(shape: Sequence[int], dtype: Any, number: int, boxes: Sequence[Box], *pieces: Any) -> Any:
     """An array of the pieces that several tasks made, as the only one of a tuple."""
-    if any(each is UNDECIDED for each in pieces):
-        return UNDECIDED
     named = {place: (box, each[number]) for place, (box, each) in enumerate(zip(boxes, pieces, strict=True))}
     return (assembled(shape, dtype, named),)
 
@@ -225,6 +231,11 @@ def _inputs(job: Job, step: int, boxes: Sequence[Box | None], pieces: Sequence[A
     return found
 
 
+def _is_shown(pieces: Sequence[Any]) -> bool:
+    """Whether something was seen, in pieces that were looked at, that is not finite."""
+    return any(isinstance(each, Looked) and not each.is_finite for each in pieces)
+
+
 def _is_accused(job: Job, step: int, arrays: Sequence[Values | None]) -> bool:
     """Whether something that is read here, and that a guard watches, is not finite.
 
@@ -240,6 +251,7 @@ def _is_accused(job: Job, step: int, arrays: Sequence[Values | None]) -> bool:
     return any(node in guarded and array is not None and not is_finite(array) for node, array in pairs)
 
 
+@decided
 def picked_alone(array: Any) -> Any:
     """An array as what a task with one result makes."""
-    return array if array is UNDECIDED else (array,)
+    return (array,)
