@@ -3,12 +3,11 @@
 import pickle
 import shutil
 import tempfile
-import threading
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from growth import watched
 from measure import paired
 from processes import ProcessError, run_alone
 
@@ -91,29 +90,8 @@ def peak(name: str, length: int) -> float:
     """What one of them grows the process by, in bytes; a short run before has compiled, and loaded, what it needs."""
     for size in (length // 4, length):
         ours, naive = _both(_qkv(size))
-        grown = _peak(ours if name == "ours" else naive)
+        grown = max(watched(ours if name == "ours" else naive, "VmRSS"), 1)
     return grown
-
-
-def _peak(run: Any) -> float:
-    """What the process grows by while it runs, in bytes."""
-    page, stop = 4096, threading.Event()
-    resident = lambda: int(Path("/proc/self/statm").read_text().split()[1]) * page  # noqa: E731
-    before, peak = resident(), [0]
-
-    def watch() -> None:
-        while not stop.is_set():
-            peak[0] = max(peak[0], resident() - before)
-            time.sleep(0.001)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        run()
-    finally:
-        stop.set()
-        watcher.join()
-    return max(peak[0], page)
 
 
 def made_store(folder: Path, gibibytes: float) -> ag.KVStore:

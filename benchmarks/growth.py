@@ -7,6 +7,9 @@ before, other libraries, which compile for a length, once at the same.
 import ctypes
 import functools
 import gc
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -149,3 +152,22 @@ def _reset() -> int:
 def _status(name: str) -> int:
     status = Path("/proc/self/status").read_text()
     return int(status.split(f"{name}:")[1].split()[0]) * 1024
+
+
+def watched(run: Callable[[], object], field: str) -> int:
+    """What a field of the process's status, ``RssAnon`` say, grows by at the most while something runs, in bytes."""
+    before, peak, done = _status(field), [0], threading.Event()
+
+    def watch() -> None:
+        while not done.is_set():
+            peak[0] = max(peak[0], _status(field) - before)
+            time.sleep(0.001)
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        run()
+    finally:
+        done.set()
+        watching.join()
+    return peak[0]

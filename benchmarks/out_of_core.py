@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from growth import _reset, _status
+from growth import _reset, watched
 from measure import paired, turns
 from processes import ProcessError, run_alone
 
@@ -136,22 +136,9 @@ def growth(path: str, blocks: int) -> dict[str, Any]:
             ag.attention(queries, small.keys, small.values).compute()  # code is compiled and loaded
         gc.collect()
         _reset()
-        before, peak, done = _status("RssAnon"), [0], threading.Event()
-
-        def watch() -> None:
-            while not done.is_set():
-                peak[0] = max(peak[0], _status("RssAnon"))
-                time.sleep(0.001)
-
-        watching = threading.Thread(target=watch)
-        watching.start()
         start = time.perf_counter()
-        try:
-            ag.attention(queries, store.keys, store.values).compute()
-        finally:
-            done.set()
-            watching.join()
-    mebibytes = (peak[0] - before) / 2**20
+        grown = watched(ag.attention(queries, store.keys, store.values).compute, "RssAnon")
+    mebibytes = grown / 2**20
     return {
         "case": f"{blocks} x {QUERIES} queries, {len(store):,} keys{', zstd' if store.info().codec else ''}: MiB",
         "seconds": time.perf_counter() - start,

@@ -1,12 +1,16 @@
 """Sweeps cut into parts, and inputs that are read block by block: what several tests do with them."""
 
+import contextlib
 import itertools
 import weakref
 
 import numpy as np
+import pytest
 
 from attngraph.engine import kernels, program, splits
+from attngraph.engine.codegen.target import named_target, scalar_target
 from attngraph.engine.config import config
+from attngraph.engine.errors import CompileError
 from attngraph.engine.parts import Parts
 from attngraph.engine.pipeline import optimize
 from attngraph.engine.program import Program
@@ -42,6 +46,29 @@ def taken(parts, arrays, boxes):
     return [None if box is None else arrays[node][box] for node, box in zip(parts.inputs, boxes, strict=True)]
 
 
+def put(parts, part, found, arrays, results):
+    """Put a part's results where they belong, in whole ones; whether some of it had to be settled."""
+    if found.is_doubted:
+        assert parts.settle(part, found, arrays)
+    for number, result in enumerate(found.results):
+        results[number][parts.result_box(number, part)] = result
+    return found.is_doubted
+
+
+@contextlib.contextmanager
+def on_target(monkeypatch, name):
+    """Kernels for a level of x86-64, or of single numbers, ``scalar``; skips what there is no code for here."""
+    if name == "scalar":
+        monkeypatch.setattr(kernels, "named_target", lambda _: scalar_target())
+    else:
+        try:
+            named_target(name)
+        except CompileError as reason:
+            pytest.skip(str(reason))
+    with config.set(target="native" if name == "scalar" else name):
+        yield
+
+
 def in_parts(kernel, arrays, cuts=None, rows=None, places=False, order=None):
     """The results of a sweep that is run in parts.
 
@@ -67,11 +94,7 @@ def in_parts(kernel, arrays, cuts=None, rows=None, places=False, order=None):
         ]
         state = parts.merge(states if order is None else order(states))
         found = parts.finish(state, taken(parts, arrays, parts.needed_at_end(part)))
-        if found.is_doubted:
-            doubted = True
-            assert parts.settle(part, found, arrays)
-        for number, result in enumerate(found.results):
-            results[number][parts.result_box(number, part)] = result
+        doubted |= put(parts, part, found, arrays, results)
     return results, doubted
 
 
@@ -142,11 +165,7 @@ def summed_in_parts(kernel, arrays, places=False, stretches=None, order=None):
             some = [part._replace(rows=each) for each in itertools.pairwise(sorted({0, *cuts, how.rows}))]
             sums = [parts.run_sums(taken(parts, arrays, parts.needed_whole(each)), each) for each in some]
             found = parts.add_up(sums if order is None else order(sums))
-        if found.is_doubted:
-            doubted = True
-            assert parts.settle(part, found, arrays)
-        for number, result in enumerate(found.results):
-            results[number][parts.result_box(number, part)] = result
+        doubted |= put(parts, part, found, arrays, results)
     return results, doubted
 
 

@@ -25,8 +25,8 @@ def region_shape(units: Units, key: str) -> RegionShape | None:
     return RegionShape(units.layout.heads, units.layout.unit, units.layout.width(key), units.layout.stored, size)
 
 
-class ViewedBlocks:
-    """A mapped array (heads, length, width), all of it one view.
+class _ArrayBlocks:
+    """An array (heads, length, width) of a store.
 
     Args:
         units: The store's files.
@@ -36,14 +36,21 @@ class ViewedBlocks:
         check: See `Check`.
     """
 
-    is_mapped = True
-
     def __init__(self, units: Units, key: str, length: int, element: DType, check: Check) -> None:
-        shape = region_shape(units, key)
-        assert shape is not None, "asked before"
-        self._units, self._key, self._length, self._shape = units, key, length, shape
+        self._units, self._key, self._length = units, key, length
         self._element, self._check = element, check
-        self.steps: Shape = (1, 1, shape.width)
+        self.steps: Shape = (1, self._step, units.layout.width(key))
+
+    @property
+    def _step(self) -> int:
+        """At multiples of how many rows it is best cut."""
+        return 1
+
+
+class ViewedBlocks(_ArrayBlocks):
+    """A mapped array, all of it one view."""
+
+    is_mapped = True
 
     @staticmethod
     def are_possible(units: Units, key: str, length: int) -> bool:
@@ -75,9 +82,10 @@ class ViewedBlocks:
         layout, files = self._units.layout, self._units.files
         numbers = layout.units(start, stop) if start < stop else range(0)
         wanted = [(head, unit, files.locate(layout.name(self._key, head, unit))) for head in heads for unit in numbers]
-        units = len(layout.units(0, self._length))
+        units, shape = len(layout.units(0, self._length)), region_shape(self._units, self._key)
+        assert shape is not None, "asked before"
         try:
-            return mapped_together(REGIONS, files.locate(self._key), self._shape, units, wanted)
+            return mapped_together(REGIONS, files.locate(self._key), shape, units, wanted)
         except OSError as error:
             raise self._trouble(wanted, start, stop, error) from error
 
@@ -89,21 +97,12 @@ class ViewedBlocks:
         return StoreError(f"read: {place}: {error.strerror or error}")
 
 
-class DecodedBlocks:
-    """An array (heads, length, width) whose chunks are decoded, several at once.
+class DecodedBlocks(_ArrayBlocks):
+    """An array whose chunks are decoded, several at once."""
 
-    Args:
-        units: The store's files.
-        key: Which array.
-        length: Its rows.
-        element: Its type, of the same size as what is stored.
-        check: See `Check`.
-    """
-
-    def __init__(self, units: Units, key: str, length: int, element: DType, check: Check) -> None:
-        self._units, self._key, self._length = units, key, length
-        self._element, self._check = element, check
-        self.steps: Shape = (1, units.layout.unit, units.layout.width(key))
+    @property
+    def _step(self) -> int:
+        return self._units.layout.unit
 
     def read(self, box: Box) -> Values:
         """A part, decoded by this thread alone.

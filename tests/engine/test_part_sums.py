@@ -4,16 +4,15 @@ import pickle
 
 import numpy as np
 import pytest
-from cut import cut_whatever_the_work, runs, same_bits, summed_in_parts, taken
+from cut import cut_whatever_the_work, on_target, runs, same_bits, summed_in_parts, taken
 from gradients import GRADIENTS, gradients
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import attngraph as ag
 from attngraph.engine import kernels
-from attngraph.engine.codegen.target import named_target, scalar_target
 from attngraph.engine.config import config
-from attngraph.engine.errors import ArgumentError, CompileError
+from attngraph.engine.errors import ArgumentError
 from attngraph.engine.parts import Parts
 
 
@@ -43,14 +42,7 @@ def test_places_and_stretches(monkeypatch, name):
 @pytest.mark.parametrize("target", ["x86-64-v2", "x86-64-v3", "x86-64-v4", "scalar"])
 @pytest.mark.parametrize("name", ["is_causal", "documents", "relative", "bias of heads", "grouped"])
 def test_targets(monkeypatch, target, name):
-    if target == "scalar":
-        monkeypatch.setattr(kernels, "named_target", lambda _: scalar_target())
-    else:
-        try:
-            named_target(target)
-        except CompileError as reason:
-            pytest.skip(str(reason))
-    with ag.config.set(target="native" if target == "scalar" else target):
+    with on_target(monkeypatch, target):
         for kernel, arrays, whole in backward(monkeypatch, name):
             assert same_bits(summed_in_parts(kernel, arrays, places=True)[0], whole)
             assert same_bits(summed_in_parts(kernel, arrays, stretches=range(20))[0], whole)

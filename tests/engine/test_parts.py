@@ -4,16 +4,15 @@ import pickle
 
 import numpy as np
 import pytest
-from cut import UNIT, cut_whatever_the_work, in_parts, runs, same_bits, taken
+from cut import UNIT, cut_whatever_the_work, in_parts, on_target, runs, same_bits, taken
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sweeps import VARIANTS, attend, inputs, scores
 
 import attngraph as ag
-from attngraph.engine import kernels, splits
-from attngraph.engine.codegen.target import named_target, scalar_target
+from attngraph.engine import splits
 from attngraph.engine.config import config
-from attngraph.engine.errors import ArgumentError, CompileError, NonFiniteError
+from attngraph.engine.errors import ArgumentError, NonFiniteError
 from attngraph.engine.parts import Parts
 
 LONG = 2 * UNIT + 93
@@ -155,14 +154,7 @@ def test_same_bits_for_any_number_of_threads(monkeypatch, rows):
 @pytest.mark.parametrize("name", ["is_causal", "window", "differential", "sigmoid", "bias (S, S)", "hidden rows"])
 @pytest.mark.parametrize("rows", [1, 20])
 def test_targets(monkeypatch, target, name, rows):
-    if target == "scalar":
-        monkeypatch.setattr(kernels, "named_target", lambda _: scalar_target())
-    else:
-        try:
-            named_target(target)
-        except CompileError as reason:
-            pytest.skip(str(reason))
-    with ag.config.set(target="native" if target == "scalar" else target):
+    with on_target(monkeypatch, target):
         expressions = built(name, rows=rows, columns=LONG)
         found, results = runs(monkeypatch, *expressions)
         for kernel, arrays, whole in found:
