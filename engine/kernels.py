@@ -32,6 +32,7 @@ from .passes.fused import Fused
 from .passes.gathers import any_outside, deciding_gathers
 from .passes.rows import FEW_ROWS
 from .passes.skip import Skip
+from .room import zeros
 from .scalar import Scalar, below
 from .splits import splits_of
 from .summaries import Summaries, hold
@@ -197,8 +198,9 @@ class SweepKernel:
     def _parts(self, output: Output, sizes: Mapping[str, int], shape: tuple[int, ...]) -> Values:
         """Room for a result: one array, or one for each stretch of rows where several of them may add to one place."""
         count = sizes["blocks"] if are_shared(output, self.sweep) else 1
-        make = np.empty if output.of_pairs is None else np.zeros  # results of columns are cleared by the kernel
-        return make((count, *shape), np.float32) if count > 1 else make(shape, np.float32)[None]
+        if output.of_pairs is None:  # results of columns are cleared by the kernel
+            return np.empty((count, *shape), np.float32) if count > 1 else np.empty(shape, np.float32)[None]
+        return np.zeros((count, *shape), np.float32) if count > 1 else zeros(shape)[None]
 
     @property
     def kind(self) -> str:
