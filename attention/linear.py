@@ -1,0 +1,272 @@
+"""Linear attention: ``φ(q) (Σ φ(k)ᵀ v) / φ(q) (Σ φ(k))``, in time linear in the length.
+
+Katharopoulos et al. 2020, "Transformers are RNNs", arXiv:2006.16236; with random features, which approximate softmax
+attention, Choromanski et al. 2020, arXiv:2009.14794.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..engine.errors import ArgumentError, DTypeError, ShapeError
+from ..engine.types import broadcast, is_float
+from ..ops.arithmetic import maximum, reciprocal
+from ..ops.array import Array, ArrayLike, lift
+from ..ops.creation import ones, zeros
+from ..ops.exponential import sqrt
+from ..ops.gradients import stop_gradient
+from ..ops.joining import concat
+from ..ops.kinds import whole
+from ..ops.registry import public
+from ..ops.selection import where
+from .feature_maps import FeatureMap, feature_map_of
+from .inputs import Inputs, checked_flag, checked_inputs, checked_scale
+from .linear_state import LinearAttentionState, State, Sums, causal, grown, read, shifted
+
+_FUNCTION = "linear_attention"
+# Positions that meet in pairs: about as many as there are features, so that both halves of the work are alike.
+_CHUNK = 128
+# Weights whose sum is below 2**-100 may have lost terms to float32's range, and are summed again in float64.
+_FAINT, _FAINTEST = 2.0**28, 2.0**-990
+
+
+class _Problem(NamedTuple):
+    """Features, values, and what is known of how they go together."""
+
+    query: Array
+    key: Array
+    value: Array
+    state: State | None
+    shift: Array | None
+    chunk: int
+
+
+@public()
+def linear_attention(
+    query: ArrayLike,
+    key: ArrayLike,
+    value: ArrayLike,
+    feature_map: Any = "elu+1",
+    is_causal: bool | str = False,
+    scale: Any = None,
+    enable_gqa: bool = False,
+    *,
+    state: LinearAttentionState | None = None,
+    return_state: bool = False,
+    chunk_size: int | None = None,
+) -> Any:
+    """``φ(q) · Σ φ(k)ᵀ v``, divided by ``φ(q) · Σ φ(k)``: linear in the length, in time and in memory.
+
+    Args:
+        query: (…, heads, L, E).
+        key: (…, heads, S, E).
+        value: (…, heads, S, Ev).
+        feature_map: φ. ``"elu+1"``; ``ag.random_features(count)``, with which the result approximates softmax
+            attention; or a function of an array (…, length, E) that returns features (…, length, F). Where those can
+            be negative, so can the normaliser.
+        is_causal: True: query i sees keys j <= i (upper left). ``"lower_right"``: the last query sees all keys. Either
+            way it sees all that the state holds.
+        scale: What ``q·k`` is multiplied by: half of it, its root, goes to each side before the map. None: 1/sqrt(E)
+            for random features, 1 for others.
+        enable_gqa: Query head i uses key head i // (query heads / key heads).
+        state: What came before, from an earlier call with the same map and scale.
+        return_state: Return ``(out, state)``, the state with all keys and values in it.
+        chunk_size: Positions that meet in pairs where ``is_causal``; 128 if None. It changes roundings alone.
+
+    Returns:
+        (…, heads, L, Ev) in the query's data type, lazily; with ``return_state`` also a `LinearAttentionState`, in
+        float32 or float64. A row whose weights add up to 0, as with nothing to attend to, gives zeros.
+
+        Random features are computed again in float64 where float32 cannot hold a row's weights.
+
+    Example:
+        A sequence in pieces, as it comes: a state of a fixed size takes the place of all earlier keys and values.
+
+        >>> import attngraph as ag, numpy as np
+        >>> q, k, v = np.random.default_rng(0).standard_normal((3, 2, 100, 16)).astype("float32")
+        >>> step = ag.compile(lambda q, k, v, state: ag.linear_attention(
+        ...     q, k, v, is_causal=True, state=state, return_state=True))
+        >>> state, pieces = None, []
+        >>> for start in range(0, 100, 30):
+        ...     piece = slice(start, start + 30)
+        ...     out, state = step(q[:, piece], k[:, piece], v[:, piece], state)
+        ...     pieces.append(out)
+        >>> whole = ag.linear_attention(q, k, v, is_causal=True).compute()
+        >>> np.allclose(np.concatenate(pieces, axis=1), whole, atol=1e-5)
+        True
+        >>> state.memory.shape, state.normalizer.shape
+        ((2, 16, 16), (2, 16))
+
+    Raises:
+        ShapeError, DTypeError: If the arrays, features or the state do not go together.
+        ArgumentError: For another ``feature_map`` or ``is_causal``, a negative ``scale``, a ``chunk_size`` below 1, or
+            a state of another kind of map.
+        LimitError: If a sequence is longer than ``config.max_length``.
+        NonFiniteError: At evaluation under ``check_finite``, for NaN or infinity where it counts.
+    """
+    features = feature_map_of(feature_map)
+    inputs = checked_inputs(_FUNCTION, query, key, value, enable_gqa)
+    wants_state = checked_flag(_FUNCTION, "return_state", return_state)
+    alignment = _alignment(is_causal)
+    problem = _problem(inputs, features, scale, state, _chunk_size(chunk_size))
+    sums, after = _sums(problem, alignment)
+    out = _normalized(sums, features.is_exponential)
+    out = out.reshape((*_ungrouped(inputs, out.shape[:-2]), *out.shape[-2:])).astype(inputs.dtype)
+    return (out, _returned(inputs, problem, after)) if wants_state else out
+
+
+def _alignment(is_causal: Any) -> str | None:
+    if isinstance(is_causal, bool | np.bool_):
+        return "upper_left" if is_causal else None
+    if isinstance(is_causal, str) and is_causal == "lower_right":
+        return "lower_right"
+    raise ArgumentError(f'{_FUNCTION}: is_causal is True, False or "lower_right", not {is_causal!r}')
+
+
+def _chunk_size(given: Any) -> int:
+    if given is None:
+        return _CHUNK
+    size = whole(_FUNCTION, "chunk_size", given)
+    if size < 1:
+        raise ArgumentError(f"{_FUNCTION}: chunk_size is one or more, not {given!r}")
+    return size
+
+
+def _problem(inputs: Inputs, features: FeatureMap, scale: Any, state: Any, chunk: int) -> _Problem:
+    width = inputs.query.shape[-1]
+    factor = features.default_scale(width) if scale is None else checked_scale(_FUNCTION, scale, width)
+    query, key = (features_of(_scaled(x, factor)) for x, features_of in (
+        (inputs.query, features.query), (inputs.key, features.key)
+    ))
+    if query.shape[-1] != key.shape[-1]:
+        raise ShapeError(
+            f"{_FUNCTION}: the feature map made {query.shape[-1]} features of queries, {key.shape[-1]} of keys"
+        )
+    query, key, value = _grouped(inputs, query, key, inputs.value)
+    before = None if state is None else _checked_state(inputs, state, features, key.shape[-1])
+    if before is None and not key.shape[-2]:
+        shift = zeros((*key.shape[:-2], 1, key.shape[-1]), dtype=key.dtype) if features.is_exponential else None
+        return _Problem(query, key, value, None, shift, chunk)
+    query, key, before, shift = shifted(query, key, before, features.is_exponential)
+    return _Problem(query, key, value, before, shift, chunk)
+
+
+def _scaled(x: Array, scale: Any) -> Array:
+    """The root of the scale on each side, so that their product has all of it."""
+    if isinstance(scale, int | float | np.number):
+        if not scale >= 0:
+            raise ArgumentError(f"{_FUNCTION}: scale is not negative: each side is multiplied by its root; not {scale!r}")
+        return x if scale == 1 else x * math.sqrt(scale)
+    return (x * sqrt(scale)).astype(x.dtype)
+
+
+def _grouped(inputs: Inputs, query: Array, key: Array, value: Array) -> tuple[Array, Array, Array]:
+    """Heads that share keys on an axis of their own."""
+    if inputs.groups == 1:
+        return query, key, value
+    *batch, _, length, features = query.shape
+    query = query.reshape((*batch, key.shape[-3], inputs.groups, length, features))
+    return query, key[..., :, None, :, :], value[..., :, None, :, :]
+
+
+def _ungrouped(inputs: Inputs, batch: tuple[int, ...]) -> tuple[int, ...]:
+    return batch if inputs.groups == 1 else (*batch[:-2], batch[-2] * batch[-1])
+
+
+def _sums(problem: _Problem, alignment: str | None) -> tuple[Sums, State | None]:
+    """For all queries, and the state after all keys; None if nothing ever came."""
+    query, key, value = problem.query, problem.key, problem.value
+    queries, keys = query.shape[-2], key.shape[-2]
+    if alignment is None or not queries or not keys:
+        after = grown(problem.state, key, value, problem.shift) if keys else problem.state
+        return _read(problem, after, query), after
+    # Queries ahead of all keys see the state alone, those behind them everything; keys ahead belong to the state.
+    ahead = keys - queries if alignment == "lower_right" else 0
+    early, begun = max(-ahead, 0), max(ahead, 0)
+    paired = min(queries, keys)
+    before = problem.state
+    if begun:
+        before = grown(before, key[..., :begun, :], value[..., :begun, :], problem.shift)
+    own = slice(begun, begun + paired)
+    found, after = causal(
+        before, query[..., early : early + paired, :], key[..., own, :], value[..., own, :], problem.chunk, problem.shift
+    )
+    if begun + paired < keys:
+        seen, after = after, grown(after, key[..., begun + paired :, :], value[..., begun + paired :, :], problem.shift)
+    parts = [_read(problem, problem.state, query[..., :early, :])] if early else []
+    parts.append(found)
+    if early + paired < queries:
+        parts.append(_read(problem, after, query[..., early + paired :, :]))
+    return Sums(*(concat(each, axis=-2) if len(parts) > 1 else each[0] for each in zip(*parts, strict=True))), after
+
+
+def _read(problem: _Problem, state: State | None, query: Array) -> Sums:
+    """What queries find in a state; without one, weights of 1 for values of 0, which is nothing divided by something."""
+    if state is not None:
+        return read(state, query)
+    batch = broadcast(_FUNCTION, query.shape[:-2], problem.key.shape[:-2])
+    weights = ones((*batch, query.shape[-2], 1), dtype=query.dtype)
+    batch = broadcast(_FUNCTION, batch, problem.value.shape[:-2])
+    return Sums(zeros((*batch, query.shape[-2], problem.value.shape[-1]), dtype=query.dtype), weights)
+
+
+def _normalized(sums: Sums, is_positive: bool) -> Array:
+    """Values by weights; zeros where weights add up to nothing.
+
+    Sums of positive weights are 0 where a type cannot hold them. Their reciprocal is then infinite, and what is not
+    finite is computed again in float64, by whatever runs the graph; what not even that holds is 0.
+    """
+    if is_positive:
+        return sums.values * (reciprocal(maximum(sums.weights, _FAINTEST)) * _FAINT) * (1 / _FAINT)
+    nothing = sums.weights == 0
+    return where(nothing, 0.0, sums.values / where(nothing, 1.0, sums.weights))
+
+
+def _checked_state(inputs: Inputs, given: Any, features: FeatureMap, count: int) -> State:
+    if not isinstance(given, tuple | list) or len(given) not in (2, 3):
+        raise ArgumentError(
+            f"{_FUNCTION}: state is (memory, normalizer, shift), as return_state=True gives it, not "
+            f"{type(given).__name__}"
+        )
+    state = LinearAttentionState(*given)
+    if (state.shift is not None) != features.is_exponential:
+        kind = "features that are no exponentials" if state.shift is None else "random features"
+        raise ArgumentError(f"{_FUNCTION}: the state is one of {kind}, the feature map is another kind")
+    lengths = {"memory": (count, inputs.value.shape[-1]), "normalizer": (count,), "shift": (count,)}
+    batches = {"memory": _state_batch(inputs), "normalizer": inputs.key.shape[:-2], "shift": inputs.key.shape[:-2]}
+    arrays: list[Array | None] = []
+    for name, each in zip(LinearAttentionState._fields, state, strict=True):
+        if each is None and name == "shift":
+            arrays.append(None)
+            continue
+        node = lift(each, f"{_FUNCTION}: the state's {name}")
+        wanted = (*batches[name], *lengths[name])
+        if not is_float(node.dtype):
+            raise DTypeError(f"{_FUNCTION}: the state's {name} is a float array, not {node.type}")
+        if node.shape != wanted:
+            sides = f"key {inputs.key.node.type}, value {inputs.value.node.type}, {count} features"
+            raise ShapeError(f"{_FUNCTION}: the state's {name} has shape {node.shape}, not {wanted}: {sides}")
+        array = Array(node).astype(inputs.key.dtype)
+        arrays.append(array if name == "memory" else array[..., None, :])
+    memory, normalizer, shift = (
+        each if each is None or inputs.groups == 1 else each[..., :, None, :, :] for each in arrays
+    )
+    assert memory is not None and normalizer is not None
+    return State(memory, normalizer, None if shift is None else stop_gradient(shift))
+
+
+def _state_batch(inputs: Inputs) -> tuple[int, ...]:
+    return broadcast(_FUNCTION, inputs.key.shape[:-2], inputs.value.shape[:-2])
+
+
+def _returned(inputs: Inputs, problem: _Problem, after: State | None) -> LinearAttentionState:
+    """The state as it is given away: one of each key head."""
+    batch, count, width = inputs.key.shape[:-2], problem.key.shape[-1], inputs.value.shape[-1]
+    if after is None:
+        memory = zeros((*_state_batch(inputs), count, width), dtype=inputs.key.dtype)
+        normalizer = zeros((*batch, count), dtype=inputs.key.dtype)
+        return LinearAttentionState(memory, normalizer, None if problem.shift is None else normalizer)
+    memory = after.memory.reshape((*_state_batch(inputs), count, width))
+    normalizer, shift = (None if each is None else each.reshape((*batch, count)) for each in after[1:])
+    return LinearAttentionState(memory, normalizer, shift)
