@@ -53,7 +53,12 @@ def attention_error(
 
     Args:
         approximate: (…, heads, L, Ev): what is to be judged, as `linear_attention` with random features.
-        query, key, value, is_causal, scale, enable_gqa: Of the exact attention; see `attention`.
+        query: (…, heads, L, E).
+        key: (…, heads, S, E).
+        value: (…, heads, S, Ev).
+        is_causal: As for `attention`.
+        scale: Factor of the scores; 1/sqrt(E) if None.
+        enable_gqa: Query head i uses key head i // (query heads / key heads).
         rows: How many queries are compared, evenly spread from the first to the last; None: all. Exact attention of
             ``rows`` queries is computed in pieces: it takes time for rows × S positions, but no memory for them.
 

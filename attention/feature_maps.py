@@ -1,7 +1,7 @@
 """Feature maps of linear attention: what stands in for ``exp(q·k)`` as a product of features of q and of k.
 
-``elu(x) + 1``: Katharopoulos et al. 2020, arXiv:2006.16236. Positive orthogonal random features: Choromanski et al. 2020,
-"Rethinking attention with Performers", arXiv:2009.14794.
+``elu(x) + 1``: Katharopoulos et al. 2020, arXiv:2006.16236. Positive orthogonal random features: Choromanski et al.
+2020, "Rethinking attention with Performers", arXiv:2009.14794.
 """
 
 import functools
@@ -14,12 +14,13 @@ import numpy as np
 
 from ..engine.errors import ArgumentError, DTypeError, ShapeError
 from ..engine.types import DType, is_float
-from ..ops.activation import elu
+from ..ops.arithmetic import minimum
 from ..ops.array import Array, constant, lift
 from ..ops.exponential import exp
 from ..ops.kinds import flag, whole
 from ..ops.reduction import sum
 from ..ops.registry import public
+from ..ops.selection import where
 
 
 class FeatureMap:
@@ -29,20 +30,22 @@ class FeatureMap:
         is_exponential: Whether ``query`` and ``key`` give the logarithms of features: those can be shifted before they
             are exponentials, which then neither overflow nor vanish. Of a query they may lack a number of each row,
             for the normaliser takes it out again.
+        is_positive: Whether all features are above 0, so that weights that add up to 0 are only too small for a type.
     """
 
     is_exponential: ClassVar[bool] = False
+    is_positive: bool
 
     def default_scale(self, width: int) -> float:
         """What scores are multiplied by, where nothing is said."""
         return 1.0
 
-    def query(self, x: Array) -> Array:
-        """Features of queries, or their logarithms."""
+    def query(self, x: Array, root: Any) -> Array:
+        """Features of queries times the scale's root, or their logarithms."""
         raise NotImplementedError
 
-    def key(self, x: Array) -> Array:
-        """Features of keys, or their logarithms."""
+    def key(self, x: Array, root: Any) -> Array:
+        """Features of keys times the scale's root, or their logarithms."""
         raise NotImplementedError
 
 
@@ -51,16 +54,18 @@ class FunctionMap(FeatureMap):
     """A function of arrays, the same for queries and keys."""
 
     function: Callable[[Array], Any]
+    is_positive: bool = False
 
-    def query(self, x: Array) -> Array:
+    def query(self, x: Array, root: Any) -> Array:
         """What the function makes of it."""
-        return self._features(x)
+        return self._features(x, root)
 
-    def key(self, x: Array) -> Array:
+    def key(self, x: Array, root: Any) -> Array:
         """What the function makes of it."""
-        return self._features(x)
+        return self._features(x, root)
 
-    def _features(self, x: Array) -> Array:
+    def _features(self, x: Array, root: Any) -> Array:
+        x = x if isinstance(root, float) and root == 1 else (x * root).astype(x.dtype)
         found = self.function(x)
         name = getattr(self.function, "__name__", str(self.function))
         if found is None:
@@ -88,6 +93,7 @@ class RandomFeatures(FeatureMap):
     """
 
     is_exponential: ClassVar[bool] = True
+    is_positive: ClassVar[bool] = True
 
     count: int
     orthogonal: bool = True
@@ -106,19 +112,20 @@ class RandomFeatures(FeatureMap):
             raise DTypeError(f"random_features: features are of float arrays, not of {node.type}")
         if not node.shape:
             raise ShapeError(f"random_features: {node.type} has no axis of features")
-        return exp(self.key(Array(node))) * (1 / math.sqrt(self.count))
+        return exp(self.key(Array(node), 1.0)) * (1 / math.sqrt(self.count))
 
     def default_scale(self, width: int) -> float:
         """The softmax kernel's: ``1/sqrt(width)``."""
         return 1 / math.sqrt(width) if width else 1.0
 
-    def query(self, x: Array) -> Array:
+    def query(self, x: Array, root: Any) -> Array:
         """``w·x``: ``|x|²/2`` is a number of each row."""
-        return x @ _projection(self, x.shape[-1], x.dtype).mT
+        return x @ (_projection(self, x.shape[-1], x.dtype) * root).astype(x.dtype).mT
 
-    def key(self, x: Array) -> Array:
+    def key(self, x: Array, root: Any) -> Array:
         """``w·x - |x|²/2``."""
-        return self.query(x) - sum(x * x, axis=-1, keepdims=True) * 0.5
+        norms = sum(x * x, axis=-1, keepdims=True) * (root * root * 0.5)
+        return self.query(x, root) - norms.astype(x.dtype)
 
     def projection(self, width: int) -> np.ndarray[Any, Any]:
         """The projections, (count, width) in float64; the same for the same seed."""
@@ -153,7 +160,7 @@ def random_features(
 ) -> RandomFeatures:
     """Positive random features of the softmax kernel, for `linear_attention` (Performer, arXiv:2009.14794).
 
-    ``φ(x) = exp(w·x - |x|²/2) / sqrt(count)``, so that ``φ(q)·φ(k)`` is ``exp(q·k)`` on average over seeds, and positive.
+    ``φ(x) = exp(w·x - |x|²/2) / sqrt(count)``: then ``φ(q)·φ(k)`` is ``exp(q·k)`` on average over seeds, and positive.
     Its variance falls with ``count`` and, for orthogonal projections, faster.
 
     Args:
@@ -177,11 +184,11 @@ def random_features(
 
 
 def elu_plus_one(x: Array) -> Array:
-    """``elu(x) + 1``, which is positive: ``exp(x)`` up to 0, ``x + 1`` from there on."""
-    return elu(x) + 1
+    """``elu(x) + 1``, which is positive: ``exp(x)`` below 0, in all its digits, ``x + 1`` from there on."""
+    return where(x >= 0, x + 1, exp(minimum(x, 0)))
 
 
-_NAMED = {"elu+1": FunctionMap(elu_plus_one)}
+_NAMED = {"elu+1": FunctionMap(elu_plus_one, is_positive=True)}
 
 
 def feature_map_of(given: Any) -> FeatureMap:

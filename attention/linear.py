@@ -9,20 +9,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..engine.errors import ArgumentError, DTypeError, ShapeError
-from ..engine.types import broadcast, is_float
+from ..engine.errors import ArgumentError, ShapeError
+from ..engine.types import broadcast
 from ..ops.arithmetic import maximum, reciprocal
-from ..ops.array import Array, ArrayLike, lift
+from ..ops.array import Array, ArrayLike
 from ..ops.creation import ones, zeros
 from ..ops.exponential import sqrt
-from ..ops.gradients import stop_gradient
 from ..ops.joining import concat
 from ..ops.kinds import whole
 from ..ops.registry import public
 from ..ops.selection import where
 from .feature_maps import FeatureMap, feature_map_of
 from .inputs import Inputs, checked_flag, checked_inputs, checked_scale
-from .linear_state import LinearAttentionState, State, Sums, causal, grown, read, shifted
+from .linear_state import LinearAttentionState, State, Sums, causal, checked_state, given_away, grown, read, shifted
 
 _FUNCTION = "linear_attention"
 # Positions that meet in pairs: about as many as there are features, so that both halves of the work are alike.
@@ -78,7 +77,8 @@ def linear_attention(
         (…, heads, L, Ev) in the query's data type, lazily; with ``return_state`` also a `LinearAttentionState`, in
         float32 or float64. A row whose weights add up to 0, as with nothing to attend to, gives zeros.
 
-        Random features are computed again in float64 where float32 cannot hold a row's weights.
+        Weights by ``"elu+1"`` and random features are positive. Where they add up to less than float32 holds in all its
+        digits, they are computed again in float64; what is below 1e-298 of the largest there counts as nothing.
 
     Example:
         A sequence in pieces, as it comes: a state of a fixed size takes the place of all earlier keys and values.
@@ -111,9 +111,9 @@ def linear_attention(
     alignment = _alignment(is_causal)
     problem = _problem(inputs, features, scale, state, _chunk_size(chunk_size))
     sums, after = _sums(problem, alignment)
-    out = _normalized(sums, features.is_exponential)
+    out = _normalized(sums, features.is_positive)
     out = out.reshape((*_ungrouped(inputs, out.shape[:-2]), *out.shape[-2:])).astype(inputs.dtype)
-    return (out, _returned(inputs, problem, after)) if wants_state else out
+    return (out, _given_away(inputs, problem, after)) if wants_state else out
 
 
 def _alignment(is_causal: Any) -> str | None:
@@ -136,15 +136,14 @@ def _chunk_size(given: Any) -> int:
 def _problem(inputs: Inputs, features: FeatureMap, scale: Any, state: Any, chunk: int) -> _Problem:
     width = inputs.query.shape[-1]
     factor = features.default_scale(width) if scale is None else checked_scale(_FUNCTION, scale, width)
-    query, key = (features_of(_scaled(x, factor)) for x, features_of in (
-        (inputs.query, features.query), (inputs.key, features.key)
-    ))
+    root = _root(factor)
+    query, key = features.query(inputs.query, root), features.key(inputs.key, root)
     if query.shape[-1] != key.shape[-1]:
         raise ShapeError(
             f"{_FUNCTION}: the feature map made {query.shape[-1]} features of queries, {key.shape[-1]} of keys"
         )
     query, key, value = _grouped(inputs, query, key, inputs.value)
-    before = None if state is None else _checked_state(inputs, state, features, key.shape[-1])
+    before = None if state is None else checked_state(inputs, state, key.shape[-1], features.is_exponential)
     if before is None and not key.shape[-2]:
         shift = zeros((*key.shape[:-2], 1, key.shape[-1]), dtype=key.dtype) if features.is_exponential else None
         return _Problem(query, key, value, None, shift, chunk)
@@ -152,13 +151,13 @@ def _problem(inputs: Inputs, features: FeatureMap, scale: Any, state: Any, chunk
     return _Problem(query, key, value, before, shift, chunk)
 
 
-def _scaled(x: Array, scale: Any) -> Array:
-    """The root of the scale on each side, so that their product has all of it."""
-    if isinstance(scale, int | float | np.number):
-        if not scale >= 0:
-            raise ArgumentError(f"{_FUNCTION}: scale is not negative: each side is multiplied by its root; not {scale!r}")
-        return x if scale == 1 else x * math.sqrt(scale)
-    return (x * sqrt(scale)).astype(x.dtype)
+def _root(scale: Any) -> Any:
+    """What each side is multiplied by, so that their product has all of the scale."""
+    if not isinstance(scale, int | float | np.number):
+        return sqrt(scale)
+    if not scale >= 0:
+        raise ArgumentError(f"{_FUNCTION}: scale is not negative, for each side has its root: {scale!r}")
+    return math.sqrt(scale)
 
 
 def _grouped(inputs: Inputs, query: Array, key: Array, value: Array) -> tuple[Array, Array, Array]:
@@ -190,10 +189,16 @@ def _sums(problem: _Problem, alignment: str | None) -> tuple[Sums, State | None]
         before = grown(before, key[..., :begun, :], value[..., :begun, :], problem.shift)
     own = slice(begun, begun + paired)
     found, after = causal(
-        before, query[..., early : early + paired, :], key[..., own, :], value[..., own, :], problem.chunk, problem.shift
+        before,
+        query[..., early : early + paired, :],
+        key[..., own, :],
+        value[..., own, :],
+        problem.chunk,
+        problem.shift,
     )
+    later = slice(begun + paired, keys)
     if begun + paired < keys:
-        seen, after = after, grown(after, key[..., begun + paired :, :], value[..., begun + paired :, :], problem.shift)
+        after = grown(after, key[..., later, :], value[..., later, :], problem.shift)
     parts = [_read(problem, problem.state, query[..., :early, :])] if early else []
     parts.append(found)
     if early + paired < queries:
@@ -202,13 +207,23 @@ def _sums(problem: _Problem, alignment: str | None) -> tuple[Sums, State | None]
 
 
 def _read(problem: _Problem, state: State | None, query: Array) -> Sums:
-    """What queries find in a state; without one, weights of 1 for values of 0, which is nothing divided by something."""
+    """What queries find in a state; without one, values of 0 and weights of 1, for nothing over something."""
     if state is not None:
         return read(state, query)
     batch = broadcast(_FUNCTION, query.shape[:-2], problem.key.shape[:-2])
     weights = ones((*batch, query.shape[-2], 1), dtype=query.dtype)
     batch = broadcast(_FUNCTION, batch, problem.value.shape[:-2])
     return Sums(zeros((*batch, query.shape[-2], problem.value.shape[-1]), dtype=query.dtype), weights)
+
+
+def _given_away(inputs: Inputs, problem: _Problem, after: State | None) -> LinearAttentionState:
+    if after is not None:
+        return given_away(inputs, after)
+    *batch, _, features = problem.key.shape
+    value = broadcast(_FUNCTION, problem.key.shape[:-2], problem.value.shape[:-2])
+    nothing = zeros((*batch, 1, features), dtype=problem.key.dtype)
+    memory = zeros((*value, features, problem.value.shape[-1]), dtype=problem.key.dtype)
+    return given_away(inputs, State(memory, nothing, problem.shift))
 
 
 def _normalized(sums: Sums, is_positive: bool) -> Array:
@@ -221,52 +236,3 @@ def _normalized(sums: Sums, is_positive: bool) -> Array:
         return sums.values * (reciprocal(maximum(sums.weights, _FAINTEST)) * _FAINT) * (1 / _FAINT)
     nothing = sums.weights == 0
     return where(nothing, 0.0, sums.values / where(nothing, 1.0, sums.weights))
-
-
-def _checked_state(inputs: Inputs, given: Any, features: FeatureMap, count: int) -> State:
-    if not isinstance(given, tuple | list) or len(given) not in (2, 3):
-        raise ArgumentError(
-            f"{_FUNCTION}: state is (memory, normalizer, shift), as return_state=True gives it, not "
-            f"{type(given).__name__}"
-        )
-    state = LinearAttentionState(*given)
-    if (state.shift is not None) != features.is_exponential:
-        kind = "features that are no exponentials" if state.shift is None else "random features"
-        raise ArgumentError(f"{_FUNCTION}: the state is one of {kind}, the feature map is another kind")
-    lengths = {"memory": (count, inputs.value.shape[-1]), "normalizer": (count,), "shift": (count,)}
-    batches = {"memory": _state_batch(inputs), "normalizer": inputs.key.shape[:-2], "shift": inputs.key.shape[:-2]}
-    arrays: list[Array | None] = []
-    for name, each in zip(LinearAttentionState._fields, state, strict=True):
-        if each is None and name == "shift":
-            arrays.append(None)
-            continue
-        node = lift(each, f"{_FUNCTION}: the state's {name}")
-        wanted = (*batches[name], *lengths[name])
-        if not is_float(node.dtype):
-            raise DTypeError(f"{_FUNCTION}: the state's {name} is a float array, not {node.type}")
-        if node.shape != wanted:
-            sides = f"key {inputs.key.node.type}, value {inputs.value.node.type}, {count} features"
-            raise ShapeError(f"{_FUNCTION}: the state's {name} has shape {node.shape}, not {wanted}: {sides}")
-        array = Array(node).astype(inputs.key.dtype)
-        arrays.append(array if name == "memory" else array[..., None, :])
-    memory, normalizer, shift = (
-        each if each is None or inputs.groups == 1 else each[..., :, None, :, :] for each in arrays
-    )
-    assert memory is not None and normalizer is not None
-    return State(memory, normalizer, None if shift is None else stop_gradient(shift))
-
-
-def _state_batch(inputs: Inputs) -> tuple[int, ...]:
-    return broadcast(_FUNCTION, inputs.key.shape[:-2], inputs.value.shape[:-2])
-
-
-def _returned(inputs: Inputs, problem: _Problem, after: State | None) -> LinearAttentionState:
-    """The state as it is given away: one of each key head."""
-    batch, count, width = inputs.key.shape[:-2], problem.key.shape[-1], inputs.value.shape[-1]
-    if after is None:
-        memory = zeros((*_state_batch(inputs), count, width), dtype=inputs.key.dtype)
-        normalizer = zeros((*batch, count), dtype=inputs.key.dtype)
-        return LinearAttentionState(memory, normalizer, None if problem.shift is None else normalizer)
-    memory = after.memory.reshape((*_state_batch(inputs), count, width))
-    normalizer, shift = (None if each is None else each.reshape((*batch, count)) for each in after[1:])
-    return LinearAttentionState(memory, normalizer, shift)

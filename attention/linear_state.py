@@ -1,4 +1,4 @@
-"""What linear attention keeps of keys and values: sums that grow by adding, read by any query; causal by chunks of them.
+"""What linear attention keeps of keys and values: sums that grow by adding, and that any query reads.
 
 ``Σ φ(k)ᵀ v`` and ``Σ φ(k)`` (Katharopoulos et al. 2020, arXiv:2006.16236, section 3.3). Features that are exponentials
 are kept relative to the largest of their own among the keys, as a streamed softmax does: no sum of them overflows, and
@@ -7,15 +7,19 @@ none of positive ones is 0.
 
 from typing import Any, NamedTuple
 
+from ..engine.errors import ArgumentError, DTypeError, ShapeError
+from ..engine.types import broadcast, is_float
 from ..ops.arithmetic import maximum
-from ..ops.array import Array
+from ..ops.array import Array, lift
 from ..ops.creation import arange, ones, zeros
 from ..ops.cumulative import cumulative_sum
 from ..ops.exponential import exp
 from ..ops.gradients import stop_gradient
+from ..ops.identities import Stored
 from ..ops.joining import concat
 from ..ops.reduction import max, sum
 from ..ops.selection import where
+from .inputs import Inputs
 
 
 class LinearAttentionState(NamedTuple):
@@ -57,7 +61,7 @@ def shifted(
     What is divided by cancels against the normaliser, so nothing is differentiated by it.
     """
     if not is_exponential:
-        return query, key, state, None
+        return stored(query), stored(key), state, None
     shift = None if state is None else state.shift
     if key.shape[-2]:
         largest = stop_gradient(max(key, axis=-2, keepdims=True))
@@ -67,12 +71,69 @@ def shifted(
         fade = exp(state.shift - shift)
         state = State(state.memory * fade.mT, state.normalizer * fade, shift)
     query = query + shift
-    return exp(query - stop_gradient(max(query, axis=-1, keepdims=True))), exp(key - shift), state, shift
+    query = exp(query - stop_gradient(max(query, axis=-1, keepdims=True)))
+    return stored(query), stored(exp(key - shift)), state, shift
+
+
+def stored(array: Array) -> Array:
+    """What pairs of positions, sums of chunks and gradients read alike is made once."""
+    return Array(Stored(array.node))
+
+
+def checked_state(inputs: Inputs, given: Any, features: int, is_exponential: bool) -> State:
+    """A state of the user's, checked, as it is computed with.
+
+    Raises:
+        ArgumentError: If it is none, or one of another kind of feature map.
+        ShapeError, DTypeError: If its arrays do not go with the keys and values.
+    """
+    function = inputs.function
+    if not isinstance(given, tuple | list) or len(given) not in (2, 3):
+        raise ArgumentError(
+            f"{function}: state is (memory, normalizer, shift), as return_state=True gives it, not "
+            f"{type(given).__name__}"
+        )
+    state = LinearAttentionState(*given)
+    if (state.shift is not None) != is_exponential:
+        kind = "other features than random ones" if state.shift is None else "random features"
+        raise ArgumentError(f"{function}: the state is one of {kind}, which the feature map does not make")
+    memory_shape, shape = _shapes(inputs, features)
+    memory = _checked(inputs, "memory", state.memory, memory_shape)
+    normalizer = _checked(inputs, "normalizer", state.normalizer, shape)[..., None, :]
+    shift = None if state.shift is None else stop_gradient(_checked(inputs, "shift", state.shift, shape)[..., None, :])
+    if inputs.groups == 1:
+        return State(memory, normalizer, shift)
+    return State(*(None if each is None else each[..., None, :, :] for each in (memory, normalizer, shift)))
+
+
+def _checked(inputs: Inputs, name: str, given: Any, shape: tuple[int, ...]) -> Array:
+    node = lift(given, f"{inputs.function}: the state's {name}")
+    if not is_float(node.dtype):
+        raise DTypeError(f"{inputs.function}: the state's {name} is a float array, not {node.type}")
+    if node.shape != shape:
+        sides = f"key {inputs.key.node.type} and value {inputs.value.node.type} in {shape[-1]} features"
+        if name == "memory":
+            sides = f"key {inputs.key.node.type} in {shape[-2]} features, value {inputs.value.node.type}"
+        raise ShapeError(f"{inputs.function}: the state's {name} {node.type} has not the shape {shape}: {sides}")
+    return Array(node).astype(inputs.key.dtype)
+
+
+def _shapes(inputs: Inputs, features: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Of a state's memory, and of its other arrays: there is one for each key head."""
+    batch = broadcast(inputs.function, inputs.key.shape[:-2], inputs.value.shape[:-2])
+    return (*batch, features, inputs.value.shape[-1]), (*inputs.key.shape[:-2], features)
+
+
+def given_away(inputs: Inputs, state: State) -> LinearAttentionState:
+    """A state as the user gets it."""
+    memory_shape, shape = _shapes(inputs, state.memory.shape[-2])
+    normalizer, shift = (None if each is None else each.reshape(shape) for each in state[1:])
+    return LinearAttentionState(state.memory.reshape(memory_shape), normalizer, shift)
 
 
 def grown(state: State | None, key: Array, value: Array, shift: Array | None) -> State:
     """The state with these keys and values in it."""
-    new = State(key.mT @ value, _total(key), shift)
+    new = _state_of(key, value, shift)
     if state is None:
         return new
     return State(state.memory + new.memory, state.normalizer + new.normalizer, shift)
@@ -80,7 +141,7 @@ def grown(state: State | None, key: Array, value: Array, shift: Array | None) ->
 
 def read(state: State, query: Array) -> Sums:
     """What queries find that see everything in a state."""
-    return Sums(query @ state.memory, query @ state.normalizer.mT)
+    return Sums(stored(query @ state.memory), stored(query @ state.normalizer.mT))
 
 
 def causal(
@@ -95,14 +156,14 @@ def causal(
     q, k, v = (_chunks(each, size) for each in (query, key, value))
     places = arange(size)
     weights = where(places[:, None] >= places[None, :], q @ k.mT, 0.0)
-    found = Sums(weights @ v, sum(weights, axis=-1, keepdims=True))
-    own = State(k.mT @ v, _total(k), shift)
+    found = Sums(stored(weights @ v), stored(sum(weights, axis=-1, keepdims=True)))
+    own = _state_of(k, v, shift)
     before = State(*(_before(None if state is None else state[place], own[place]) for place in (0, 1)), shift)
+    found = Sums(*(_unchunked(each, length) for each in found))
     if state is not None or length > size:
-        earlier = read(before, q)
+        earlier = Sums(*(_unchunked(each, length) for each in read(before, q)))
         found = Sums(found.values + earlier.values, found.weights + earlier.weights)
-    last = State(*(before[place][..., -1, :, :] + own[place][..., -1, :, :] for place in (0, 1)), shift)
-    return Sums(*(_unchunked(each, length) for each in found)), last
+    return found, State(*(before[place][..., -1, :, :] + own[place][..., -1, :, :] for place in (0, 1)), shift)
 
 
 def _before(first: Array | None, chunks: Array) -> Array:
@@ -114,9 +175,10 @@ def _before(first: Array | None, chunks: Array) -> Array:
     return cumulative_sum(concat([start, chunks[..., :-1, :, :]], axis=-3), axis=-3)
 
 
-def _total(key: Array) -> Array:
-    """The sum over keys, as a product: it takes a memory-bound pass less than a sum along that axis."""
-    return ones((1, key.shape[-2]), dtype=key.dtype) @ key
+def _state_of(key: Array, value: Array, shift: Array | None) -> State:
+    """Of these keys alone. Their sum is a product: that reads what it sums as it lies."""
+    total = ones((1, key.shape[-2]), dtype=key.dtype) @ key
+    return State(stored(key.mT @ value), stored(total), shift)
 
 
 def _chunks(array: Array, size: int) -> Array:
