@@ -30,11 +30,19 @@ class FeatureMap:
         is_exponential: Whether ``query`` and ``key`` give the logarithms of features: those can be shifted before they
             are exponentials, which then neither overflow nor vanish. Of a query they may lack a number of each row,
             for the normaliser takes it out again.
-        is_positive: Whether all features are above 0, so that weights that add up to 0 are only too small for a type.
     """
 
     is_exponential: ClassVar[bool] = False
-    is_positive: bool
+
+    @property
+    def is_positive(self) -> bool:
+        """Whether all features are above 0: weights that add up to 0 are then only too small for a type."""
+        return self.is_exponential
+
+    @property
+    def is_of_rows(self) -> bool:
+        """Whether features of a row are known to depend on that row alone, and not on its place."""
+        return self.is_exponential
 
     def default_scale(self, width: int) -> float:
         """What scores are multiplied by, where nothing is said."""
@@ -54,7 +62,17 @@ class FunctionMap(FeatureMap):
     """A function of arrays, the same for queries and keys."""
 
     function: Callable[[Array], Any]
-    is_positive: bool = False
+    is_own: bool = False
+
+    @property
+    def is_positive(self) -> bool:
+        """Of a function of ours; of a user's nothing is known."""
+        return self.is_own
+
+    @property
+    def is_of_rows(self) -> bool:
+        """Of a function of ours."""
+        return self.is_own
 
     def query(self, x: Array, root: Any) -> Array:
         """What the function makes of it."""
@@ -93,7 +111,6 @@ class RandomFeatures(FeatureMap):
     """
 
     is_exponential: ClassVar[bool] = True
-    is_positive: ClassVar[bool] = True
 
     count: int
     orthogonal: bool = True
@@ -120,12 +137,13 @@ class RandomFeatures(FeatureMap):
 
     def query(self, x: Array, root: Any) -> Array:
         """``w·x``: ``|x|²/2`` is a number of each row."""
-        return x @ (_projection(self, x.shape[-1], x.dtype) * root).astype(x.dtype).mT
+        projection: Array = (_projection(self, x.shape[-1], x.dtype) * root).astype(x.dtype)
+        return x @ projection.mT
 
     def key(self, x: Array, root: Any) -> Array:
         """``w·x - |x|²/2``."""
-        norms = sum(x * x, axis=-1, keepdims=True) * (root * root * 0.5)
-        return self.query(x, root) - norms.astype(x.dtype)
+        norms: Array = (sum(x * x, axis=-1, keepdims=True) * (root * root * 0.5)).astype(x.dtype)
+        return self.query(x, root) - norms
 
     def projection(self, width: int) -> np.ndarray[Any, Any]:
         """The projections, (count, width) in float64; the same for the same seed."""
@@ -139,8 +157,9 @@ class RandomFeatures(FeatureMap):
         blocks = [_orthogonal(rng, width) for _ in range(0, self.count, width)]
         directions = np.concatenate(blocks)[: self.count]
         if self.norms == "sqrt":
-            return directions * math.sqrt(width)
-        return directions * np.linalg.norm(rng.standard_normal((self.count, width)), axis=-1, keepdims=True)
+            return np.asarray(directions * math.sqrt(width))
+        lengths = np.linalg.norm(rng.standard_normal((self.count, width)), axis=-1, keepdims=True)
+        return np.asarray(directions * lengths)
 
 
 def _orthogonal(rng: np.random.Generator, width: int) -> np.ndarray[Any, Any]:
@@ -188,7 +207,7 @@ def elu_plus_one(x: Array) -> Array:
     return where(x >= 0, x + 1, exp(minimum(x, 0)))
 
 
-_NAMED = {"elu+1": FunctionMap(elu_plus_one, is_positive=True)}
+_NAMED = {"elu+1": FunctionMap(elu_plus_one, is_own=True)}
 
 
 def feature_map_of(given: Any) -> FeatureMap:

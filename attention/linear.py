@@ -26,6 +26,8 @@ from .linear_state import LinearAttentionState, State, Sums, causal, checked_sta
 _FUNCTION = "linear_attention"
 # Positions that meet in pairs: about as many as there are features, so that both halves of the work are alike.
 _CHUNK = 128
+# A sequence of so many positions is taken in about so many stretches.
+_LONG, _STRETCHES = 8192, 8
 # Weights whose sum is below 2**-100 may have lost terms to float32's range, and are summed again in float64.
 _FAINT, _FAINTEST = 2.0**28, 2.0**-990
 
@@ -108,12 +110,35 @@ def linear_attention(
     features = feature_map_of(feature_map)
     inputs = checked_inputs(_FUNCTION, query, key, value, enable_gqa)
     wants_state = checked_flag(_FUNCTION, "return_state", return_state)
-    alignment = _alignment(is_causal)
-    problem = _problem(inputs, features, scale, state, _chunk_size(chunk_size))
-    sums, after = _sums(problem, alignment)
-    out = _normalized(sums, features.is_positive)
+    alignment, chunk = _alignment(is_causal), _chunk_size(chunk_size)
+    width = inputs.query.shape[-1]
+    root = _root(features.default_scale(width) if scale is None else checked_scale(_FUNCTION, scale, width))
+    parts: list[Array] = []
+    before: Any = state
+    for stretch in _stretches(inputs, features, alignment, chunk):
+        problem = _problem(stretch, features, root, before, chunk)
+        sums, after = _sums(problem, alignment)
+        parts.append(_normalized(sums, features.is_positive))
+        before = after
+    out = concat(parts, axis=-2) if len(parts) > 1 else parts[0]
     out = out.reshape((*_ungrouped(inputs, out.shape[:-2]), *out.shape[-2:])).astype(inputs.dtype)
     return (out, _given_away(inputs, problem, after)) if wants_state else out
+
+
+def _stretches(inputs: Inputs, features: FeatureMap, alignment: str | None, chunk: int) -> list[Inputs]:
+    """A long sequence as several, each of which begins with the state that the one before leaves.
+
+    So what is kept on the way is that of one stretch, in memory that the next one takes over, and features need only be
+    held relative to the largest up to their own stretch. How many there are says nothing of the length: graphs of all
+    long sequences have one form.
+    """
+    length = inputs.query.shape[-2]
+    if alignment is None or length != inputs.key.shape[-2] or length < _LONG or not features.is_of_rows:
+        return [inputs]
+    size = -(-length // (_STRETCHES * chunk)) * chunk
+    pieces = [slice(start, start + size) for start in range(0, length, size)]
+    of_each = [[each[..., piece, :] for each in inputs[:3]] for piece in pieces]
+    return [inputs._replace(query=query, key=key, value=value) for query, key, value in of_each]
 
 
 def _alignment(is_causal: Any) -> str | None:
@@ -133,17 +158,16 @@ def _chunk_size(given: Any) -> int:
     return size
 
 
-def _problem(inputs: Inputs, features: FeatureMap, scale: Any, state: Any, chunk: int) -> _Problem:
-    width = inputs.query.shape[-1]
-    factor = features.default_scale(width) if scale is None else checked_scale(_FUNCTION, scale, width)
-    root = _root(factor)
+def _problem(inputs: Inputs, features: FeatureMap, root: Any, state: Any, chunk: int) -> _Problem:
     query, key = features.query(inputs.query, root), features.key(inputs.key, root)
     if query.shape[-1] != key.shape[-1]:
         raise ShapeError(
             f"{_FUNCTION}: the feature map made {query.shape[-1]} features of queries, {key.shape[-1]} of keys"
         )
     query, key, value = _grouped(inputs, query, key, inputs.value)
-    before = None if state is None else checked_state(inputs, state, key.shape[-1], features.is_exponential)
+    before = state
+    if state is not None and not isinstance(state, State):
+        before = checked_state(inputs, state, key.shape[-1], features.is_exponential)
     if before is None and not key.shape[-2]:
         shift = zeros((*key.shape[:-2], 1, key.shape[-1]), dtype=key.dtype) if features.is_exponential else None
         return _Problem(query, key, value, None, shift, chunk)

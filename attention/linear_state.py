@@ -103,7 +103,9 @@ def checked_state(inputs: Inputs, given: Any, features: int, is_exponential: boo
     shift = None if state.shift is None else stop_gradient(_checked(inputs, "shift", state.shift, shape)[..., None, :])
     if inputs.groups == 1:
         return State(memory, normalizer, shift)
-    return State(*(None if each is None else each[..., None, :, :] for each in (memory, normalizer, shift)))
+    # Of each key head, for all queries that share it.
+    shift = None if shift is None else shift[..., None, :, :]
+    return State(memory[..., None, :, :], normalizer[..., None, :, :], shift)
 
 
 def _checked(inputs: Inputs, name: str, given: Any, shape: tuple[int, ...]) -> Array:
@@ -158,12 +160,14 @@ def causal(
     weights = where(places[:, None] >= places[None, :], q @ k.mT, 0.0)
     found = Sums(stored(weights @ v), stored(sum(weights, axis=-1, keepdims=True)))
     own = _state_of(k, v, shift)
-    before = State(*(_before(None if state is None else state[place], own[place]) for place in (0, 1)), shift)
+    first = (None, None) if state is None else (state.memory, state.normalizer)
+    before = State(_before(first[0], own.memory), _before(first[1], own.normalizer), shift)
     found = Sums(*(_unchunked(each, length) for each in found))
     if state is not None or length > size:
         earlier = Sums(*(_unchunked(each, length) for each in read(before, q)))
         found = Sums(found.values + earlier.values, found.weights + earlier.weights)
-    return found, State(*(before[place][..., -1, :, :] + own[place][..., -1, :, :] for place in (0, 1)), shift)
+    memory = before.memory[..., -1, :, :] + own.memory[..., -1, :, :]
+    return found, State(memory, before.normalizer[..., -1, :, :] + own.normalizer[..., -1, :, :], shift)
 
 
 def _before(first: Array | None, chunks: Array) -> Array:

@@ -19,7 +19,7 @@ def log_weights(q, k, projection, scale):
 
 
 def linear_attention(q, k, v, *, causal=False, features=None, scale=None):
-    """The result, for ``elu(x) + 1`` or the random features ``features``; grouped heads by repeating keys and values."""
+    """For ``elu(x) + 1``, or the random features ``features``; grouped heads by repeating keys and values."""
     q, k, v = (np.asarray(x).astype(np.float64) for x in (q, k, v))
     if q.ndim > 2 and q.shape[-3] > k.shape[-3] > 1:
         k, v = (np.repeat(x, q.shape[-3] // x.shape[-3], axis=-3) for x in (k, v))

@@ -1,17 +1,18 @@
 """States of linear attention: a sequence in pieces gives what the whole gives; what is no state is refused."""
 
 import doctest
+import itertools
 
 import numpy as np
 import pytest
 from gradient_checks import check_along
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from linear_dense import linear_attention as dense
 
 import attngraph as ag
 from attngraph.attention import linear
 from checks import check_raises
-from linear_dense import linear_attention as dense
 
 MAPS = {"elu+1": "elu+1", "random": ag.random_features(16, seed=2), "function": lambda x: x * x}
 
@@ -29,7 +30,7 @@ def computed(result):
 
 def in_pieces(feature_map, q, k, v, cuts, causal=True, **options):
     state, found = None, []
-    for start, stop in zip(cuts, cuts[1:], strict=False):
+    for start, stop in itertools.pairwise(cuts):
         piece = (each[..., start:stop, :] for each in (q, k, v))
         out, state = computed(
             ag.linear_attention(*piece, feature_map, causal, enable_gqa=True, state=state, return_state=True, **options)

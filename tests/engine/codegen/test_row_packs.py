@@ -1,4 +1,4 @@
-"""What rows bring into a contraction, computed on the way: by vectors where its elements are neighbours, or one by one."""
+"""What rows bring into a contraction, computed on the way: by vectors where elements are neighbours, or one by one."""
 
 import numpy as np
 import pytest
