@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING
 from . import attention
 from .attention import (
     BlockMask,
+    LinearAttentionState,
     and_masks,
+    attention_error,
     create_block_mask,
     flex_attention,
+    linear_attention,
     merge_states,
     noop_mask,
     or_masks,
+    random_features,
     scaled_dot_product_attention,
 )
 from .engine.config import config
@@ -185,6 +189,7 @@ __all__ = [
     "IndexOutOfRangeError",
     "KVStore",
     "LimitError",
+    "LinearAttentionState",
     "Node",
     "NonFiniteError",
     "ScalarFunction",
@@ -210,6 +215,7 @@ __all__ = [
     "atan2",
     "atanh",
     "attention",
+    "attention_error",
     "batch",
     "bitwise_and",
     "bitwise_invert",
@@ -272,6 +278,7 @@ __all__ = [
     "leaky_relu",
     "less",
     "less_equal",
+    "linear_attention",
     "log",
     "log1p",
     "log2",
@@ -310,6 +317,7 @@ __all__ = [
     "positive",
     "pow",
     "prod",
+    "random_features",
     "reciprocal",
     "relu",
     "remainder",

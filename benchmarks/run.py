@@ -24,6 +24,7 @@ import clusters
 import compiling
 import gradient_accuracy
 import growth
+import linear
 import masks
 import out_of_core
 import portability
@@ -113,6 +114,12 @@ SECTIONS = (
         "training_scores",
         "backward passes, causal, time over that of a plain score",
         lambda run: training.backward_over_plain(run.rounds, run.threads, 512 if run.quick else 2048),
+        every_thread_count=True,
+    ),
+    Section(
+        "linear",
+        f"causal linear attention, {linear.LENGTH} positions, time of our exact attention over its",
+        lambda run: linear.rows(run.rounds, run.threads, run.quick),
         every_thread_count=True,
     ),
     Section("lanes", "one thread: time of the same kernel of one lane", lambda run: scores.beside_scalar(run.rounds)),
