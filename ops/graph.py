@@ -37,7 +37,7 @@ from .graph_attributes import EdgeOrder
 from .graph_construction import checked_edges, edges_of_index, edges_of_matrix, edges_of_rows
 from .graph_inputs import check_room, counted
 from .graph_neighbours import sampled, with_self_loops, within_hops, without_self_loops
-from .graph_order import Edges
+from .graph_order import Edges, frozen
 
 
 class CSR:
@@ -70,7 +70,7 @@ class CSR:
             )
         self._edges = edges.compact()
         self._attributes = EdgeOrder(self._edges)
-        self.src, self.dst = constant(self._edges.indices), constant(self._edges.rows())
+        self.src, self.dst = constant(self._edges.indices), constant(frozen(self._edges.rows()))
 
     @classmethod
     def from_edge_index(cls, edge_index: ArrayLike, num_nodes: int | Sequence[int] | None = None) -> "CSR":
@@ -159,7 +159,7 @@ class CSR:
     @property
     def edge_order(self) -> np.ndarray[Any, Any]:
         """For each edge its place in the given order: (edges,). ``indices`` is ``edge_index[0][edge_order]``."""
-        return self._edges.places()
+        return frozen(self._edges.places()) if self._edges.order is None else self._edges.order
 
     def sort(self, edge_attr: ArrayLike, /) -> Any:
         """Attributes of the edges, (given edges, …), in the order of `src` and `dst`, (edges, …).

@@ -50,14 +50,14 @@ class Edges(NamedTuple):
         most = max(self.sources, self.targets, self.given, len(self.indices))
         kind = np.int32 if most < 2**31 else np.int64
         arrays = (self.indptr, self.indices, self.order)
-        indptr, indices, order = (None if array is None else _frozen(array, kind) for array in arrays)
+        indptr, indices, order = (None if array is None else frozen(array, kind) for array in arrays)
         assert indptr is not None
         assert indices is not None
         return self._replace(indptr=indptr, indices=indices, order=order)
 
 
-def _frozen(array: Values, kind: Any) -> Values:
-    """A copy of this type; a view, for the owner of memory could make it writable again."""
+def frozen(array: Values, kind: Any = None) -> Values:
+    """A copy in this type that nobody can write to: a view, for the owner of memory could make it writable again."""
     held = np.array(array, kind, order="C")
     held.flags.writeable = False
     return held.view()
