@@ -85,6 +85,7 @@ from .ops.einsum import einsum
 from .ops.erf import erf
 from .ops.exponential import exp, exp2, expm1, log, log1p, log2, log10, logaddexp, rsqrt, sqrt
 from .ops.gradients import checkpoint, grad, gradients, stop_gradient, value_and_grad, vjp
+from .ops.graph import CSR
 from .ops.indexing import take, take_along_axis
 from .ops.joining import concat, repeat, roll, split, stack, tile, unstack
 from .ops.linear_algebra import matmul, tensordot, vecdot
@@ -177,6 +178,7 @@ else:
 del TYPE_CHECKING, importlib, sys
 
 __all__ = [
+    "CSR",
     "ArgumentError",
     "Array",
     "AttnGraphError",

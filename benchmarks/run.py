@@ -23,12 +23,14 @@ import chart
 import clusters
 import compiling
 import gradient_accuracy
+import graphs
 import growth
 import linear
 import masks
 import out_of_core
 import portability
 import scores
+import seed_targets
 import training
 import variants
 from cases import square
@@ -156,6 +158,19 @@ SECTIONS = (
         "out_of_core",
         f"keys and values in stores; memory_limit={out_of_core.LIMIT}MiB for growth",
         lambda run: out_of_core.rows(run.rounds, run.quick),
+    ),
+    Section(
+        "graphs", "layers of graph networks, time of others over ours", lambda run: graphs.rows(run.rounds, run.quick)
+    ),
+    Section(
+        "graph_growth",
+        "MiB beyond graph, inputs and results; the limit is an array of all messages",
+        lambda run: graphs.growth_rows(run.quick),
+    ),
+    Section(
+        "seed_targets",
+        "what the first design asked for, one thread: target over measured",
+        lambda run: seed_targets.rows(run.rounds),
     ),
     Section("peak_memory", "MiB beyond inputs and output, the mask included", lambda run: growth.of_peers(run.quick)),
 )
