@@ -1,0 +1,243 @@
+"""From nodes to a loop over segments: elements at a row or an edge, reductions over the edges of a row."""
+
+from collections.abc import Callable, Collection, Sequence
+from typing import NamedTuple
+
+from ..ir import Node, UnfusableError
+from ..kernel import Elements
+from ..leaves import Constant
+from ..order import postorder
+from ..scalar import Axis, Scalar, below
+from ..segment_loop import Extent, SegmentLoop, SegmentOutput, is_computed, needed_below
+from ..types import INT64, Shape
+from .lower_loop import Views
+from .watches import watches_of
+
+# What no loop has inside, unless it reduces segments.
+_APART = frozenset({"leaf", "opaque", "placement", "contraction"})
+# Elements of one value for an edge: beyond this, registers are far too few.
+_MOST_LANES = 256
+# Scalars of a loop at most: LLVM's time grows faster than their number.
+_MOST_SCALARS = 400
+
+
+class Grouping(NamedTuple):
+    """Which edges are grouped how: loops of one grouping may be one."""
+
+    ids: Node
+    count: int
+
+
+class SegmentElements(Elements):
+    """Elements at the rows and edges of one grouping.
+
+    Args:
+        grouping: The rows, and to which of them edges belong.
+        stored: Whether a node is an array by the time the loop runs.
+        depends: Whether a node's value is made of reductions of this grouping.
+        views: What is known of rearrangements.
+    """
+
+    def __init__(
+        self, grouping: Grouping, stored: Callable[[Node], bool], depends: Callable[[Node], bool], views: Views
+    ) -> None:
+        super().__init__(stored, clamps=True)
+        self.grouping, self._is_stored, self._depends, self._views = grouping, stored, depends, views
+        self.row = self.new_axis("row", grouping.count)
+        self.edge = self.new_axis("edge", grouping.ids.shape[0])
+        self.row_index = self.make("axis", (), INT64, self.row)
+        self.edge_index = self.make("axis", (), INT64, self.edge)
+        self._small: dict[tuple[int, int], Axis] = {}
+        self._sums_edges = False
+        # Reductions that are inside, and whether any of them looks at ids that may not wrap.
+        self.reduced: dict[Node, None] = {}
+
+    # --- axes
+
+    def small_axis(self, place: int, length: int) -> Axis | None:
+        """The axis of results at this place behind the first; None for length 1."""
+        if length == 1:
+            return None
+        axis = self._small.get((place, length))
+        if axis is None:
+            axis = self._small[place, length] = self.new_axis("s", length)
+        return axis
+
+    def new_axis(self, prefix: str, length: int) -> Axis:
+        """A fresh index variable; of a sum over all edges, that of edges."""
+        if getattr(self, "_sums_edges", False) and length == self.edge.length:
+            self._sums_edges = False
+            return self.edge
+        return super().new_axis(prefix, length)
+
+    def summed_over_edges(self, node: Node, at: Sequence[Scalar]) -> Scalar:
+        """The element of a sum over all edges, as a sum over those of a row: the sum of these is left to do."""
+        self._sums_edges = True
+        found = self._own_element(node, tuple(at))
+        if self._sums_edges or self.edge in found.axes:
+            self._sums_edges = False
+            raise UnfusableError(f"{node.name}: no sum over edges")
+        return found
+
+    def reduce(self, kind: str, axis: Axis, body: Scalar) -> Scalar:
+        """Along a small axis, or over the edges of a row."""
+        if axis is self.edge:
+            if kind != "sum":
+                raise UnfusableError(f"a {kind} over all edges")
+            return self._over_edges(kind, body)
+        if kind not in ("sum", "max"):
+            raise UnfusableError(f"a {kind} along a small axis")
+        return super().reduce(kind, axis, body)
+
+    def _over_edges(self, kind: str, body: Scalar) -> Scalar:
+        return self.make("reduce", (body, self.row_index), body.dtype, (kind, self.edge))
+
+    # --- elements
+
+    def element(self, node: Node, at: Sequence[Scalar]) -> Scalar:
+        """One element: a load of what is stored, or lies elsewhere than in the row or edge that is gone over."""
+        if isinstance(node, Constant) or self._is_stored(node):
+            return super().element(node, at)
+        grouped = node.segments()
+        if grouped is None:
+            is_inside = node.role not in _APART and self._is_inside(node, at)
+        else:
+            own = grouped[:2] == self.grouping and self._is_row(at[0])
+            is_inside = own and all(each.op in ("axis", "constant") for each in at[1:])
+        return super().element(node, at) if is_inside else self.make("load", tuple(at), node.dtype, node)
+
+    def _is_row(self, index: Scalar) -> bool:
+        return index is self.row_index or (index.is_constant and self.grouping.count == 1)
+
+    def _is_inside(self, node: Node, at: Sequence[Scalar]) -> bool:
+        """Whether a value at these indices belongs to the row or edge: all else is made once, and loaded."""
+        if self._views.is_plain(node) or self._views.is_positions(node):
+            return True
+        indices = below([each for each in at if not each.is_constant])
+        if any(each.op in ("load", "inside") for each in indices):
+            return False
+        if self.edge_index in indices:
+            return True
+        return self.row_index in indices and self._depends(node)
+
+    def over_segment(self, kind: str, node: Node, at: Sequence[Scalar]) -> Scalar:
+        """Over the edges of this very row."""
+        self.reduced[node] = None
+        return self._over_edges(kind, self.spread(node.operands[0], [self.edge_index, *at[1:]]))
+
+    def inside(self, shape: Shape, at: Sequence[Scalar]) -> list[Scalar]:
+        """Computed indices; an edge's own id is the row."""
+        found = list(at)
+        known = [each for each, index in enumerate(at) if self._is_own(index, shape[each])]
+        others = [each for each in range(len(at)) if each not in known]
+        rest = super().inside(tuple(shape[each] for each in others), [at[each] for each in others])
+        for each, index in zip(others, rest, strict=True):
+            found[each] = index
+        for each in known:
+            found[each] = self.row_index
+        return found
+
+    def _is_own(self, index: Scalar, length: int) -> bool:
+        while index.op == "astype":
+            (index,) = index.args
+        if index.op != "load" or index.attribute is not self.grouping.ids or length != self.grouping.count:
+            return False
+        (place,) = index.args
+        return place is self.edge_index or (place.is_constant and self.edge.length == 1)
+
+
+class Asked(NamedTuple):
+    """A result that is asked for, and what it has elements for."""
+
+    node: Node
+    extent: Extent
+
+
+def lower_segments(
+    grouping: Grouping,
+    asked: Sequence[Asked],
+    stored: Callable[[Node], bool],
+    depends: Callable[[Node], bool],
+    views: Views,
+    check: Callable[[Scalar], None],
+) -> SegmentLoop:
+    """The loop that computes what is asked for.
+
+    Args:
+        grouping: Its rows and edges.
+        asked: The results.
+        stored: Whether a node is an array by the time the loop runs.
+        depends: Whether a node's value is made of reductions of this grouping.
+        views: What is known of rearrangements.
+        check: Raises UnfusableError for a scalar that no loop can compute.
+
+    Raises:
+        UnfusableError: If none does; with the node that had better be stored, if there is one.
+    """
+    elements = SegmentElements(grouping, stored, depends, views)
+    outputs = tuple([_output(elements, each) for each in asked])
+    scalars = needed_below([output.value for output in outputs])
+    for each in scalars:
+        _check(elements, each, check)
+    if len(scalars) > _MOST_SCALARS:
+        raise UnfusableError(f"more than {_MOST_SCALARS} operations would be in one kernel")
+    inputs = tuple(dict.fromkeys([grouping.ids, *_loaded(scalars)]))
+    wraps = all(node.segments()[2] for node in elements.reduced)  # type: ignore[index]
+    trusted = {each for each in scalars if each.op == "reduce" and each.attribute == ("max", elements.edge)}
+    loop = SegmentLoop(
+        grouping.ids,
+        wraps,
+        elements.row,
+        elements.edge,
+        outputs,
+        _members([each.node for each in asked], inputs),
+        inputs,
+        watches_of(scalars, trusted),
+        elements,
+    )
+    if max(map(loop.lanes, scalars)) > _MOST_LANES:
+        raise UnfusableError(f"values of more than {_MOST_LANES} elements for each edge")
+    return loop
+
+
+def _check(elements: SegmentElements, scalar: Scalar, check: Callable[[Scalar], None]) -> None:
+    """Raise UnfusableError, with the node that is to be stored instead, for what no loop computes."""
+    if scalar.op in ("inside", "length"):
+        return
+    try:
+        check(scalar)
+        if scalar.op == "call":
+            raise UnfusableError("a scalar function inside a loop over segments")
+    except UnfusableError as reason:
+        reason.node = elements.origin.get(scalar)
+        raise
+
+
+def _output(elements: SegmentElements, asked: Asked) -> SegmentOutput:
+    node, extent = asked
+    shape = node.shape if extent == "total" else node.shape[1:]
+    # A sum that keeps the axis of edges has the others where its rows would have them.
+    ahead = int(extent == "total" and len(shape) == len(node.operands[0].shape))
+    small = tuple(elements.small_axis(place - ahead, length) for place, length in enumerate(shape))
+    at = [elements.constant(0) if axis is None else elements.index(axis) for axis in small]
+    if extent == "total":
+        return SegmentOutput(node, extent, small, elements.summed_over_edges(node, at))
+    first = elements.row_index if extent == "row" else elements.edge_index
+    value = elements._own_element(node, (first, *at))
+    return SegmentOutput(node, extent, small, value)
+
+
+def _loaded(scalars: Sequence[Scalar]) -> list[Node]:
+    return [each.attribute for each in scalars if each.op == "load"]
+
+
+def _members(outputs: Sequence[Node], inputs: Collection[Node]) -> tuple[Node, ...]:
+    """What lies between inputs and outputs, constants among it."""
+    return tuple(postorder(outputs, lambda node: node.operands, set(inputs)))
+
+
+def reads_elsewhere(loop: SegmentLoop) -> bool:
+    """Whether an edge reads anything but what is its own: rows of other arrays, or its row."""
+    return bool(loop.reductions) or any(
+        each.op == "load" and (loop.row in each.axes or any(map(is_computed, each.args))) for each in loop.scalars
+    )
