@@ -48,7 +48,8 @@ class SegmentElements(Elements):
         self.row_index = self.make("axis", (), INT64, self.row)
         self.edge_index = self.make("axis", (), INT64, self.edge)
         self._small: dict[tuple[int, int], Axis] = {}
-        self._sums_edges = False
+        # The axis that a result is summed over, until its operator has asked for it.
+        self._summed: Axis | None = None
         # Reductions that are inside, and whether any of them looks at ids that may not wrap.
         self.reduced: dict[Node, None] = {}
 
@@ -64,23 +65,29 @@ class SegmentElements(Elements):
         return axis
 
     def new_axis(self, prefix: str, length: int) -> Axis:
-        """A fresh index variable; of a sum over all edges, that of edges."""
-        if getattr(self, "_sums_edges", False) and length == self.edge.length:
-            self._sums_edges = False
-            return self.edge
-        return super().new_axis(prefix, length)
+        """A fresh index variable; of a sum over all rows or edges, theirs."""
+        summed = getattr(self, "_summed", None)
+        if summed is None or length != summed.length:
+            return super().new_axis(prefix, length)
+        self._summed = None
+        found: Axis = summed
+        return found
 
-    def summed_over_edges(self, node: Node, at: Sequence[Scalar]) -> Scalar:
-        """The element of a sum over all edges, as a sum over those of a row: the sum of these is left to do."""
-        self._sums_edges = True
+    def summed(self, node: Node, at: Sequence[Scalar], axis: Axis) -> Scalar:
+        """The element of a sum over all rows or edges, of one row alone: the sum over these is left to do."""
+        if not is_sum(node):
+            raise UnfusableError(f"{node.name} is more than a sum")
+        self._summed = axis
         found = self._own_element(node, tuple(at))
-        if self._sums_edges or self.edge in found.axes:
-            self._sums_edges = False
-            raise UnfusableError(f"{node.name}: no sum over edges")
+        if self._summed is not None or self.edge in found.axes:
+            self._summed = None
+            raise UnfusableError(f"{node.name}: no sum over {axis}")
         return found
 
     def reduce(self, kind: str, axis: Axis, body: Scalar) -> Scalar:
         """Along a small axis, or over the edges of a row."""
+        if axis is self.row:
+            return body
         if axis is self.edge:
             if kind != "sum":
                 raise UnfusableError(f"a {kind} over all edges")
@@ -122,6 +129,9 @@ class SegmentElements(Elements):
 
     def over_segment(self, kind: str, node: Node, at: Sequence[Scalar]) -> Scalar:
         """Over the edges of this very row."""
+        grouped = node.segments()
+        if grouped is None or grouped[:2] != self.grouping:
+            raise UnfusableError(f"{node.name}: reduces other segments than the loop's")
         self.reduced[node] = None
         return self._over_edges(kind, self.spread(node.operands[0], [self.edge_index, *at[1:]]))
 
@@ -151,6 +161,20 @@ class Asked(NamedTuple):
 
     node: Node
     extent: Extent
+    # Of a total: whether it is one over edges.
+    of_edges: bool = False
+
+
+def is_sum(node: Node) -> bool:
+    """Whether an element is the sum of elements of its operand, and nothing else."""
+    elements = Elements(lambda each: each is not node)
+    try:
+        value = elements.element(node, [elements.index(elements.new_axis("o", length)) for length in node.shape])
+    except UnfusableError:
+        return False
+    while value.op == "reduce" and value.attribute[0] == "sum":
+        (value,) = value.args
+    return value.op == "load" and value.dtype == node.dtype
 
 
 def lower_segments(
@@ -214,14 +238,15 @@ def _check(elements: SegmentElements, scalar: Scalar, check: Callable[[Scalar], 
 
 
 def _output(elements: SegmentElements, asked: Asked) -> SegmentOutput:
-    node, extent = asked
+    node, extent, _ = asked
     shape = node.shape if extent == "total" else node.shape[1:]
     # A sum that keeps the axis of edges has the others where its rows would have them.
     ahead = int(extent == "total" and len(shape) == len(node.operands[0].shape))
     small = tuple(elements.small_axis(place - ahead, length) for place, length in enumerate(shape))
     at = [elements.constant(0) if axis is None else elements.index(axis) for axis in small]
     if extent == "total":
-        return SegmentOutput(node, extent, small, elements.summed_over_edges(node, at))
+        axis = elements.edge if asked.of_edges else elements.row
+        return SegmentOutput(node, extent, small, elements.summed(node, at, axis))
     first = elements.row_index if extent == "row" else elements.edge_index
     value = elements._own_element(node, (first, *at))
     return SegmentOutput(node, extent, small, value)

@@ -65,7 +65,9 @@ class _Search:
         self.reasons: dict[Node, str] = dict(rejected)
         self.needed: set[Node] = {*roots, *(node for node in order if node.role == "leaf")}
         self.views = Views()
+        # By which groupings it reduces, anywhere below, and where one comes to it without another in between.
         self.depends: dict[Node, frozenset[Grouping]] = {}
+        self._bases: dict[Node, frozenset[Node]] = {}
         # What lies below each node, as bits.
         self._below: dict[Node, int] = {}
         self._bits = {node: 1 << place for place, node in enumerate(order)}
@@ -75,11 +77,13 @@ class _Search:
 
     def _note(self, node: Node) -> None:
         below, depends = self._bits[node], set(self._own(node))
+        bases: set[Node] = {node} if node.segments() else set()
         for operand in node.operands:
             below |= self._below[operand]
             if node.role in ("pointwise", "rearrangement", "reduction") or node.segments():
                 depends |= self.depends[operand]
-        self._below[node], self.depends[node] = below, frozenset(depends)
+                bases |= set() if node.segments() else self._bases[operand]
+        self._below[node], self.depends[node], self._bases[node] = below, frozenset(depends), frozenset(bases)
 
     def _own(self, node: Node) -> Iterator[Grouping]:
         grouped = node.segments()
@@ -112,9 +116,12 @@ class _Search:
         if node.segments() is None and node.role not in ("pointwise", "reduction"):
             return
         own = [each for each in self.groupings if each in self.depends[node]]
-        for grouping in own:
-            if node.shape and node.shape[0] == grouping.count:
+        if len(based := self._based(node)) == 1:
+            (grouping,) = based
+            if node.shape and node.shape[0] == grouping.count and self._is_no_larger(node):
                 yield grouping, Asked(node, "row")
+            if node.role == "reduction" and node.operands[0].shape[:1] == (grouping.count,):
+                yield grouping, Asked(node, "total")
         if node.segments() is not None:
             return
         for grouping in (*own, *(each for each in self.groupings if each not in own)):
@@ -124,7 +131,14 @@ class _Search:
             if node.shape and node.shape[0] == edges:
                 yield grouping, Asked(node, "edge")
             elif node.role == "reduction" and node.operands[0].shape[:1] == (edges,):
-                yield grouping, Asked(node, "total")
+                yield grouping, Asked(node, "total", True)
+
+    def _based(self, node: Node) -> set[Grouping]:
+        return {grouping for base in self._bases[node] for grouping in self._own(base)}
+
+    def _is_no_larger(self, node: Node) -> bool:
+        """Whether it is no larger than what is reduced for it, and worth storing instead."""
+        return bool(node.type.size <= max(base.type.size for base in self._bases[node]))
 
     def _joined(self, grouping: Grouping, asked: Asked) -> _Group | None:
         for group in self.groups:
@@ -164,7 +178,7 @@ class _Search:
                 return lower_segments(
                     grouping,
                     asked,
-                    stored.__contains__,
+                    lambda node: node in stored and not self.views.is_plain(node),
                     lambda node: grouping in self.depends[node],
                     self.views,
                     self.check,
