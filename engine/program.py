@@ -96,7 +96,9 @@ class Program:
         self._plan()
 
     def _plan(self) -> None:
-        segments, reasons = find_segments(self.roots, self._no_segments, lambda each: _loops().check_loop_scalar(each))
+        segments, reasons = find_segments(
+            self.roots, self._no_segments, LEAST_ELEMENTS, lambda each: _loops().check_loop_scalar(each)
+        )
         self.plan = fuse(self.roots, self._rejected, LEAST_WORK, segments)
         unwritable = self._unwritable()
         while unwritable:

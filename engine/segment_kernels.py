@@ -1,4 +1,4 @@
-"""Compiled loops over segments: bound to arrays, compiled for their types, found again by what their code depends on."""
+"""Compiled loops over segments: compiled for the types of arrays, found again by what their code depends on."""
 
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -111,7 +111,7 @@ class SegmentKernel:
         lists = {"bounds": order.bounds, "starts": order.starts, "order": order.starts}
         if order.order is not None:
             lists["order"] = order.order
-        pointers = {(name, "pointer"): array for name, array in lists.items()}
+        pointers: dict[object, Values] = {(name, "pointer"): array for name, array in lists.items()}
         pointers |= {("in", number, "pointer"): array for number, array in enumerate(given)}
         pointers |= {("out", number, "pointer"): array for number, array in enumerate(results)}
         descriptor = np.zeros(len(layout.places), np.int64)

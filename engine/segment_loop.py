@@ -102,6 +102,11 @@ class SegmentLoop:
         return found
 
     @property
+    def elements_of_edges(self) -> int:
+        """Elements of the widest value of all edges."""
+        return int(estimate(self.edge.length)) * max(map(self.lanes, self.scalars))
+
+    @property
     def flops(self) -> int:
         """Operations over all edges and rows: one for each function of an element."""
         rows, edges, total = int(estimate(self.row.length)), int(estimate(self.edge.length)), 0

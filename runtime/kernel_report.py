@@ -23,11 +23,12 @@ class KernelReport:
     def __init__(self, program: Program, number: int, step: Fused | Loop | SegmentLoop, settings: Settings) -> None:
         if isinstance(step, Fused):
             self._kernel: Any = program.kernels[number]
-            kind, ran = program.kernels[number].kind, step.sweep
+            kind = program.kernels[number].kind
         elif isinstance(step, Loop):
-            self._kernel, kind, ran = program.loops[number], "loop", step
+            self._kernel, kind = program.loops[number], "loop"
         else:
-            self._kernel, kind, ran = program.segments[number], "loop over segments", step
+            self._kernel, kind = program.segments[number], "loop over segments"
+        ran = step.sweep if isinstance(step, Fused) else step
         self._settings = settings
         self.name = f"{kind} of " + ", ".join(f"{node.name} {node.type}" for node in step.nodes)
         self.ir = str(ran)

@@ -1,7 +1,8 @@
 """A loop over segments as a kernel: tasks of whole rows, each of which goes over its edges once for each pass.
 
-What lies along small axes is one vector; edges come one after the other. Sums of float32 are added up in float64 after
-every few edges, those of float64 with what was rounded away, so a row of very many edges loses no more than a short one.
+What lies along small axes is one vector; edges come one after the other. Sums of float32 are added up in float64
+after every few edges, those of float64 with what was rounded away, so a row of very many edges loses no more than a
+short one.
 Rows of arrays that edges point to are asked for some edges ahead.
 """
 
@@ -140,7 +141,7 @@ class SegmentWriter:
                 self._store(number, row)
         added: State = []
         for number, output in enumerate(self.totals):
-            added += self._added(*totals[2 * number : 2 * number + 2], self.values.value(output.value))
+            added += self._added(totals[2 * number : 2 * number + 2], self.values.value(output.value))
         return [*added, *seen]
 
     def _row_values(self, scalars: list[Scalar], seen: State) -> State:
@@ -209,7 +210,7 @@ class SegmentWriter:
             state = edges(first, stop, [*zeros, *carried[len(totals) :]])
             added: State = []
             for number in range(len(sums)):
-                added += self._added(*carried[2 * number : 2 * number + 2], state[number])
+                added += self._added(carried[2 * number : 2 * number + 2], state[number])
             return [*added, *state[len(sums) :]]
 
         if sums:
@@ -226,9 +227,9 @@ class SegmentWriter:
     def _wide(self, scalar: Scalar) -> str:
         return vector_of("double", self.loop.lanes(scalar))
 
-    def _added(self, total: Value, lost: Value, part: Value) -> State:
+    def _added(self, before: State, part: Value) -> State:
         """A total, and what its additions rounded away, with one more part."""
-        f = self.f
+        f, (total, lost) = self.f, before
         with f.flags(""):
             if element_of(part.type) == "float":
                 return [f.add(total, f.convert(part, "double")), lost]

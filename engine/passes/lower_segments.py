@@ -1,6 +1,6 @@
 """From nodes to a loop over segments: elements at a row or an edge, reductions over the edges of a row."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from ..ir import Node, UnfusableError
@@ -25,7 +25,7 @@ class Grouping(NamedTuple):
     """Which edges are grouped how: loops of one grouping may be one."""
 
     ids: Node
-    count: int
+    segments: int
 
 
 class SegmentElements(Elements):
@@ -33,24 +33,28 @@ class SegmentElements(Elements):
 
     Args:
         grouping: The rows, and to which of them edges belong.
-        stored: Whether a node is an array by the time the loop runs.
-        depends: Whether a node's value is made of reductions of this grouping.
+        stored: Nodes that are arrays by the time the loop runs.
+        depends: By which groupings each node's value is reduced.
         views: What is known of rearrangements.
     """
 
     def __init__(
-        self, grouping: Grouping, stored: Callable[[Node], bool], depends: Callable[[Node], bool], views: Views
+        self,
+        grouping: Grouping,
+        stored: Collection[Node],
+        depends: Mapping[Node, Collection[Grouping]],
+        views: Views,
     ) -> None:
-        super().__init__(stored, clamps=True)
-        self.grouping, self._is_stored, self._depends, self._views = grouping, stored, depends, views
-        self.row = self.new_axis("row", grouping.count)
+        super().__init__(stored.__contains__, clamps=True)
+        # The axis that a result is summed over, until its operator has asked for it.
+        self._summed: Axis | None = None
+        self.grouping, self._kept, self._depends, self._views = grouping, stored, depends, views
+        self.row = self.new_axis("row", grouping.segments)
         self.edge = self.new_axis("edge", grouping.ids.shape[0])
         self.row_index = self.make("axis", (), INT64, self.row)
         self.edge_index = self.make("axis", (), INT64, self.edge)
         self._small: dict[tuple[int, int], Axis] = {}
-        # The axis that a result is summed over, until its operator has asked for it.
-        self._summed: Axis | None = None
-        # Reductions that are inside, and whether any of them looks at ids that may not wrap.
+        # Reductions that are inside.
         self.reduced: dict[Node, None] = {}
 
     # --- axes
@@ -66,21 +70,22 @@ class SegmentElements(Elements):
 
     def new_axis(self, prefix: str, length: int) -> Axis:
         """A fresh index variable; of a sum over all rows or edges, theirs."""
-        summed = getattr(self, "_summed", None)
-        if summed is None or length != summed.length:
+        axis = self._summed
+        if axis is None or length != axis.length:
             return super().new_axis(prefix, length)
         self._summed = None
-        found: Axis = summed
-        return found
+        return axis
 
     def summed(self, node: Node, at: Sequence[Scalar], axis: Axis) -> Scalar:
         """The element of a sum over all rows or edges, of one row alone: the sum over these is left to do."""
         if not is_sum(node):
             raise UnfusableError(f"{node.name} is more than a sum")
         self._summed = axis
-        found = self._own_element(node, tuple(at))
-        if self._summed is not None or self.edge in found.axes:
+        try:
+            found = self._own_element(node, tuple(at))
+        finally:
             self._summed = None
+        if self.edge in found.axes:
             raise UnfusableError(f"{node.name}: no sum over {axis}")
         return found
 
@@ -103,7 +108,9 @@ class SegmentElements(Elements):
 
     def element(self, node: Node, at: Sequence[Scalar]) -> Scalar:
         """One element: a load of what is stored, or lies elsewhere than in the row or edge that is gone over."""
-        if isinstance(node, Constant) or self._is_stored(node):
+        if self._summed is not None:
+            raise UnfusableError(f"{node.name}: is not summed over {self._summed}")
+        if isinstance(node, Constant) or node in self._kept:
             return super().element(node, at)
         grouped = node.segments()
         if grouped is None:
@@ -114,7 +121,7 @@ class SegmentElements(Elements):
         return super().element(node, at) if is_inside else self.make("load", tuple(at), node.dtype, node)
 
     def _is_row(self, index: Scalar) -> bool:
-        return index is self.row_index or (index.is_constant and self.grouping.count == 1)
+        return index is self.row_index or (index.is_constant and self.grouping.segments == 1)
 
     def _is_inside(self, node: Node, at: Sequence[Scalar]) -> bool:
         """Whether a value at these indices belongs to the row or edge: all else is made once, and loaded."""
@@ -125,7 +132,7 @@ class SegmentElements(Elements):
             return False
         if self.edge_index in indices:
             return True
-        return self.row_index in indices and self._depends(node)
+        return self.row_index in indices and self.grouping in self._depends[node]
 
     def over_segment(self, kind: str, node: Node, at: Sequence[Scalar]) -> Scalar:
         """Over the edges of this very row."""
@@ -150,7 +157,7 @@ class SegmentElements(Elements):
     def _is_own(self, index: Scalar, length: int) -> bool:
         while index.op == "astype":
             (index,) = index.args
-        if index.op != "load" or index.attribute is not self.grouping.ids or length != self.grouping.count:
+        if index.op != "load" or index.attribute is not self.grouping.ids or length != self.grouping.segments:
             return False
         (place,) = index.args
         return place is self.edge_index or (place.is_constant and self.edge.length == 1)
@@ -180,8 +187,8 @@ def is_sum(node: Node) -> bool:
 def lower_segments(
     grouping: Grouping,
     asked: Sequence[Asked],
-    stored: Callable[[Node], bool],
-    depends: Callable[[Node], bool],
+    stored: Collection[Node],
+    depends: Mapping[Node, Collection[Grouping]],
     views: Views,
     check: Callable[[Scalar], None],
 ) -> SegmentLoop:
@@ -190,8 +197,8 @@ def lower_segments(
     Args:
         grouping: Its rows and edges.
         asked: The results.
-        stored: Whether a node is an array by the time the loop runs.
-        depends: Whether a node's value is made of reductions of this grouping.
+        stored: Nodes that are arrays by the time the loop runs.
+        depends: By which groupings each node's value is reduced.
         views: What is known of rearrangements.
         check: Raises UnfusableError for a scalar that no loop can compute.
 

@@ -29,19 +29,20 @@ class _Group:
 
 
 def find_segments(
-    roots: Sequence[Node], rejected: Mapping[Node, str], check: Callable[[Scalar], None]
+    roots: Sequence[Node], rejected: Mapping[Node, str], least_elements: int, check: Callable[[Scalar], None]
 ) -> tuple[dict[Node, SegmentLoop], list[tuple[Node, str]]]:
     """The loops over segments of a graph, by each node that they return; and what is in none, and why.
 
     Args:
         roots: The results.
         rejected: Nodes that have turned out not to be parts of such loops.
+        least_elements: Elements of values of edges below which a loop is not worth its start.
         check: Raises UnfusableError for a scalar that no loop can compute.
     """
     order = walk(roots)
     if not any(node.segments() for node in order):
         return {}, []
-    search = _Search(order, roots, rejected, check)
+    search = _Search(order, roots, rejected, least_elements, check)
     search.run()
     search.share()
     search.settle()
@@ -58,9 +59,10 @@ class _Search:
         order: Sequence[Node],
         roots: Sequence[Node],
         rejected: Mapping[Node, str],
+        least_elements: int,
         check: Callable[[Scalar], None],
     ) -> None:
-        self.order, self.rejected, self.check = order, rejected, check
+        self.order, self.rejected, self.least_elements, self.check = order, rejected, least_elements, check
         self.groups: list[_Group] = []
         self.reasons: dict[Node, str] = dict(rejected)
         self.needed: set[Node] = {*roots, *(node for node in order if node.role == "leaf")}
@@ -118,9 +120,9 @@ class _Search:
         own = [each for each in self.groupings if each in self.depends[node]]
         if len(based := self._based(node)) == 1:
             (grouping,) = based
-            if node.shape and node.shape[0] == grouping.count and self._is_no_larger(node):
+            if node.shape and node.shape[0] == grouping.segments and self._is_no_larger(node):
                 yield grouping, Asked(node, "row")
-            if node.role == "reduction" and node.operands[0].shape[:1] == (grouping.count,):
+            if node.role == "reduction" and node.operands[0].shape[:1] == (grouping.segments,):
                 yield grouping, Asked(node, "total")
         if node.segments() is not None:
             return
@@ -160,7 +162,7 @@ class _Search:
     def _alone(self, grouping: Grouping, asked: Asked) -> _Group | None:
         apart: set[Node] = set()
         loop = self._lowered(grouping, [asked], apart)
-        if loop is None or not _is_worth_it(loop, asked):
+        if loop is None or not _is_worth_it(loop, asked) or loop.elements_of_edges < self.least_elements:
             return None
         group = _Group(grouping, [asked], loop, apart)
         self.groups.append(group)
@@ -173,16 +175,9 @@ class _Search:
         """The loop of these results; what does not fit into it is stored by others."""
         results = {each.node for each in asked}
         for _ in range(_MOST_ATTEMPTS):
-            stored = {*self.needed, *apart} - results
+            stored = {node for node in (*self.needed, *apart) if node not in results and not self.views.is_plain(node)}
             try:
-                return lower_segments(
-                    grouping,
-                    asked,
-                    lambda node: node in stored and not self.views.is_plain(node),
-                    lambda node: grouping in self.depends[node],
-                    self.views,
-                    self.check,
-                )
+                return lower_segments(grouping, asked, stored, self.depends, self.views, self.check)
             except UnfusableError as reason:
                 self.reasons[asked[-1].node] = str(reason)
                 if reason.node is None or reason.node in stored or reason.node in results:
