@@ -99,6 +99,8 @@ class SegmentElements(Elements):
             return self._over_edges(kind, body)
         if kind not in ("sum", "max"):
             raise UnfusableError(f"a {kind} along a small axis")
+        if axis not in body.axes:  # the same all along it
+            return body if kind == "max" else self.multiply(body, self.constant(int(axis.length), body.dtype))
         return super().reduce(kind, axis, body)
 
     def _over_edges(self, kind: str, body: Scalar) -> Scalar:
