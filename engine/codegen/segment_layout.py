@@ -138,7 +138,8 @@ def segment_signature(loop: SegmentLoop) -> str:
     def attribute(scalar: Scalar) -> Any:
         if scalar.is_constant:
             name = number_name(scalar)
-            return scalar.attribute if name is None else ("slot", slots[name])
+            # Integers are a part of the code where they are indices.
+            return scalar.attribute if name is None or name[0] == "integer" else ("slot", slots[name])
         if scalar.op == "axis":
             return axes[scalar.attribute]
         if scalar.op == "load":
