@@ -26,10 +26,8 @@ def test_a_layer_is_one_loop(layer):
 @pytest.mark.parametrize("layer", [gat, gatv2], ids=lambda layer: layer.__name__)
 def test_gradients_are_one_loop_by_targets_and_one_by_sources(layer):
     problem = Problem(layer)
-    made = planned(
-        [ag.sum(problem.out * problem.seed), *ag.gradients(ag.sum(problem.out * problem.seed), problem.inputs)]
-    )
-    assert len(loops_of(made)) == 2
+    loss = ag.sum(problem.out * problem.seed)
+    assert len(loops_of(planned([loss, *ag.gradients(loss, problem.inputs)]))) == 2
 
 
 def test_what_is_divided_by_a_row_is_stored_once():
@@ -41,7 +39,7 @@ def test_what_is_divided_by_a_row_is_stored_once():
 def test_weights_that_somebody_needs_are_stored_by_the_same_loop():
     problem = Problem(gat)
     (loop,) = loops_of(planned([problem.out, problem.edge]))
-    assert [output.extent for output in loop.outputs] == ["edge", "row"] or len(loop.outputs) == 2
+    assert sorted(output.extent for output in loop.outputs) == ["edge", "row"]
 
 
 def test_what_depends_on_a_result_is_another_loop():
@@ -70,4 +68,4 @@ def test_explain_names_the_loop_its_domain_and_what_it_keeps():
     assert "60 edges" in kernel.ir
     assert kernel.flops > 60
     assert "@segments" in kernel.llvm
-    assert told.memory.peak_bytes < 60 * 2 * 3 * 4 * 4
+    assert told.memory.peak_bytes < 60 * 2 * 3 * 4
