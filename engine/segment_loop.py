@@ -111,7 +111,7 @@ class SegmentLoop:
         """Operations over all edges and rows: one for each function of an element."""
         rows, edges, total = int(estimate(self.row.length)), int(estimate(self.edge.length)), 0
         for scalar in self.scalars:
-            if scalar.op in ("load", "constant", "axis", "length", "inside"):
+            if scalar.op in ("load", "constant", "axis", "length", "inside", "occupied"):
                 continue
             wide = scalar.args[0] if scalar.op == "reduce" else scalar
             total += self.lanes(wide) * (edges if self.edge in wide.axes else rows)

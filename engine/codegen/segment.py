@@ -129,8 +129,8 @@ class SegmentWriter:
 
     def _row(self, row: Value, totals: State, seen: State) -> State:
         f = self.f
-        self.values.start_row(row)
         self.begin, self.end = self._entry(self.starts, row), self._entry(self.starts, f.add(row, 1))
+        self.values.start_row(row, f.compare("<", self.begin, self.end))
         for number, each in enumerate(self.passes):
             seen = self._row_values(each.before, seen)
             seen = self._pass(each, seen, is_first=number == 0)

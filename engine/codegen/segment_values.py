@@ -49,11 +49,11 @@ class SegmentValues:
         self.fixed: dict[Scalar, Value] = {}
         self.of_row: dict[Scalar, Value] = {}
         self.of_edge: dict[Scalar, Value] = {}
-        self._spread: dict[tuple[Value, tuple[Axis, ...], tuple[Axis, ...]], Value] = {}
+        self.occupied = f.constant(0, "i1")
 
-    def start_row(self, row: Value) -> None:
-        """From here on values are those of this row."""
-        self.row, self.of_row, self._spread = row, {}, {}
+    def start_row(self, row: Value, occupied: Value) -> None:
+        """From here on values are those of this row, which has edges or none."""
+        self.row, self.occupied, self.of_row = row, occupied, {}
 
     def start_edge(self, edge: Value) -> None:
         """From here on values are those of this edge as well."""
@@ -73,7 +73,7 @@ class SegmentValues:
         return (
             scalar.is_constant
             or scalar.op == "length"
-            or (scalar.op not in ("load", "reduce", "axis") and all(each in self.fixed for each in scalar.args))
+            or (scalar.op not in ("load", "reduce", "axis", "occupied") and all(each in self.fixed for each in scalar.args))
         )
 
     def compute(self, scalar: Scalar) -> Value:
@@ -100,6 +100,8 @@ class SegmentValues:
             return f.max(f.min(wrapped, f.sub(length, 1)), 0)
         if scalar.op == "reduce":
             return self._reduced(scalar)
+        if scalar.op == "occupied":
+            return self.occupied
         axes = self.loop.small_axes(scalar)
         return computed(f, scalar, [self.spread(each, axes) for each in scalar.args])
 

@@ -9,7 +9,7 @@ from ..leaves import Constant
 from ..order import postorder
 from ..scalar import Axis, Scalar, below
 from ..segment_loop import Extent, SegmentLoop, SegmentOutput, is_computed, needed_below
-from ..types import INT64, Shape
+from ..types import BOOL, INT64, Shape
 from .lower_loop import Views
 from .watches import watches_of
 
@@ -104,7 +104,38 @@ class SegmentElements(Elements):
         return super().reduce(kind, axis, body)
 
     def _over_edges(self, kind: str, body: Scalar) -> Scalar:
-        return self.make("reduce", (body, self.row_index), body.dtype, (kind, self.edge))
+        """Factors of the row are taken out of a sum: what is divided by another sum need not wait for it."""
+        factors: list[tuple[str, tuple[Scalar, ...]]] = []
+        if kind == "sum":
+            body = self._without_factors(body, factors)
+        found = self.make("reduce", (body, self.row_index), body.dtype, (kind, self.edge))
+        for op, others in factors:
+            found = self.apply(op, found.dtype, found, *map(self._of_occupied, others))
+        return found
+
+    def _without_factors(self, body: Scalar, factors: list[tuple[str, tuple[Scalar, ...]]]) -> Scalar:
+        """What is left of a product of an edge without what is the row's, which joins ``factors``."""
+        if body.op not in ("multiply", "divide", "negative") or self.edge not in body.axes:
+            return body
+        left, *others = body.args
+        if any(each.dtype != body.dtype for each in body.args):
+            return body
+        if all(self.edge not in each.axes for each in others):
+            factors.append((body.op, tuple(others)))
+            return self._without_factors(left, factors)
+        if body.op == "multiply" and self.edge not in left.axes:
+            factors.append((body.op, (left,)))
+            return self._without_factors(others[0], factors)
+        inner = [self._without_factors(left, factors)]
+        inner += [self._without_factors(each, factors) if body.op == "multiply" else each for each in others]
+        return self.apply(body.op, body.dtype, *inner)
+
+    def _of_occupied(self, factor: Scalar) -> Scalar:
+        """A factor of rows that have edges: where there are none, nothing is multiplied."""
+        if factor.is_constant:
+            return factor
+        occupied = self.make("occupied", (self.row_index,), BOOL)
+        return self.apply("where", factor.dtype, occupied, factor, self.constant(1.0, factor.dtype))
 
     # --- elements
 
@@ -235,7 +266,7 @@ def lower_segments(
 
 def _check(elements: SegmentElements, scalar: Scalar, check: Callable[[Scalar], None]) -> None:
     """Raise UnfusableError, with the node that is to be stored instead, for what no loop computes."""
-    if scalar.op in ("inside", "length"):
+    if scalar.op in ("inside", "length", "occupied"):
         return
     try:
         check(scalar)
