@@ -4,6 +4,7 @@ import functools
 import importlib
 import time
 from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .allocation import no_memory
@@ -16,11 +17,13 @@ from .leaves import Data
 from .loop import Loop
 from .passes.fuse import Step
 from .passes.fused import Fused
+from .segment_loop import SegmentLoop
 
 if TYPE_CHECKING:
     from .kernels import SweepKernel
     from .loops import LoopKernel
     from .plans import Bound
+    from .segment_kernels import SegmentKernel
     from .streams import Stream, Streams
 
 
@@ -33,9 +36,9 @@ def _streaming() -> Any:
 class RejectedError(Exception):
     """Nodes that have turned out to be no part of a kernel, and why."""
 
-    def __init__(self, nodes: Sequence[Node], reason: str, *, in_loop: bool) -> None:
+    def __init__(self, step: Step, nodes: Sequence[Node], reason: str) -> None:
         super().__init__(reason)
-        self.nodes, self.reason, self.in_loop = nodes, reason, in_loop
+        self.step, self.nodes, self.reason = step, nodes, reason
 
 
 class _DoubtError(Exception):
@@ -63,6 +66,7 @@ class Steps(NamedTuple):
         loops: The same.
         release: What each step is the last one to need.
         stream: What is read block by block; None if nothing is.
+        segments: Kernels of loops over segments, by the numbers of their steps.
     """
 
     steps: Sequence[Step]
@@ -70,6 +74,7 @@ class Steps(NamedTuple):
     loops: "Mapping[int, LoopKernel]"
     release: Sequence[Sequence[Node]]
     stream: ToStream | None = None
+    segments: "Mapping[int, SegmentKernel]" = MappingProxyType({})
 
 
 class Execution:
@@ -126,7 +131,9 @@ class Execution:
         if isinstance(step, Fused):
             results = self._sweep(number, step)
         elif isinstance(step, Loop):
-            results = self._loop(number, step)
+            results = self._loop(self._steps.loops[number], step)
+        elif isinstance(step, SegmentLoop):
+            results = self._loop(self._steps.segments[number], step)
         elif self._steps.stream is not None and step in self._steps.stream.streams.unread:
             if isinstance(step, Data):
                 step.check()
@@ -171,24 +178,24 @@ class Execution:
         found: list[Values] | None = run.results(arrays, accused=accused, final=self._final)
         return found
 
-    def _loop(self, number: int, step: Loop) -> list[Values]:
+    def _loop(self, kernel: "LoopKernel | SegmentKernel", step: Loop | SegmentLoop) -> list[Values]:
         arrays = {node: self._values[node] for node in step.inputs}
-        results = self._natively(self._steps.loops[number], step, step.members, arrays)
+        results = self._natively(kernel, step, step.members, arrays)
         # Where a watch was set off, a closer look: node by node, as where there are no loops.
         return self._one_by_one(step, arrays) if results is None else results
 
     def _natively(
-        self, kernel: Any, step: Fused | Loop, members: Sequence[Node], arrays: Mapping[Node, Values]
+        self, kernel: Any, step: Fused | Loop | SegmentLoop, members: Sequence[Node], arrays: Mapping[Node, Values]
     ) -> list[Values] | None:
         try:
             found: list[Values] | None = kernel(arrays, self._settings, self._bound)
         except (UnfusableError, CompileError) as reason:
-            raise RejectedError(members, str(reason).splitlines()[0], in_loop=isinstance(step, Loop)) from None
+            raise RejectedError(step, members, str(reason).splitlines()[0]) from None
         except MemoryError as error:
             raise no_memory(step.nodes, error) from error
         return found
 
-    def _one_by_one(self, loop: Loop, arrays: Mapping[Node, Values]) -> list[Values]:
+    def _one_by_one(self, loop: Loop | SegmentLoop, arrays: Mapping[Node, Values]) -> list[Values]:
         values = dict(arrays)
         for node in loop.members:
             values[node] = self._by_numpy(node, [values[operand] for operand in node.operands])

@@ -260,6 +260,15 @@ class Node(metaclass=_NodeClass):
         """
         return None
 
+    def segments(self) -> "tuple[Node, int, bool] | None":
+        """How the rows of its first operand are grouped, if it reduces each group to one row; None if it does not.
+
+        Returns:
+            The node of the rows' segments, one integer for each row; how many segments there are; and whether
+            negative ones are counted from the end.
+        """
+        return None
+
     def components(self) -> "tuple[Node, ...]":
         """Nodes that its element is made through, though no operand leads there: each may be stored instead."""
         return ()

@@ -184,6 +184,14 @@ class Elements:
             inside.append(index if index.dtype == INT64 else self.apply("astype", INT64, index))
         return inside
 
+    def over_segment(self, kind: str, node: Node, at: Sequence[Scalar]) -> Scalar:
+        """The ``sum`` or ``max`` of a segment's rows, of an operator that has `Node.segments`.
+
+        Raises:
+            UnfusableError: Where the kernel does not go over the rows of that segment.
+        """
+        raise UnfusableError(f"{node.name}: a reduction of segments, outside of a loop over them")
+
     def reindexed(self, at: Sequence[Scalar], shape: Shape, other: Shape) -> list[Scalar]:
         """The indices into ``other`` of the element that lies at ``at`` in ``shape``, rows first."""
         zero = self.constant(0)

@@ -89,7 +89,7 @@ class ProgramParts:
                 yield number, SweepStep(self.program.kernels[number], self.settings)
             elif isinstance(step, Loop):
                 yield number, LoopStep(self.program.loops[number])
-            elif step.role == "rearrangement":
+            elif isinstance(step, Node) and step.role == "rearrangement":
                 try:
                     yield number, MoveStep(step)
                 except UnfusableError:
@@ -191,7 +191,7 @@ class ProgramParts:
                 numbers.append(number)
                 needed |= {node for node in step_inputs(step) if node not in known}
         program = self.program
-        all_steps = Steps(steps, program.kernels, program.loops, [()] * len(steps))
+        all_steps = Steps(steps, program.kernels, program.loops, [()] * len(steps), segments=program.segments)
         execution = Execution(all_steps, bindings, self.settings, self.check_finite, None, None)
         try:
             with np.errstate(all="ignore"), limited(self.settings.threads):

@@ -6,11 +6,13 @@ load, is stored first and the candidate tried again. What cannot become a sweep 
 the reason is kept for `explain`.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from ..ir import Node, UnfusableError, walk
 from ..loop import Loop
+from ..segment_loop import SegmentLoop
 from ..sweep import Sweep
 from ..types import is_float
 from .fused import Fused, as_sweep
@@ -24,7 +26,9 @@ from .rows import FEW_ROWS
 _FEW_ROWS_COUNT = 128
 
 
-Step = Node | Fused | Loop
+Step = Node | Fused | Loop | SegmentLoop
+
+_NONE: Mapping[Node, SegmentLoop] = MappingProxyType({})
 
 
 def step_nodes(step: Step) -> tuple[Node, ...]:
@@ -50,22 +54,28 @@ class Plan:
         return [step.sweep for step in self.steps if isinstance(step, Fused)]
 
 
-def fuse(roots: Sequence[Node], rejected: Collection[Node] = (), least_work: int = 0) -> Plan:
+def fuse(
+    roots: Sequence[Node],
+    rejected: Collection[Node] = (),
+    least_work: int = 0,
+    segments: Mapping[Node, SegmentLoop] = _NONE,
+) -> Plan:
     """The plan for a graph that the passes before have finished with.
 
     Args:
         roots: The results.
         rejected: Nodes that have turned out not to be sweeps.
         least_work: Positions of tiles below which a sweep is not worth its start.
+        segments: Loops over segments, by what they return.
     """
     stored: dict[Node, str] = {}
     while True:
-        search = _Search(roots, {*rejected, *stored}, least_work)
+        search = _Search(roots, {*rejected, *stored}, least_work, segments)
         search.run()
         if not search.lost:
             plan = search.plan
             plan.not_fused += stored.items()
-            plan.steps = _ordered(roots, search.found)
+            plan.steps = _ordered(roots, {**search.found, **segments})
             return plan
         stored |= search.lost
 
@@ -77,15 +87,22 @@ class _Search:
     no part of any is ``lost``: the graph is searched again with it as an array that others read.
     """
 
-    def __init__(self, roots: Sequence[Node], rejected: Collection[Node], least_work: int) -> None:
+    def __init__(
+        self,
+        roots: Sequence[Node],
+        rejected: Collection[Node],
+        least_work: int,
+        segments: Mapping[Node, SegmentLoop],
+    ) -> None:
         self.plan = Plan()
         self.found: dict[Node, Fused] = {}
         self.lost: dict[Node, str] = {}
         self._order = with_components(walk(roots))
-        stored = {*_compared(self._order), *begun_from(self._order)}
+        self._segments = segments
+        stored = {*_compared(self._order), *begun_from(self._order), *segments}
         self._rejected, self._least_work = {*rejected, *stored}, least_work
         self._needed: set[Node] = {*roots, *stored}
-        self._reach = Reach(self._order, self._needed, self._may_be_of_pairs)
+        self._reach = Reach(self._order, self._needed, self._may_be_of_pairs, segments)
         self._meets: dict[Node, Node] = {}
         for node in reversed(self._order):
             if node.role == "pointwise":
@@ -110,6 +127,9 @@ class _Search:
         if node in self._seen:
             return False
         self._seen.add(node)
+        if node in self._segments:
+            self._needed.update(self._segments[node].inputs)
+            return False
         if self._waits(node):
             return True
         if node not in self._rejected and _is_candidate(node) and not self._reach.is_split(node):
@@ -173,7 +193,7 @@ def _is_candidate(node: Node) -> bool:
     return node.operands[0].role != "leaf" and len(node.shape) >= 1
 
 
-def _ordered(roots: Sequence[Node], found: dict[Node, Fused]) -> list[Step]:
+def _ordered(roots: Sequence[Node], found: Mapping[Node, Fused | SegmentLoop]) -> list[Step]:
     """Everything that is needed, inputs before users."""
     steps: list[Step] = []
     done: set[Node] = set()
