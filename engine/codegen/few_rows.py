@@ -16,6 +16,7 @@ import functools
 from collections.abc import Callable
 
 from ..scalar import Scalar, below
+from .few_rows_addresses import ALIGNMENT, run_of
 from .few_rows_contract import Contraction
 from .few_rows_lanes import Lanes
 from .few_rows_outputs import write_output
@@ -155,6 +156,8 @@ class FewRowsWriter(Writer):
         self.sums = RowSums(self)
         masks = Masks(self.operands, self.skip, self.sizes.rows, self.sizes.block, self.sizes.block)
         low, high = self.within(*masks.column_bounds(self.columns), self.sizes.block)
+        if any(self._has_runs(each) for each in below(self.expressions())):
+            low = f.and_(low, -ALIGNMENT)
 
         def block(start: Value, _: list[Value]) -> None:
             size = f.min(f.sub(high, start), self.sizes.block)
@@ -166,6 +169,10 @@ class FewRowsWriter(Writer):
                 self._block(start, size, masks, masks.is_full(start, last))
 
         f.loop(low, high, self.sizes.block, [], block)
+
+    def _has_runs(self, scalar: Scalar) -> bool:
+        run = run_of(scalar, self.sweep.columns) if scalar.op == "load" else None
+        return run is not None and run.length > 0
 
     def _block(self, start: Value, size: Value, masks: Masks, full: Value) -> None:
         f, lanes = self.f, self.lanes
@@ -185,7 +192,9 @@ class FewRowsWriter(Writer):
         numbers = [f.add(column, number) for number in range(self.lanes)]
         places = [{**self.operands.batch, columns: each if full else f.min(each, last)} for each in numbers]
         valid = None if full else f.first_lanes(f.sub(size, at), self.lanes)
-        pointers = {each: part.addresses(places, full) for each, part in self.contractions.items()}
+        pointers = {
+            each: part.addresses(column, None if full else last) for each, part in self.contractions.items()
+        }
 
         def one(row: Value) -> None:
             if full:

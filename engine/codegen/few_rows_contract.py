@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ..ir import UnfusableError
 from ..scalar import Axis, Scalar, below
 from ..types import is_float
+from .few_rows_addresses import addresses
 from .few_rows_ahead import Ahead
 from .few_rows_lanes import Lanes, plain_place
 from .llvm import Function, Value
@@ -137,28 +138,22 @@ class Contraction:
 
     # --- columns
 
-    def addresses(self, places: list[Place], spread: bool) -> list[dict[Scalar, Value]]:
-        """For each column, where the elements of its loads begin.
+    def addresses(self, column: Value, last: Value | None) -> list[dict[Scalar, Value]]:
+        """For each lane's column, where the elements of its loads begin.
 
         Args:
-            places: The columns.
-            spread: Whether they follow each other.
+            column: The first.
+            last: The last one that there is, if that may be before the last lane's.
         """
+        lanes = self.writer.lanes
         if self.along_columns:
             return []
-        ops, columns = self.writer.operands, self.writer.sweep.columns
-        found: list[dict[Scalar, Value]] = [{} for _ in places]
+        found: list[dict[Scalar, Value]] = [{} for _ in range(lanes)]
         for load in self.loads:
             if self.writer.sweep.rows in load.axes or plain_place(load, self.small) is None:
                 continue
-            place = plain_place(load, columns)
-            if not spread or place is None:
-                for number, each in enumerate(places):
-                    found[number][load] = ops.address(load, each, {}, without=self.small)
-                continue
-            stride = ops.stride(load, place)
-            pointer = ops.address(load, places[0], {}, without=self.small)
-            for pointers, address in zip(found, self.writer.neighbours(pointer, stride, len(places)), strict=True):
+            each = addresses(self.writer, load, self.small, column, lanes, last=last)
+            for pointers, address in zip(found, each, strict=True):
                 pointers[load] = address
         return found
 
