@@ -189,20 +189,14 @@ class FewRowsWriter(Writer):
         f, columns = self.f, self.sweep.columns
         column = f.add(start, at)
         last = f.sub(f.add(start, size), 1)
-        numbers = [f.add(column, number) for number in range(self.lanes)]
-        places = [{**self.operands.batch, columns: each if full else f.min(each, last)} for each in numbers]
         valid = None if full else f.first_lanes(f.sub(size, at), self.lanes)
-        pointers = {
-            each: part.addresses(column, None if full else last) for each, part in self.contractions.items()
-        }
+        for part in self.contractions.values():
+            part.fill(column, None if full else last)
 
         def one(row: Value) -> None:
             if full:
                 self._ask_ahead(column, row)
-            known = {
-                each: part.value(column, [{columns: place[columns]} for place in places], pointers[each], row, valid)
-                for each, part in self.contractions.items()
-            }
+            known = {each: part.value(column, row, valid) for each, part in self.contractions.items()}
             tile = Lanes(
                 self,
                 columns,

@@ -22,11 +22,13 @@ class FewRows:
     block: int
     single: bool = False
     rows: int = 8
-    together: int = 2
+    together: int = 1
     ahead: int = 1 << 15
     streamed: int = 1 << 24
 
 
+# Rows that a column's elements are read for at once, a power of two.
+_MOST_TOGETHER = 4
 # Bytes of a block's columns that are read for several rows, and again for the next accumulator.
 _BLOCK_BYTES = 1 << 16
 _LONGEST_BLOCK = 512
@@ -40,4 +42,5 @@ def few_rows_for(sweep: Sweep) -> FewRows:
     widths = [each.attribute[1].length for each in below(tile) if each.op == "reduce"]
     widths += [each.small.length for each in sweep.accumulators if each.small is not None]
     fitting = _BLOCK_BYTES // (4 * max(widths, default=1))
-    return FewRows(block=max(64, min(_LONGEST_BLOCK, 1 << (fitting.bit_length() - 1))))
+    together = 1 << (min(_MOST_TOGETHER, sweep.rows.length).bit_length() - 1)
+    return FewRows(block=max(64, min(_LONGEST_BLOCK, 1 << (fitting.bit_length() - 1))), together=together)

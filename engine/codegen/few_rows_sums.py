@@ -64,10 +64,10 @@ class RowSum:
         if self._lies_along_columns():
             f.loop(0, self.writer.rows, 1, [], lambda row, _: self._add_sums(start, size, row))
             return
-        together = 1 if self.writer.sweep.rows.length == 1 else self.writer.sizes.together
+        together = self.writer.sizes.together
         pairs = f.and_(self.writer.rows, -together) if together > 1 else self.writer.rows
         f.loop(0, pairs, together, [], lambda row, _: self._add_rows(start, size, row, together))
-        if together > 1:
+        if self.writer.sweep.rows.length % together:
             f.loop(pairs, self.writer.rows, 1, [], lambda row, _: self._add_rows(start, size, row, 1))
 
     def _weights(self, row: Value) -> Value:
