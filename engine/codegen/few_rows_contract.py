@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 _FEWEST_STEPS = 4
 # Vectors along the contracted axis that are written out in a row.
 _MOST_CHUNKS = 8
-# Rows that a column's elements are read for at once, a power of two.
-_MOST_ROWS = 4
 # Sums that a contraction step by step is spread over: chains that do not wait for each other.
 _CHAINS = 4
 
@@ -150,17 +148,12 @@ class Contraction:
         """
         if self.along_columns:
             return
-        f, rows, most = self.writer.f, self.writer.rows, self._rows_at_once
+        f, rows, sizes = self.writer.f, self.writer.rows, self.writer.sizes
+        most = min(sizes.together, self.writer.lanes)
         many = f.and_(rows, -most) if most > 1 else rows
         f.loop(0, many, most, [], lambda row, _: self._fill_rows(column, last, row, most))
-        if self.writer.sweep.rows.length % most:
+        if not sizes.is_whole:
             f.loop(many, rows, 1, [], lambda row, _: self._fill_rows(column, last, row, 1))
-
-    @property
-    def _rows_at_once(self) -> int:
-        """Rows that a column's elements are read for at once."""
-        most = min(_MOST_ROWS, self.writer.lanes, self.writer.sweep.rows.length)
-        return 1 << (most.bit_length() - 1)
 
     def _fill_rows(self, column: Value, last: Value | None, row: Value, rows: int) -> None:
         """Some rows: as many columns at once as make a sum for each lane with them."""

@@ -15,6 +15,8 @@ from .state import Stage
 if TYPE_CHECKING:
     from .few_rows import FewRowsWriter
 
+# Sums that keep a processor busy: each waits for the one before.
+_CHAINS = 8
 # Columns that are added to sums of their own at most, a power of two: chains that do not wait for each other.
 _MOST_SPREAD = 4
 
@@ -45,6 +47,9 @@ class RowSum:
         self.chunks = -(-self.small.length // lanes)
         self.width = self.chunks * lanes
         self.registers = writer.module.target.registers // 2
+        # Whatever the number of rows, a row's columns are added in one order.
+        fitting = max(1, min(_MOST_SPREAD, self.registers // _MOST_SPREAD, _CHAINS // self.chunks))
+        self.spread = 1 << (fitting.bit_length() - 1)
         if writer.stage is not Stage.WHOLE:
             self.total = writer.room(writer.held.sums[writer.sweep.accumulators.index(accumulator)])
             return
@@ -67,7 +72,7 @@ class RowSum:
         together = self.writer.sizes.together
         pairs = f.and_(self.writer.rows, -together) if together > 1 else self.writer.rows
         f.loop(0, pairs, together, [], lambda row, _: self._add_rows(start, size, row, together))
-        if self.writer.sweep.rows.length % together:
+        if not self.writer.sizes.is_whole:
             f.loop(pairs, self.writer.rows, 1, [], lambda row, _: self._add_rows(start, size, row, 1))
 
     def _weights(self, row: Value) -> Value:
@@ -89,7 +94,7 @@ class RowSum:
     def _add_rows(self, start: Value, size: Value, row: Value, count: int) -> None:
         f = self.writer.f
         rows = [f.add(row, number) for number in range(count)]
-        chunks = max(1, min(self.chunks, self.registers // count))
+        chunks = max(1, min(self.chunks, self.registers // (count * self.spread)))
         whole = self.small.length // self.writer.lanes
         lanes = self.writer.lanes
         done = whole // chunks * chunks
@@ -108,8 +113,7 @@ class RowSum:
         f, lanes = self.writer.f, self.writer.lanes
         weights = [self._weights(row) for row in rows]
         firsts = [f.add(first, number * lanes) for number in range(chunks)]
-        fitting = max(1, self.registers // (chunks * len(rows)))
-        spread = min(_MOST_SPREAD, 1 << (fitting.bit_length() - 1))
+        spread = self.spread
 
         def column(at: Value, sums: list[Value], pointers: dict[Scalar, Value]) -> list[Value]:
             place = {**self.writer.operands.batch, self.writer.sweep.columns: f.add(start, at)}
