@@ -13,6 +13,7 @@ from .block_mask import BlockMask, and_masks, create_block_mask, noop_mask, or_m
 from .dot_product import attention, scaled_dot_product_attention
 from .flex import flex_attention
 from .merging import merge_states
+from .topk import topk_attention
 
 __all__ = [
     "BlockMask",
@@ -24,6 +25,7 @@ __all__ = [
     "noop_mask",
     "or_masks",
     "scaled_dot_product_attention",
+    "topk_attention",
 ]
 
 

@@ -176,7 +176,7 @@ def scores_of(inputs: Inputs, scale: Any) -> Array:
 
 def weighted_values(inputs: Inputs, scores: Array) -> Array:
     """``softmax(scores) @ value``, in the query's data type."""
-    scores = _shown(inputs, scores)
+    scores = shown(inputs, scores)
     if inputs.groups == 1:
         return (softmax(scores, -1) @ inputs.value).astype(inputs.dtype)
     result = softmax(_grouped(inputs, scores), -1) @ inputs.value[..., :, None, :, :]
@@ -186,10 +186,10 @@ def weighted_values(inputs: Inputs, scores: Array) -> Array:
 
 def log_sums(inputs: Inputs, scores: Array) -> Array:
     """``logsumexp(scores)``, its heads in the groups of `weighted_values`: one sweep then makes both."""
-    return logsumexp(_grouped(inputs, _shown(inputs, scores)), -1).reshape(scores.shape[:-1])
+    return logsumexp(_grouped(inputs, shown(inputs, scores)), -1).reshape(scores.shape[:-1])
 
 
-def _shown(inputs: Inputs, scores: Array) -> Array:
+def shown(inputs: Inputs, scores: Array) -> Array:
     """The scores, -inf where no page holds a key: whatever else was made of them there."""
     return scores if inputs.visible is None else where(inputs.visible, scores, -float("inf"))
 

@@ -198,7 +198,8 @@ class SweepKernel:
         """Room for a result: one array, or one for each stretch of rows where several of them may add to one place."""
         count = sizes["blocks"] if are_shared(output, self.sweep) else 1
         make = np.empty if output.of_pairs is None else np.zeros  # results of columns are cleared by the kernel
-        return make((count, *shape), np.float32) if count > 1 else make(shape, np.float32)[None]
+        dtype = output.node.dtype if self.sweep.selects else np.dtype(np.float32)
+        return make((count, *shape), dtype) if count > 1 else make(shape, dtype)[None]
 
     @property
     def kind(self) -> str:
@@ -385,7 +386,7 @@ def integer_type(expressions: Sequence[Scalar]) -> str:
     """``i32`` where every integer of the tile provably fits, else ``i64``."""
     widest = functools.cache(widest_interval)
     for scalar in below(expressions):
-        if is_integer(scalar.dtype):
+        if is_integer(scalar.dtype) and not scalar.waits:
             bounds = widest(scalar)
             if bounds is None or bounds[0] < -(2**31) or bounds[1] >= 2**31:
                 return "i64"

@@ -26,6 +26,7 @@ from .few_rows_sums import RowSums
 from .llvm import Value
 from .masks import Masks
 from .operands import Place
+from .select import Selection
 from .state import Stage, state_layout
 from .writer import Parts, Writer
 
@@ -114,9 +115,16 @@ class FewRowsWriter(Writer):
             self.contractions = {each: Contraction(self, each) for each in self._contracted()}
             for contraction in self.contractions.values():
                 contraction.pack(self.rows)
+            self.selections = [Selection(self, each) for each in self.sweep.accumulators if each.selects]
+            for selection in self.selections:
+                selection.begin()
             self._stream(first, stop)
         self.each_row(self.state.look)
         if self.stage is Stage.STREAM:
+            return
+        if self.sweep.selects:
+            for selection, output in zip(self.selections, self.sweep.outputs, strict=True):
+                selection.write(output, first, stop)
             return
         for output in self.sweep.outputs:
             self.each_row(functools.partial(write_output, self, output))
@@ -183,6 +191,12 @@ class FewRowsWriter(Writer):
         f.loop(whole, size, lanes, [], lambda at, _: self._group(start, at, size, masks, False))
         self.state.end_block(size)
         self.sums.add_block(start, size)
+        for each in self.selections:
+            buffer = self.state.weights[None, each.accumulator.weight]
+            self.each_row(functools.partial(self._select, each, buffer, start, size))
+
+    def _select(self, selection: Selection, buffer: Value, start: Value, size: Value, row: Value) -> None:
+        selection.add_row(row, self.state.at_row(buffer, row), start, size)
 
     def _group(self, start: Value, at: Value, size: Value, masks: Masks, full: bool) -> None:
         """Step A for a group of columns: all of them exist and are visible, or it is to be seen which."""

@@ -26,7 +26,7 @@ class RowSums:
 
     def __init__(self, writer: "FewRowsWriter") -> None:
         self.writer = writer
-        self.parts = [RowSum(writer, each) for each in writer.sweep.accumulators if each.small is not None]
+        self.parts = [RowSum(writer, each) for each in writer.sweep.accumulators if each.small is not None and not each.selects]
         self.totals = {each.accumulator: each for each in self.parts}
 
     def add_block(self, start: Value, size: Value) -> None:
