@@ -5,7 +5,7 @@ from typing import Any
 from ..engine.errors import ArgumentError
 from ..engine.passes.fused import FEWEST_COLUMNS
 from ..ops.array import Array, ArrayLike
-from ..ops.creation import arange
+from ..ops.creation import arange, zeros
 from ..ops.indexing import take_along_axis
 from ..ops.kinds import whole
 from ..ops.registry import public
@@ -18,6 +18,7 @@ from .dot_product import causal, masked
 from .inputs import Inputs, checked_inputs, checked_scale, scores_of, shown
 
 _FUNCTION = "topk_attention"
+_INFINITY = float("inf")
 
 
 @public()
@@ -62,26 +63,33 @@ def topk_attention(
     if isinstance(topk, bool) or count < 1:
         raise ArgumentError(f"{_FUNCTION}: topk is a number of keys from 1 on, not {topk!r}")
     inputs = checked_inputs(_FUNCTION, query, key, value, enable_gqa)
-    scores = scores_of(inputs, checked_scale(_FUNCTION, scale, inputs.query.shape[-1]))
-    scores = shown(inputs, causal(inputs, masked(inputs, scores, mask, bias), is_causal))
+    factor = checked_scale(_FUNCTION, scale, inputs.query.shape[-1])
+
+    def hidden(scores: Array) -> Array:
+        return shown(inputs, causal(inputs, masked(inputs, scores, mask, bias), is_causal))
+
+    scores = scores_of(inputs, factor)
+    modified = hidden(scores)
     # A longer list than asked for, the rest of it hidden: no kernel goes over fewer columns.
-    _, places = largest(scores, min(max(count, FEWEST_COLUMNS), scores.shape[-1]))
-    selected = take_along_axis(scores, places)
+    _, places = largest(modified, min(max(count, FEWEST_COLUMNS), scores.shape[-1]))
+    # Scores of what is selected are computed again, so that gradients are of these alone.
+    selected = (inputs.query[..., None, :] @ _chosen(inputs, inputs.key, places).mT)[..., 0, :] * factor
+    if modified.node is not scores.node:
+        added = take_along_axis(hidden(zeros(scores.shape, dtype=scores.dtype)), places)
+        selected = where(added != -_INFINITY, selected + added, -_INFINITY)
     if count < selected.shape[-1]:
-        selected = where(arange(selected.shape[-1]) < count, selected, -float("inf"))
+        selected = where(arange(selected.shape[-1]) < count, selected, -_INFINITY)
     weights = softmax(selected, -1)
-    return _weighted(inputs, weights, places)
+    return (weights[..., None, :] @ _chosen(inputs, inputs.value, places))[..., 0, :].astype(inputs.dtype)
 
 
-def _weighted(inputs: Inputs, weights: Array, places: Array) -> Array:
-    """The selected values, weighted: ``sum over r of weights[…, i, r] * value[…, places[…, i, r], :]``."""
-    *_, length, width = inputs.value.shape
-    heads: Any = inputs.value
-    if inputs.groups > 1:  # a group of heads shares its values
-        batch = inputs.value.shape[:-2]
-        heads = broadcast_to(inputs.value[..., :, None, :, :], (*batch, inputs.groups, length, width))
-        heads = heads.reshape((*inputs.grouped_batch(inputs.value), length, width))
+def _chosen(inputs: Inputs, array: Array, places: Array) -> Array:
+    """Keys or values at the places of each row: ``array[…, places[…, i, r], :]``."""
+    *batch, length, width = array.shape
+    heads: Any = array
+    if inputs.groups > 1:  # a group of heads shares them
+        heads = broadcast_to(array[..., :, None, :, :], (*batch, inputs.groups, length, width))
+        heads = heads.reshape((*inputs.grouped_batch(array), length, width))
     missing = len(places.shape) - len(heads.shape)
     heads = heads[(None,) * missing + (...,)][..., None, :, :]
-    chosen = take_along_axis(heads, places[..., None], axis=-2)
-    return (weights[..., None, :] @ chosen)[..., 0, :].astype(inputs.dtype)
+    return take_along_axis(heads, places[..., None], axis=-2)
