@@ -22,6 +22,7 @@ import calls
 import chart
 import clusters
 import compiling
+import decoding
 import gradient_accuracy
 import growth
 import masks
@@ -113,6 +114,12 @@ SECTIONS = (
         "training_scores",
         "backward passes, causal, time over that of a plain score",
         lambda run: training.backward_over_plain(run.rounds, run.threads, 512 if run.quick else 2048),
+        every_thread_count=True,
+    ),
+    Section(
+        "decoding",
+        "one query on caches, time of others over ours; in pages, time over that of one array",
+        lambda run: decoding.rows(run.rounds, run.threads, run.limits, run.quick),
         every_thread_count=True,
     ),
     Section("lanes", "one thread: time of the same kernel of one lane", lambda run: scores.beside_scalar(run.rounds)),

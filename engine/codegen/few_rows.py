@@ -107,7 +107,6 @@ class FewRowsWriter(Writer):
     def _block_of_rows(self, first: Value, stop: Value) -> None:
         f = self.f
         self.rows = f.sub(stop, first)
-        self.share = f.unsigned_divide(f.add(self.rows, self.lanes - 1), self.rows)
         self._prepare_rows()
         if self.stage is Stage.FINISH:
             self.state, self.sums = RowState(self), RowSums(self)
@@ -208,8 +207,6 @@ class FewRowsWriter(Writer):
             part.fill(column, None if full else last)
 
         def one(row: Value) -> None:
-            if full:
-                self._ask_ahead(column, row)
             known = {each: part.value(column, row, valid) for each, part in self.contractions.items()}
             tile = Lanes(
                 self,
@@ -224,13 +221,6 @@ class FewRowsWriter(Writer):
             self.state.store(row, at, tile)
 
         self.each_row(one)
-
-    def _ask_ahead(self, column: Value, row: Value) -> None:
-        """Each row asks for a part of what follows: more requests at once than a processor keeps would stop it."""
-        f = self.f
-        column = f.add(column, f.mul(row, self.share))
-        for part in self.contractions.values():
-            f.when(part.ahead.is_far, functools.partial(part.ahead.ask, column, self.share))
 
     def neighbours(self, pointer: Value, stride: Value, count: int) -> list[Value]:
         """Pointers that follow each other by a stride."""

@@ -26,7 +26,7 @@ class FewRows:
     together: int = 1
     is_whole: bool = True
     ahead: int = 1 << 15
-    streamed: int = 1 << 24
+    streamed: int = 1 << 21
 
 
 # Rows at once: so many sums, with as many columns as fit into the registers.

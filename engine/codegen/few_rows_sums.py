@@ -129,7 +129,8 @@ class RowSum:
 
         def several(index: Value, sums: list[Value], ask: bool) -> list[Value]:
             if ask:
-                self.ahead.ask(f.add(start, index), f.constant(together, "i64"))
+                part = first, min(chunks * lanes, self.small.length)
+                self.ahead.ask(f.add(start, index), f.constant(together, "i64"), part)
             after = list(sums)
             for number, pointers in enumerate(self._pointers(f.add(start, index), together)):
                 part = slice(number % spread * width, (number % spread + 1) * width)
@@ -140,8 +141,8 @@ class RowSum:
         together = max(spread, self._together)
         sums = [f.constant(0.0, self.writer.vector)] * (width * spread)
         whole = f.and_(size, -together) if together > 1 else size
-        # The first rows ask for all.
-        asks = f.and_(self.ahead.is_far, f.and_(f.compare("==", rows[0], 0), f.compare("==", first, 0)))
+        # The first rows ask for all, each time for what is read then: requests come as evenly as they can.
+        asks = f.and_(self.ahead.is_far, f.compare("==", rows[0], 0))
         sums = f.if_else(
             asks,
             lambda: f.loop(0, whole, together, sums, lambda index, carried: several(index, carried, True)),
