@@ -17,6 +17,7 @@ from .attention import (
     flex_attention,
     linear_attention,
     merge_states,
+    topk_attention,
     noop_mask,
     or_masks,
     random_features,
@@ -132,6 +133,7 @@ from .ops.norm import l2_normalize, layer_norm, rms_norm
 from .ops.reduction import all, any, argmax, argmin, max, min, prod, sum
 from .ops.rounding import ceil, floor, round, trunc
 from .ops.scalar_function import ScalarFunction, scalar_function
+from .ops.pages import pages
 from .ops.segment import segment_max, segment_mean, segment_softmax, segment_sum
 from .ops.selection import where
 from .ops.shape import (
@@ -313,6 +315,7 @@ __all__ = [
     "ones_like",
     "or_masks",
     "pad",
+    "pages",
     "permute_dims",
     "pi",
     "placeholder",
@@ -362,6 +365,7 @@ __all__ = [
     "tensordot",
     "tile",
     "topk",
+    "topk_attention",
     "transpose",
     "tril",
     "triu",

@@ -17,6 +17,7 @@ from .flex import flex_attention
 from .linear import linear_attention
 from .linear_state import LinearAttentionState
 from .merging import merge_states
+from .topk import topk_attention
 
 __all__ = [
     "BlockMask",
@@ -34,6 +35,7 @@ __all__ = [
     "or_masks",
     "random_features",
     "scaled_dot_product_attention",
+    "topk_attention",
 ]
 
 

@@ -57,8 +57,8 @@ def scaled_dot_product_attention(
         if is_float(node.dtype):
             mask, bias = None, attn_mask
     inputs = checked_inputs(function, query, key, value, enable_gqa)
-    scores = _masked(inputs, scores_of(inputs, checked_scale(function, scale, inputs.query.shape[-1])), mask, bias)
-    return weighted_values(inputs, _causal(inputs, scores, is_causal))
+    scores = masked(inputs, scores_of(inputs, checked_scale(function, scale, inputs.query.shape[-1])), mask, bias)
+    return weighted_values(inputs, causal(inputs, scores, is_causal))
 
 
 def attention(
@@ -101,7 +101,7 @@ def attention(
     inputs = checked_inputs("attention", query, key, value, enable_gqa)
     wants_lse = checked_flag("attention", "return_lse", return_lse)
     scores = scores_of(inputs, checked_scale("attention", scale, inputs.query.shape[-1]))
-    scores = _causal(inputs, _masked(inputs, scores, mask, bias), is_causal)
+    scores = causal(inputs, masked(inputs, scores, mask, bias), is_causal)
     out = weighted_values(inputs, scores)
     if not wants_lse:
         return out
@@ -112,7 +112,7 @@ def _is_zero(value: Any) -> bool:
     return isinstance(value, int | float | np.number) and value == 0
 
 
-def _causal(inputs: Inputs, scores: Array, is_causal: bool | str) -> Array:
+def causal(inputs: Inputs, scores: Array, is_causal: bool | str) -> Array:
     if isinstance(is_causal, bool | np.bool_):
         if not is_causal:
             return scores
@@ -126,7 +126,7 @@ def _causal(inputs: Inputs, scores: Array, is_causal: bool | str) -> Array:
     return where(visible, scores, -float("inf"))
 
 
-def _masked(inputs: Inputs, scores: Array, mask: Any, bias: Any) -> Array:
+def masked(inputs: Inputs, scores: Array, mask: Any, bias: Any) -> Array:
     function = inputs.function
     if bias is not None:
         node = lift(bias, f"{function}: bias")

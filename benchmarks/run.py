@@ -22,6 +22,7 @@ import calls
 import chart
 import clusters
 import compiling
+import decoding
 import gradient_accuracy
 import graphs
 import growth
@@ -122,6 +123,12 @@ SECTIONS = (
         "linear",
         f"causal linear attention, {linear.LENGTH} positions, time of our exact attention over its",
         lambda run: linear.rows(run.rounds, run.threads, run.quick),
+        every_thread_count=True,
+    ),
+    Section(
+        "decoding",
+        "one query on caches, time of others over ours; in pages, time over that of one array",
+        lambda run: decoding.rows(run.rounds, run.threads, run.limits, run.quick),
         every_thread_count=True,
     ),
     Section("lanes", "one thread: time of the same kernel of one lane", lambda run: scores.beside_scalar(run.rounds)),

@@ -199,7 +199,8 @@ class SweepKernel:
         """Room for a result: one array, or one for each stretch of rows where several of them may add to one place."""
         count = sizes["blocks"] if are_shared(output, self.sweep) else 1
         if output.of_pairs is None:  # results of columns are cleared by the kernel
-            return np.empty((count, *shape), np.float32) if count > 1 else np.empty(shape, np.float32)[None]
+            dtype = output.node.dtype if self.sweep.selects else np.dtype(np.float32)
+            return np.empty((count, *shape), dtype) if count > 1 else np.empty(shape, dtype)[None]
         return np.zeros((count, *shape), np.float32) if count > 1 else zeros(shape)[None]
 
     @property
@@ -387,7 +388,7 @@ def integer_type(expressions: Sequence[Scalar]) -> str:
     """``i32`` where every integer of the tile provably fits, else ``i64``."""
     widest = functools.cache(widest_interval)
     for scalar in below(expressions):
-        if is_integer(scalar.dtype):
+        if is_integer(scalar.dtype) and not scalar.waits:
             bounds = widest(scalar)
             if bounds is None or bounds[0] < -(2**31) or bounds[1] >= 2**31:
                 return "i64"

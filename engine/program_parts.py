@@ -86,6 +86,8 @@ class ProgramParts:
     def _that_may_be_cut(self) -> Iterator[tuple[int, StepParts]]:
         for number, step in enumerate(self.program.plan.steps):
             if isinstance(step, Fused):
+                if step.sweep.selects:  # of all columns, by a kernel that runs as a whole
+                    continue
                 yield number, SweepStep(self.program.kernels[number], self.settings)
             elif isinstance(step, Loop):
                 yield number, LoopStep(self.program.loops[number])

@@ -141,6 +141,8 @@ class _Evaluation:
             group = self.over(self.sweep.columns, self.value(scalar.attribute))
             return np.asarray(np.max(group, axis=self.place(self.sweep.columns), keepdims=True))
         accumulator: Accumulator = scalar.attribute
+        if accumulator.selects:
+            return self.selected(accumulator)
         streamed = self.sweep.rows if accumulator.of_columns else self.sweep.columns
         weight, column = self.value(accumulator.weight), self.value(accumulator.column)
         terms = self.padded(weight) * column
@@ -150,6 +152,14 @@ class _Evaluation:
             weights = np.exp(group - np.where(np.isneginf(largest), 0.0, largest))
             terms = self.padded(weights) * self.padded(terms)
         return np.asarray(np.sum(self.over(streamed, self.padded(terms)), axis=self.place(streamed), keepdims=True))
+
+    def selected(self, accumulator: Accumulator) -> Values:
+        """The places of the largest, along the axis of the list."""
+        assert accumulator.small is not None
+        place, listed = self.place(self.sweep.columns), self.place(accumulator.small)
+        weight = self.over(self.sweep.columns, self.padded(self.value(accumulator.weight)))
+        order = np.argsort(-weight, axis=place, kind="stable")
+        return np.swapaxes(np.take(order, np.arange(accumulator.small.length), axis=place), place, listed)
 
     def over(self, axis: Axis, value: Values) -> Values:
         """The values at all places of an axis that is streamed."""

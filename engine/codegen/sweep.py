@@ -7,7 +7,8 @@ columns:
 A. some columns at a time: contract, compute the tile values, store them, keep the running maxima (``fill``);
 B. per column: weights ``exp(stored - maximum)``, and plain sums (``weights``);
 C. some outputs at a time: ``accumulator * rescaling + sum of column * weight`` (``accumulate``);
-D. some results of columns at a time: ``+= sum of row * weight`` (``column_sums``);
+D. some results of columns at a time: ``+= sum of row * weight`` (``column_sums``), or lists of the largest tile values
+   (``select``);
 E. what every pair of a row and a column adds at a place of its own (``places``).
 
 When the columns have ended, outputs are computed from rows and accumulators, and transposed back.
@@ -34,6 +35,7 @@ from .places import Places
 from .rows_ahead import RowsAhead
 from .runs import Runs
 from .schedule import Schedule, schedule_for
+from .select import Selection
 from .state import Stage, state_layout
 from .tile import TileValues
 from .values import vector_of
@@ -46,7 +48,7 @@ __all__ = ["Schedule", "SweepWriter", "schedule_for"]
 
 def is_of_rows(accumulator: Accumulator) -> bool:
     """Whether it is a sum over columns, for each row of a block."""
-    return not accumulator.of_columns and not accumulator.of_pairs
+    return not accumulator.of_columns and not accumulator.of_pairs and not accumulator.selects
 
 
 class SweepWriter(Writer):
@@ -117,7 +119,9 @@ class SweepWriter(Writer):
             self._write(first, stop)
 
     def _write(self, first: Value, stop: Value) -> None:
-        for output in self.sweep.outputs:
+        for selection, output in zip(self.selections, self.sweep.outputs, strict=False):
+            selection.write(output, first, stop)
+        for output in self.sweep.outputs if not self.selections else ():
             if output.is_of_rows:
                 Outputs(self).write(output, first, stop)
 
@@ -168,6 +172,9 @@ class SweepWriter(Writer):
             whole = ops.allocate((self.schedule.block + 2 * room) * self.block_rows)
             self.buffers[target] = f.offset(whole, room * self.block_rows * 4)
         self.weights = Weights(self)
+        self.selections = [Selection(self, each) for each in self.sweep.accumulators if each.selects]
+        for selection in self.selections:
+            selection.begin()
         self.totals: dict[Accumulator, Value] = {}
         zero = f.constant(0.0, self.vector)
         self.wide = [each for each in self.sweep.accumulators if is_of_rows(each) and each.small is not None]
@@ -222,6 +229,8 @@ class SweepWriter(Writer):
                 Accumulate(self, each, start, size, rescaled(each.group)).write()
         for several in together(self.sweep):
             PairAccumulate(self, several, start, size, rescaled(several[0].group)).write()
+        for selection in self.selections:
+            selection.add(self.buffers[self.factors[selection.accumulator.weight]], start, size)
         if self.sweep.adds_up:
             self.column_sums.add(start, size)
             self.places.add(start, size)

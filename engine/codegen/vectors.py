@@ -110,6 +110,10 @@ class Vectors(Division):
         ]
         return self.shuffle(operation(*widened), range(values[0].lanes))
 
+    def lane_bits(self, mask: Value) -> Value:
+        """The lanes of a mask as the bits of an integer, the first one lowest."""
+        return mask if mask.lanes == 1 else self._packed(mask)
+
     def _packed(self, mask: Value) -> Value:
         whole = f"i{mask.lanes}"
         return self.emit(whole, f"bitcast {mask} to {whole}", "packed")

@@ -66,7 +66,9 @@ class Writer(ABC):
     def _scale(self) -> None:
         """Scales where they are free: `groups` and `factors`, by what they were."""
         factors = [each.weight for each in self.sweep.accumulators]
-        final = fold_scales(self.elements, self.sweep, [*self.sweep.groups, *factors])
+        roots = [*self.sweep.groups, *factors]
+        # What is compared is rounded as it is written: equal numbers stay equal.
+        final = roots if self.sweep.selects else fold_scales(self.elements, self.sweep, roots)
         groups, final = final[: len(self.sweep.groups)], final[len(self.sweep.groups) :]
         if self.sweep.adds_up:
             final = in_powers_of_two(self.elements, self.sweep, final)

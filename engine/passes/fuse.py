@@ -21,6 +21,7 @@ from .join import joined
 from .join_pairs import join_pairs, pairs_alone, source_of_pairs
 from .reach import Reach, with_components
 from .rows import FEW_ROWS
+from .select import as_selection
 
 # Each position of few rows counts for more: there is one for each column that is read.
 _FEW_ROWS_COUNT = 128
@@ -134,12 +135,17 @@ class _Search:
             return True
         if node not in self._rejected and _is_candidate(node) and not self._reach.is_split(node):
             try:
-                found = joined(node, self.found, self._meets, self._reach) or as_sweep(node, self._reach)
-                self._take(node, found)
+                self._take(node, self._sweep_of(node))
             except UnfusableError as reason:
                 self.plan.not_fused.append((node, str(reason)))
         self._needed.update(self.found[node].inputs if node in self.found else node.operands)
         return False
+
+    def _sweep_of(self, node: Node) -> Fused:
+        if node.role == "selection":
+            return as_selection(node, self._reach)
+        sums = {each: fused for each, fused in self.found.items() if not fused.sweep.selects}
+        return joined(node, sums, self._meets, self._reach) or as_sweep(node, self._reach)
 
     def _waits(self, node: Node) -> bool:
         """Whether it is a result of pairs: of tiles that some sweep has inside, or that it would store for itself."""
@@ -188,6 +194,8 @@ def _check_work(sweep: Sweep, least: int) -> None:
 
 
 def _is_candidate(node: Node) -> bool:
+    if node.role == "selection":
+        return 0 not in node.shape and node.operands[0].role != "leaf"
     if node.role not in ("contraction", "reduction") or not is_float(node.dtype) or 0 in node.shape:
         return False
     return node.operands[0].role != "leaf" and len(node.shape) >= 1

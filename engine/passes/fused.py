@@ -44,7 +44,8 @@ class Fused:
     @property
     def is_settled_alone(self) -> bool:
         """Whether the careful path can compute the results of some rows again without those of others."""
-        return not self.sweep.of_pairs and not self.sweep.streamed and not self.sweep.looped
+        sweep = self.sweep
+        return not sweep.of_pairs and not sweep.streamed and not sweep.looped and not sweep.selects
 
     @property
     def nodes(self) -> tuple[Node, ...]:

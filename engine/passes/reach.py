@@ -16,7 +16,7 @@ from .generations import generations
 WIDEST_CONTRACTION = 256
 _MOST_NODES = 200
 # What no kernel has inside.
-_APART = frozenset({"leaf", "opaque", "placement"})
+_APART = frozenset({"leaf", "opaque", "placement", "selection"})
 
 
 class _Facts(NamedTuple):
