@@ -124,6 +124,7 @@ from .ops.namespace import (
     uint64,
 )
 from .ops.norm import l2_normalize, layer_norm, rms_norm
+from .ops.quantization import Quantized, dequantize, pack_int4, quantize, unpack_int4
 from .ops.reduction import all, any, argmax, argmin, max, min, prod, sum
 from .ops.rounding import ceil, floor, round, trunc
 from .ops.scalar_function import ScalarFunction, scalar_function
@@ -187,6 +188,7 @@ __all__ = [
     "LimitError",
     "Node",
     "NonFiniteError",
+    "Quantized",
     "ScalarFunction",
     "ShapeError",
     "StoreError",
@@ -233,6 +235,7 @@ __all__ = [
     "cosh",
     "create_block_mask",
     "cumulative_sum",
+    "dequantize",
     "divide",
     "einsum",
     "elu",
@@ -303,6 +306,7 @@ __all__ = [
     "ones",
     "ones_like",
     "or_masks",
+    "pack_int4",
     "pad",
     "permute_dims",
     "pi",
@@ -310,6 +314,7 @@ __all__ = [
     "positive",
     "pow",
     "prod",
+    "quantize",
     "reciprocal",
     "relu",
     "remainder",
@@ -360,6 +365,7 @@ __all__ = [
     "uint16",
     "uint32",
     "uint64",
+    "unpack_int4",
     "unstack",
     "value_and_grad",
     "var",

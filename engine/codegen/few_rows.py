@@ -186,6 +186,9 @@ class FewRowsWriter(Writer):
         places = [{**self.operands.batch, columns: each if full else f.min(each, last)} for each in numbers]
         valid = None if full else f.first_lanes(f.sub(size, at), self.lanes)
         pointers = {each: part.addresses(places, full) for each, part in self.contractions.items()}
+        for each, part in self.contractions.items():
+            if not part.along_columns:
+                part.widened.fill(places, pointers[each])
 
         def one(row: Value) -> None:
             if full:

@@ -14,6 +14,7 @@ from ..scalar import Axis, Scalar, below
 from ..types import is_float
 from .few_rows_ahead import Ahead
 from .few_rows_lanes import Lanes, plain_place
+from .few_rows_widened import Widened, is_widened
 from .llvm import Function, Value
 from .operands import Place
 from .values import bits_of
@@ -63,17 +64,19 @@ class Contraction:
         self.writer, self.scalar = writer, scalar
         (self.body,) = scalar.args
         self.small: Axis = scalar.attribute[1]
-        self.packed, self.inner, self.loads = self._parts()
+        self.packed, self.inner, self.loads, widened = self._parts()
         self.along_columns = not self._lies_along_small()
+        self.widened = Widened(writer, () if self.along_columns else widened, self.small)
         self.ahead = Ahead(writer, [] if self.along_columns else self.loads, self.small)
         self.width = -(-self.small.length // writer.lanes) * writer.lanes
 
-    def _parts(self) -> tuple[list[Scalar], list[Scalar], list[Scalar]]:
-        """Parts that rows pack, parts that do not vary over the small axis, loads that columns bring."""
+    def _parts(self) -> tuple[list[Scalar], list[Scalar], list[Scalar], list[Scalar]]:
+        """Parts that rows pack, parts that do not vary over the small axis, loads that columns bring, what is widened."""
         columns = self.writer.sweep.columns
         packed: dict[Scalar, None] = {}
         inner: dict[Scalar, None] = {}
         loads: dict[Scalar, None] = {}
+        widened: dict[Scalar, None] = {}
         stack = [self.body]
         while stack:
             each = stack.pop()
@@ -85,8 +88,11 @@ class Contraction:
                 if columns in each.axes:
                     loads[each] = None
             else:
+                if is_widened(self.writer, each, self.small):
+                    widened[each] = None
                 stack += each.args
-        return list(packed), [each for each in inner if not each.is_constant], list(loads)
+        outermost = [each for each in widened if not any(each in other.args for other in widened)]
+        return list(packed), [each for each in inner if not each.is_constant], list(loads), outermost
 
     def _has_load(self, scalar: Scalar) -> bool:
         return any(each.op == "load" for each in below([scalar]))
@@ -185,12 +191,13 @@ class Contraction:
             }
             after = []
             for number, total in enumerate(sums):
+                known = {**packs, **self.widened.at(number, first)}
                 lanes = Lanes(
                     writer,
                     self.small,
                     first,
                     wholes[number],
-                    known=packs,
+                    known=known,
                     scalars=dict(memos[number]),
                     pointers=pointers[number],
                     valid=valid,

@@ -3,7 +3,7 @@
 import functools
 from typing import TYPE_CHECKING
 
-from ..scalar import Axis, Scalar
+from ..scalar import Axis, Scalar, below
 from ..sweep import Accumulator
 from .few_rows_ahead import Ahead
 from .few_rows_contract import sum_lanes
@@ -39,7 +39,8 @@ class RowSum:
         assert accumulator.small is not None
         self.writer, self.accumulator, self.small = writer, accumulator, accumulator.small
         self.column = accumulator.column
-        self.ahead = Ahead(writer, [self.column] if self.column.op == "load" else [], self.small)
+        self.loads = [each for each in below([self.column]) if each.op == "load" and self._is_along_small(each)]
+        self.ahead = Ahead(writer, self.loads, self.small)
         lanes = writer.lanes
         self.chunks = -(-self.small.length // lanes)
         self.width = self.chunks * lanes
@@ -63,11 +64,21 @@ class RowSum:
         if self._lies_along_columns():
             f.loop(0, self.writer.rows, 1, [], lambda row, _: self._add_sums(start, size, row))
             return
-        together = 1 if self.writer.sweep.rows.length == 1 else self.writer.sizes.together
+        together = self._together()
         pairs = f.and_(self.writer.rows, -together) if together > 1 else self.writer.rows
         f.loop(0, pairs, together, [], lambda row, _: self._add_rows(start, size, row, together))
         if together > 1:
             f.loop(pairs, self.writer.rows, 1, [], lambda row, _: self._add_rows(start, size, row, 1))
+
+    def _together(self) -> int:
+        """Rows at once: of what a column has to compute first the more, for others would compute it again."""
+        sizes = self.writer.sizes
+        if self.writer.sweep.rows.length == 1:
+            return 1
+        return sizes.together if self.column.op == "load" else 2 * sizes.together
+
+    def _is_along_small(self, load: Scalar) -> bool:
+        return self.small in load.axes and self.writer.sweep.columns in load.axes
 
     def _weights(self, row: Value) -> Value:
         state = self.writer.state
@@ -151,10 +162,8 @@ class RowSum:
                 self._keep(row, each, total[number * chunks + place])
 
     def _pointers(self, place: dict[Axis, Value]) -> dict[Scalar, Value]:
-        column, ops = self.column, self.writer.operands
-        if column.op != "load" or plain_place(column, self.small) is None:
-            return {}
-        return {column: ops.address(column, place, {}, without=self.small)}
+        ops, plain = self.writer.operands, [each for each in self.loads if plain_place(each, self.small) is not None]
+        return {each: ops.address(each, place, {}, without=self.small) for each in plain}
 
     # --- elements whose columns are neighbours: vectors of weights times vectors of columns, added up by a tree
 
