@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from ..ir import UnfusableError
 from ..scalar import Axis, Scalar
-from ..types import BOOL, is_float
+from ..types import BOOL
 from .apply import apply, convert
 from .llvm import Value
-from .operands import Place
+from .operands import Place, memory_type
 from .values import vector_of
 
 if TYPE_CHECKING:
@@ -168,8 +168,8 @@ class Lanes:
         pointer = ops.address(load, place, {})
         count = max(1, self.lanes // times)
         if count == 1:  # the first lane exists, if this is written at all
-            return f.splat(self._as_read(load, f.load(pointer, _element(load))), self.lanes)
-        type_, firsts = vector_of(_element(load), count), range(0, self.lanes, times)
+            return f.splat(self._as_read(load, f.load(pointer, memory_type(load))), self.lanes)
+        type_, firsts = vector_of(memory_type(load), count), range(0, self.lanes, times)
         if self.valid is None:
             raw = f.load(pointer, type_)
         else:
@@ -186,7 +186,7 @@ class Lanes:
             pointer = f.offset(start, f.mul(self.first, size))
         else:
             pointer = ops.address(load, {**self.place, self.axis: self.first}, {})
-        type_ = vector_of(_element(load), self.lanes)
+        type_ = vector_of(memory_type(load), self.lanes)
         valid = self.valid
         if step == -1:
             turned = range(self.lanes - 1, -1, -1)
@@ -207,15 +207,13 @@ class Lanes:
             else:
                 pointer = f.offset(pointer, f.mul(f.convert(self._scalar(index), "i64"), stride))
         if self.lanes > 1:
-            return self._as_read(load, f.gather(f.offset(pointer, offsets), _element(load), self.valid))
-        return self._as_read(load, f.gather(f.offset(pointer, offsets), _element(load), self.valid))
+            return self._as_read(load, f.gather(f.offset(pointer, offsets), memory_type(load), self.valid))
+        return self._as_read(load, f.gather(f.offset(pointer, offsets), memory_type(load), self.valid))
 
     def _as_read(self, load: Scalar, raw: Value) -> Value:
         f = self.writer.f
         if load.dtype == BOOL:
             return f.compare("!=", raw, 0)
-        return raw if raw.is_float else f.convert(raw, self.writer.integer, unsigned=load.dtype.kind == "u")
-
-
-def _element(load: Scalar) -> str:
-    return "float" if is_float(load.dtype) else f"i{8 * load.dtype.itemsize}"
+        if raw.is_float:
+            return f.convert(raw, "float")
+        return f.convert(raw, self.writer.integer, unsigned=load.dtype.kind == "u")

@@ -10,13 +10,14 @@ from collections.abc import Callable
 from ..ir import UnfusableError
 from ..scalar import Axis, Scalar, below
 from ..sweep import Sweep
-from ..types import BOOL, is_float
+from ..types import BFLOAT16, BOOL, FLOAT16, FLOAT32, UINT64, is_float
 from .apply import apply, convert
 from .layout import Layout, number_name
 from .llvm import Function, Value
 from .transpose import transpose
 from .values import vector_of
 
+_HALVES = {FLOAT16: "half", BFLOAT16: "bfloat"}
 # An index in scalar code: the value (i64) of each axis.
 Place = dict[Axis, Value]
 
@@ -162,7 +163,7 @@ class Operands:
         """What was read, as tiles have it."""
         if load.dtype == BOOL:
             return self.f.compare("!=", raw, 0)
-        return raw if raw.is_float else self.f.convert(raw, self.integer, unsigned=load.dtype.kind == "u")
+        return self.f.convert(raw, "float") if raw.is_float else self.f.convert(raw, self.integer, unsigned=load.dtype.kind == "u")
 
     # --- rows
 
@@ -252,8 +253,8 @@ class Operands:
             rows.append(self.address(load, {**self.batch, self.sweep.rows: row}, {}, without=small))
 
         def columns(start: Value, _: list[Value]) -> None:
-            ahead = f.shl(start, 2)
-            values = [f.load(f.offset(row, ahead), vector_of("float", lanes)) for row in rows]
+            ahead = f.mul(start, load.dtype.itemsize)
+            values = [f.convert(self.read(load, f.offset(row, ahead), lanes), "float") for row in rows]
             if scale is not None:
                 factor = f.splat(self._fixed[scale], lanes)
                 values = [f.mul(value, factor) for value in values]
@@ -276,15 +277,18 @@ class Operands:
 
 def memory_type(load: Scalar) -> str:
     """LLVM's type of an array's elements."""
+    if load.dtype in _HALVES:
+        return _HALVES[load.dtype]
     return "float" if is_float(load.dtype) else f"i{8 * load.dtype.itemsize}"
 
 
 def _scaled_load(leaf: Scalar) -> tuple[Scalar | None, Scalar | None]:
-    """A leaf that is a load, or a load times a number."""
-    if leaf.op == "load":
-        return leaf, None
-    if leaf.op == "multiply" and leaf.args[0].op == "load" and leaf.args[1].is_constant:
-        return leaf.args[0], leaf.args[1]
-    if leaf.op == "multiply" and leaf.args[1].op == "load" and leaf.args[0].is_constant:
-        return leaf.args[1], leaf.args[0]
-    return None, None
+    """A leaf that is a load, perhaps widened, or that times a number."""
+    scale = None
+    if leaf.op == "multiply" and any(each.is_constant for each in leaf.args):
+        leaf, scale = leaf.args if leaf.args[1].is_constant else leaf.args[::-1]
+    if leaf.op == "astype" and leaf.dtype == FLOAT32:
+        (leaf,) = leaf.args
+        if leaf.dtype == UINT64:  # not what signed integers become
+            return None, None
+    return (leaf, scale) if leaf.op == "load" and leaf.dtype != BOOL else (None, None)

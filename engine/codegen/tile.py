@@ -67,7 +67,7 @@ class TileValues:
         plain = plain_axis(self.writer, leaf, small)
         if plain is not None:
             pointer = ops.address(leaf, self.places[number], self.scalars[number], without=small)
-            return lambda index: ops.read(leaf, f.offset(pointer, f.shl(index, 2)))
+            return lambda index: ops.read(leaf, f.offset(pointer, f.mul(index, leaf.dtype.itemsize)))
         return lambda index: ops.scalar(leaf, {**self.places[number], small: index}, {})
 
     def added(self, body: Scalar, leaves: dict[Scalar, Value], number: int, vector: int, total: Value) -> Value:
