@@ -16,7 +16,7 @@ from .operands import Place, memory_type
 from .values import vector_of
 
 if TYPE_CHECKING:
-    from .few_rows import FewRowsWriter
+    from .writer import Writer
 
 
 def plain_place(load: Scalar, axis: Axis) -> int | None:
@@ -67,7 +67,7 @@ class Lanes:
 
     def __init__(
         self,
-        writer: "FewRowsWriter",
+        writer: "Writer",
         axis: Axis | None,
         first: Value,
         place: Place,

@@ -8,7 +8,9 @@ from ..ir import UnfusableError
 from ..scalar import Axis, Scalar, below
 from .llvm import Value
 from .masks import Masks
+from .pair_products import multiply_pairs, word_at
 from .tile import TileValues
+from .values import vector_of
 from .watch import trace
 from .wide import join
 
@@ -46,9 +48,21 @@ class Fill:
         size = writer.schedule.columns * writer.block_rows
         self.raw = {each: writer.operands.allocate(size) for each in self.contractions} if is_long else {}
 
+    def _of_float32(self) -> list[Scalar]:
+        """Contractions but those that are products of pairs."""
+        return [each for each in self.contractions if each not in self.writer.products.rows]
+
+    def brought(self) -> dict[Scalar, Axis]:
+        """What columns bring into contractions, and along which axis."""
+        found: dict[Scalar, Axis] = {}
+        for contraction in self._of_float32():
+            small = contraction.attribute[1]
+            found |= dict.fromkeys(self._leaves(contraction.args[0], small)[1], small)
+        return found
+
     def pack(self) -> None:
         """Transpose what rows bring into contractions, once for the block."""
-        for contraction in self.contractions:
+        for contraction in self._of_float32():
             small = contraction.attribute[1]
             for leaf in self._leaves(contraction.args[0], small)[0]:
                 self.writer.operands.pack_rows(leaf, small)
@@ -96,7 +110,10 @@ class Fill:
         count = writer.schedule.columns
         tile = TileValues(writer, column, count, masks, full)
         for contraction in self.contractions:
-            self._contract(contraction, tile)
+            if contraction in writer.products.rows:
+                self._contract_pairs(contraction, tile)
+            else:
+                self._contract(contraction, tile)
         if writer.watch.is_needed:
             running = [*running[:-1], self._watched(tile, running[-1])]
         base = f.mul(f.sub(column, start), writer.block_rows * 4)
@@ -207,6 +224,39 @@ class Fill:
 
         length = int(small.length)
         sums = self._in_pieces(length, PIECE if contraction in self._exponents else length, step)
+        for number in range(schedule.columns):
+            first = number * schedule.vectors
+            tile.known[contraction, number] = join(f, sums[first : first + schedule.vectors])
+
+
+    def _contract_pairs(self, contraction: Scalar, tile: TileValues) -> None:
+        """The same by products of bfloat16 pairs."""
+        writer, f, ops = self.writer, self.writer.f, self.writer.operands
+        schedule, products = writer.schedule, writer.products
+        small = contraction.attribute[1]
+        row, column = products.rows[contraction]
+        columns = [
+            ops.address(column, tile.places[number], tile.scalars[number], without=small)
+            for number in range(schedule.columns)
+        ]
+        wide = vector_of("i32", writer.lanes)
+
+        def step(at: Value, sums: list[Value]) -> list[Value]:
+            packed = f.offset(products.packs[row], f.mul(at, writer.block_rows * 4))
+            rows = [
+                f.load(f.offset(packed, vector * writer.lanes * 4), wide, aligned=True)
+                for vector in range(schedule.vectors)
+            ]
+            found = []
+            for number, pointer in enumerate(columns):
+                word = f.splat(word_at(f, f.offset(pointer, f.shl(at, 2))), writer.lanes)
+                before = sums[number * schedule.vectors : (number + 1) * schedule.vectors]
+                found += [multiply_pairs(f, total, word, each) for total, each in zip(before, rows, strict=True)]
+            return found
+
+        zeros = [f.constant(0.0, writer.vector)] * (schedule.columns * schedule.vectors)
+        words = f.constant(int(small.length) // 2, "i64")
+        sums = writer.in_steps(words, schedule.unroll, zeros, step)
         for number in range(schedule.columns):
             first = number * schedule.vectors
             tile.known[contraction, number] = join(f, sums[first : first + schedule.vectors])
