@@ -7,10 +7,11 @@ Liu 2024, arXiv:2402.02750. Reading is a lazy expression: a kernel widens what i
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from ..engine.careful import Careful, Court
 from ..engine.errors import ArgumentError, DTypeError, ShapeError
 from ..engine.ir import Node, Values
 from ..engine.labels import Axes
@@ -66,6 +67,8 @@ class Quantized(NamedTuple):
 class UnpackInt4(Node):
     """Two numbers from -8 to 7 in each byte of the last axis, the first one in the low bits."""
 
+    role: ClassVar[str] = "rearrangement"
+
     operand: Node
 
     def infer(self) -> TensorType:
@@ -89,6 +92,16 @@ class UnpackInt4(Node):
         both = np.stack([x & np.uint8(15), x >> np.uint8(4)], axis=-1).astype(np.int8)
         signed: Values = (both ^ np.int8(8)) - np.int8(8)
         return signed.reshape(*x.shape[:-1], 2 * x.shape[-1])
+
+    def trouble(self, value: Values, operands: Sequence[Values], check_finite: bool) -> bool:
+        """Never: whole numbers are numbers."""
+        return False
+
+    def careful(self, operands: Sequence[Careful], value: Values, court: Court) -> Careful:
+        """Both numbers of a byte are hidden with it, and to blame for what it is."""
+        (byte,) = operands
+        hidden = None if byte.hidden is None else np.repeat(byte.full_hidden(), 2, axis=-1)
+        return Careful(value, hidden, None if byte.blame is None else np.repeat(byte.full_blame(), 2, axis=-1))
 
     def lower(self, kernel: Any, at: Sequence[Any]) -> Any:
         """Bit arithmetic on the byte."""
