@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 from ..lengths import estimate
+from ..splits import UNIT
 from ..sweep import Sweep
 from .target import Target
 
@@ -43,6 +44,8 @@ _LEAST_STRIP = 16
 # Rows and tasks from which on a block of several vectors of rows pays: it reads columns a fourth as often, and
 # there must be enough blocks left for every thread. Shorter ones end with less of a block unused.
 _MANY_ROWS, _MANY_TASKS = 1024, 64
+# What share of the blocks of fewer rows has to be used.
+_LEAST_USED = 0.9
 
 
 def schedule_for(target: Target, sweep: Sweep, *, is_narrow: bool = False) -> Schedule:
@@ -66,6 +69,10 @@ def schedule_for(target: Target, sweep: Sweep, *, is_narrow: bool = False) -> Sc
 
 def _is_long(sweep: Sweep, block_rows: int) -> bool:
     """Whether large blocks of rows leave enough tasks, and little of a block unused."""
-    rows = estimate(sweep.rows.length)
+    rows, columns = estimate(sweep.rows.length), estimate(sweep.columns.length)
     batch = math.prod(estimate(axis.length) for axis in sweep.batch)
-    return bool(rows >= _MANY_ROWS and batch * rows >= _MANY_TASKS * block_rows)
+    if rows >= _MANY_ROWS:
+        return bool(batch * rows >= _MANY_TASKS * block_rows)
+    # Of few rows and many columns, splits of the columns are the tasks.
+    blocks, splits = -(-rows // block_rows), 1 if sweep.adds_up else columns // UNIT
+    return bool(blocks * block_rows * _LEAST_USED <= rows and batch * blocks * splits >= _MANY_TASKS)
