@@ -128,6 +128,7 @@ from .ops.quantization import Quantized, dequantize, pack_int4, quantize, unpack
 from .ops.reduction import all, any, argmax, argmin, max, min, prod, sum
 from .ops.rounding import ceil, floor, round, trunc
 from .ops.scalar_function import ScalarFunction, scalar_function
+from .ops.pages import pages
 from .ops.segment import segment_max, segment_mean, segment_softmax, segment_sum
 from .ops.selection import where
 from .ops.shape import (
@@ -308,6 +309,7 @@ __all__ = [
     "or_masks",
     "pack_int4",
     "pad",
+    "pages",
     "permute_dims",
     "pi",
     "placeholder",

@@ -253,6 +253,10 @@ class Node(metaclass=_NodeClass):
         """
         raise UnfusableError(f"{self.name} has no element that a kernel computes")
 
+    def places_in(self) -> int | None:
+        """The length of an axis that all elements are places of, none counted from the end; None if none is promised."""
+        return None
+
     def adds_to(self, kernel: Any, at: Sequence[Any]) -> "Sequence[Any] | None":
         """The indices of the element to which that of the first operand at ``at`` is added.
 

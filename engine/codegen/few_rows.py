@@ -16,6 +16,7 @@ import functools
 from collections.abc import Callable
 
 from ..scalar import Scalar, below
+from .few_rows_addresses import ALIGNMENT, run_of
 from .few_rows_contract import Contraction
 from .few_rows_lanes import Lanes
 from .few_rows_outputs import write_output
@@ -146,6 +147,8 @@ class FewRowsWriter(Writer):
         self.sums = RowSums(self)
         masks = Masks(self.operands, self.skip, self.sizes.rows, self.sizes.block, self.sizes.block)
         low, high = self.within(*masks.column_bounds(self.columns), self.sizes.block)
+        if any(self._has_runs(each) for each in below(self.expressions())):
+            low = f.and_(low, -ALIGNMENT)
 
         def block(start: Value, _: list[Value]) -> None:
             size = f.min(f.sub(high, start), self.sizes.block)
@@ -157,6 +160,10 @@ class FewRowsWriter(Writer):
                 self._block(start, size, masks, masks.is_full(start, last))
 
         f.loop(low, high, self.sizes.block, [], block)
+
+    def _has_runs(self, scalar: Scalar) -> bool:
+        run = run_of(scalar, self.sweep.columns) if scalar.op == "load" else None
+        return run is not None and run.length > 0
 
     def _block(self, start: Value, size: Value, masks: Masks, full: Value) -> None:
         f, lanes = self.f, self.lanes
@@ -173,21 +180,14 @@ class FewRowsWriter(Writer):
         f, columns = self.f, self.sweep.columns
         column = f.add(start, at)
         last = f.sub(f.add(start, size), 1)
-        numbers = [f.add(column, number) for number in range(self.lanes)]
-        places = [{**self.operands.batch, columns: each if full else f.min(each, last)} for each in numbers]
         valid = None if full else f.first_lanes(f.sub(size, at), self.lanes)
-        pointers = {each: part.addresses(places, full) for each, part in self.contractions.items()}
-        for each, part in self.contractions.items():
-            if not part.along_columns:
-                part.widened.fill(places, pointers[each])
+        for part in self.contractions.values():
+            part.fill(column, None if full else last)
 
         def one(row: Value) -> None:
             if full:
                 self._ask_ahead(column, row)
-            known = {
-                each: part.value(column, [{columns: place[columns]} for place in places], pointers[each], row, valid)
-                for each, part in self.contractions.items()
-            }
+            known = {each: part.value(column, row, valid) for each, part in self.contractions.items()}
             tile = Lanes(
                 self,
                 columns,

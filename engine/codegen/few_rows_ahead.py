@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from ..scalar import Axis, Scalar
+from .few_rows_addresses import run_of
 from .few_rows_lanes import plain_place
 from .llvm import Value
 
@@ -31,7 +32,7 @@ class Ahead:
         self.is_far = f.compare(">", brought, writer.sizes.streamed) if self.loads else f.constant(0, "i1")
 
     def _is_plain(self, load: Scalar) -> bool:
-        along, across = plain_place(load, self.small), plain_place(load, self.writer.sweep.columns)
+        along, across = plain_place(load, self.small), run_of(load, self.writer.sweep.columns)
         rows = self.writer.sweep.rows in load.axes
         return along is not None and across is not None and not rows and self.writer.is_unit(load, along)
 
@@ -40,17 +41,34 @@ class Ahead:
         f, ops, columns = self.writer.f, self.writer.operands, self.writer.sweep.columns
         steps = max(self.writer.sizes.ahead // self.size, 1)
         for load in self.loads:
-            stride = ops.stride(load, plain_place(load, columns) or 0)
+            run = run_of(load, columns)
+            assert run is not None
+            if run.length:
+                self._ask_each(load, f.add(column, steps), count)
+                continue
+            stride = ops.stride(load, run.place)
             place = {**ops.batch, columns: f.add(column, steps)}
             pointer = ops.address(load, place, {}, without=self.small)
 
-            bytes_ = load.dtype.itemsize * self.small.length
-
             def one(
-                number: Value, _: list[Value], pointer: Value = pointer, stride: Value = stride, bytes_: int = bytes_
+                number: Value, _: list[Value], load: Scalar = load, pointer: Value = pointer, stride: Value = stride
             ) -> None:
-                start = f.offset(pointer, f.mul(stride, number))
-                for at in range(0, bytes_, _LINE):
-                    f.prefetch(f.offset(start, at), level=2)
+                self._ask_from(load, f.offset(pointer, f.mul(stride, number)))
 
             f.loop(0, count, 1, [], one)
+
+    def _ask_each(self, load: Scalar, column: Value, count: Value) -> None:
+        """Where a table says at which place columns lie: what it says of columns that there are not is not read."""
+        f, ops, columns = self.writer.f, self.writer.operands, self.writer.sweep.columns
+        last = f.sub(self.writer.columns, 1)
+
+        def one(number: Value, _: list[Value]) -> None:
+            place = {**ops.batch, columns: f.min(f.add(column, number), last)}
+            self._ask_from(load, ops.address(load, place, {}, without=self.small))
+
+        f.loop(0, count, 1, [], one)
+
+    def _ask_from(self, load: Scalar, pointer: Value) -> None:
+        f = self.writer.f
+        for at in range(0, load.dtype.itemsize * self.small.length, _LINE):
+            f.prefetch(f.offset(pointer, at), level=2)
