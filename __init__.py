@@ -124,11 +124,11 @@ from .ops.namespace import (
     uint64,
 )
 from .ops.norm import l2_normalize, layer_norm, rms_norm
+from .ops.pages import pages
 from .ops.quantization import Quantized, dequantize, pack_int4, quantize, unpack_int4
 from .ops.reduction import all, any, argmax, argmin, max, min, prod, sum
 from .ops.rounding import ceil, floor, round, trunc
 from .ops.scalar_function import ScalarFunction, scalar_function
-from .ops.pages import pages
 from .ops.segment import segment_max, segment_mean, segment_softmax, segment_sum
 from .ops.selection import where
 from .ops.shape import (

@@ -20,5 +20,5 @@ def is_finite(array: Values) -> bool:
         array = array.view(np.uint16)
     pieces = np.nditer(array, flags=["external_loop", "buffered", "zerosize_ok"], order="K", buffersize=_TOGETHER)
     if is_bfloat16:
-        return all(bool(((piece & _EXPONENT) != _EXPONENT).all()) for piece in pieces)
+        return all(bool((np.bitwise_and(piece, _EXPONENT) != _EXPONENT).all()) for piece in pieces)
     return all(bool(np.isfinite(piece).all()) for piece in pieces)

@@ -1,8 +1,9 @@
 """Quantization: numbers of 8 or 4 bits, with the scale and the zero point by which they stand for floats.
 
 ``x`` is stored as ``data = round(x / scale) + zero_point`` and read as ``(data - zero_point) * scale``, which is the
-affine quantization of Jacob 2018, arXiv:1712.05877. Keys and values are mostly quantized per token or, keys, per channel:
-Liu 2024, arXiv:2402.02750. Reading is a lazy expression: a kernel widens what it reads, and no float array is made.
+affine quantization of Jacob 2018, arXiv:1712.05877. Keys and values are mostly quantized per token or, keys, per
+channel: Liu 2024, arXiv:2402.02750. Reading is a lazy expression: a kernel widens what it reads, and no float array is
+made.
 """
 
 import math
@@ -61,7 +62,8 @@ class Quantized(NamedTuple):
 
     def compute(self) -> "Quantized":
         """The same with NumPy arrays for lazy ones."""
-        return Quantized(*(None if each is None else _computed(each) for each in self[:3]), self.dtype)
+        data, scale, zero_point = map(_computed, self[:3])
+        return Quantized(data, scale, zero_point, self.dtype)
 
 
 class UnpackInt4(Node):
@@ -201,10 +203,9 @@ def quantize(
     # 0 is always among what is covered, so that padding with it is exact.
     lowest = minimum(least(groups, axis=within, keepdims=True), 0.0)
     highest = maximum(largest(groups, axis=within, keepdims=True), 0.0)
-    if is_symmetric:
-        scale = maximum(highest, -lowest) / high
-    else:
-        scale = highest / (high - low) - lowest / (high - low)  # the difference itself may overflow
+    # The difference itself may overflow.
+    parts = (maximum(highest, -lowest) / high, 0.0) if is_symmetric else (highest / (high - low), lowest / (high - low))
+    scale = parts[0] - parts[1]
     scale = where(scale == 0.0, 1.0, scale)
     zero = None if is_symmetric else rounded(low - lowest / scale).clip(low, high)
     numbers = rounded(groups / scale)
@@ -285,7 +286,9 @@ def _grouped_axis(node: Node, per: Any, group_size: Any) -> tuple[int, int]:
     if isinstance(group_size, bool) or not isinstance(group_size, int | np.integer) or group_size < 1:
         raise ArgumentError(f"quantize: group_size is a positive integer, not {group_size!r}")
     if length % group_size:
-        raise ShapeError(f"quantize: groups of {group_size} do not divide the {length} of {node.type} along axis {axis}")
+        raise ShapeError(
+            f"quantize: groups of {group_size} do not divide the {length} of {node.type} along axis {axis}"
+        )
     return axis, int(group_size)
 
 
@@ -293,7 +296,9 @@ def _checked_zero(zero_point: Any, kind: str, low: int, high: int) -> Node:
     node = lift(zero_point, "dequantize: zero_point")
     if isinstance(node, Constant) and node.type.weak:
         if isinstance(node.value, float) or not low <= node.value <= high:
-            raise ArgumentError(f"dequantize: a zero point of {kind} is an integer from {low} to {high}, not {node.value}")
+            raise ArgumentError(
+                f"dequantize: a zero point of {kind} is an integer from {low} to {high}, not {node.value}"
+            )
     elif node.dtype != _INT8:
         raise DTypeError(f"dequantize: zero_point is int8, not {node.type}")
     return node

@@ -228,7 +228,6 @@ class Fill:
             first = number * schedule.vectors
             tile.known[contraction, number] = join(f, sums[first : first + schedule.vectors])
 
-
     def _contract_pairs(self, contraction: Scalar, tile: TileValues) -> None:
         """The same by products of bfloat16 pairs."""
         writer, f, ops = self.writer, self.writer.f, self.writer.operands

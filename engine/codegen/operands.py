@@ -163,7 +163,11 @@ class Operands:
         """What was read, as tiles have it."""
         if load.dtype == BOOL:
             return self.f.compare("!=", raw, 0)
-        return self.f.convert(raw, "float") if raw.is_float else self.f.convert(raw, self.integer, unsigned=load.dtype.kind == "u")
+        return (
+            self.f.convert(raw, "float")
+            if raw.is_float
+            else self.f.convert(raw, self.integer, unsigned=load.dtype.kind == "u")
+        )
 
     # --- rows
 

@@ -20,7 +20,8 @@ class Problem:
     """Something in a store that is not as it was written.
 
     Attributes:
-        array: ``"keys"``, ``"values"``, or what quantized ones are read by (``"keys_scale"`` …); None for what belongs to both.
+        array: ``"keys"``, ``"values"``, or what quantized ones are read by (``"keys_scale"`` …); None for what belongs
+            to all.
         head: Which head; None where it concerns all.
         chunk: Which chunk, the first where there are several; None where it concerns no rows.
         rows: First row, and behind the last one.

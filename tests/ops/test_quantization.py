@@ -8,7 +8,7 @@ import hypothesis.strategies as st
 import ml_dtypes
 import numpy as np
 import pytest
-from checks import TARGETS
+from cut import on_target
 from hypothesis import given
 
 import attngraph as ag
@@ -16,7 +16,7 @@ from attngraph.engine import program
 from attngraph.engine.config import config
 from attngraph.engine.pipeline import optimize
 from attngraph.engine.program import Program
-from cut import on_target
+from checks import TARGETS
 from strategies import LAYOUTS, laid_out
 
 # Of float32: what attention of exact numbers may differ by, relative to the largest result.
@@ -165,7 +165,9 @@ def quantized(shape, dtype, per, group_size, symmetric, seed):
 @pytest.mark.parametrize("target", SETS)
 @pytest.mark.parametrize("rows", [1, 3, 21])
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("per", "group_size", "symmetric"), [("token", None, False), ("channel", 3, True), ("token", 8, True)])
+@pytest.mark.parametrize(
+    ("per", "group_size", "symmetric"), [("token", None, False), ("channel", 3, True), ("token", 8, True)]
+)
 def test_kernels_widen_what_they_read(monkeypatch, target, rows, dtype, per, group_size, symmetric):
     length, width = 51, 24
     k, v = (quantized((2, length, width), dtype, per, group_size, symmetric, seed) for seed in (1, 2))
@@ -188,7 +190,9 @@ def problems(draw):
     layout = draw(st.sampled_from(LAYOUTS))
     seed = draw(st.integers(0, 99))
     k, v = (quantized((heads, length, width), dtype, per, group, symmetric, seed + n) for n in (0, 1))
-    parts = [ag.Quantized(*(each if each is None else laid_out(each, layout) for each in one[:3]), dtype) for one in (k, v)]
+    parts = [
+        ag.Quantized(*(each if each is None else laid_out(each, layout) for each in one[:3]), dtype) for one in (k, v)
+    ]
     return numbers(heads * times, rows, width, seed=seed), *parts, times
 
 

@@ -6,6 +6,7 @@ import hypothesis.strategies as st
 import ml_dtypes
 import numpy as np
 import pytest
+from cut import on_target
 from hypothesis import given
 
 import attngraph as ag
@@ -14,12 +15,11 @@ from attngraph.engine.codegen.target import Target, host_target, named_target
 from attngraph.engine.config import config
 from attngraph.engine.pipeline import optimize
 from attngraph.engine.program import Program
-from cut import on_target
 from strategies import LAYOUTS, laid_out
 
 torch = pytest.importorskip("torch")
 
-# A result is off by its own rounding, 2**-9 of it, and its weights by as much each: together no more than torch's twice.
+# A result is off by its own rounding, 2**-9 of it, and its weights by as much each: no more than twice torch's error.
 TIMES = 2.0
 NEEDS_INSTRUCTION = pytest.mark.skipif(host_target().pair_product is None, reason="no bfloat16 instruction here")
 
@@ -156,7 +156,7 @@ def test_what_a_mask_hides_may_be_anything():
 
 def test_gradients_of_bfloat16():
     given = arrays(2, 33, 40, 16)
-    value, pullback = ag.vjp(lambda *each: ag.attention(*each), *map(ag.asarray, given))
+    value, pullback = ag.vjp(ag.attention, *map(ag.asarray, given))
     lazy = (value, *pullback(np.ones(value.shape, ml_dtypes.bfloat16)))
     found = ag.compute(*lazy)
     with ag.config.set(target="reference64"):
