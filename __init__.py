@@ -17,11 +17,11 @@ from .attention import (
     flex_attention,
     linear_attention,
     merge_states,
-    topk_attention,
     noop_mask,
     or_masks,
     random_features,
     scaled_dot_product_attention,
+    topk_attention,
 )
 from .engine.config import config
 from .engine.errors import (
@@ -130,10 +130,11 @@ from .ops.namespace import (
     uint64,
 )
 from .ops.norm import l2_normalize, layer_norm, rms_norm
+from .ops.pages import pages
+from .ops.quantization import Quantized, dequantize, pack_int4, quantize, unpack_int4
 from .ops.reduction import all, any, argmax, argmin, max, min, prod, sum
 from .ops.rounding import ceil, floor, round, trunc
 from .ops.scalar_function import ScalarFunction, scalar_function
-from .ops.pages import pages
 from .ops.segment import segment_max, segment_mean, segment_softmax, segment_sum
 from .ops.selection import where
 from .ops.shape import (
@@ -196,6 +197,7 @@ __all__ = [
     "LinearAttentionState",
     "Node",
     "NonFiniteError",
+    "Quantized",
     "ScalarFunction",
     "ShapeError",
     "StoreError",
@@ -243,6 +245,7 @@ __all__ = [
     "cosh",
     "create_block_mask",
     "cumulative_sum",
+    "dequantize",
     "divide",
     "einsum",
     "elu",
@@ -314,6 +317,7 @@ __all__ = [
     "ones",
     "ones_like",
     "or_masks",
+    "pack_int4",
     "pad",
     "pages",
     "permute_dims",
@@ -322,6 +326,7 @@ __all__ = [
     "positive",
     "pow",
     "prod",
+    "quantize",
     "random_features",
     "reciprocal",
     "relu",
@@ -374,6 +379,7 @@ __all__ = [
     "uint16",
     "uint32",
     "uint64",
+    "unpack_int4",
     "unstack",
     "value_and_grad",
     "var",

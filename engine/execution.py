@@ -11,13 +11,14 @@ from .allocation import no_memory
 from .config import Settings
 from .errors import CompileError
 from .finite import is_finite
-from .interpreter import Bindings, evaluate_node, finish
+from .interpreter import Bindings, evaluate_node, finish, stored_value
 from .ir import Node, UnfusableError, Values
-from .leaves import Data
+from .leaves import Constant, Data, Leaf
 from .loop import Loop
 from .passes.fuse import Step
 from .passes.fused import Fused
 from .segment_loop import SegmentLoop
+from .types import HALVES, carrier
 
 if TYPE_CHECKING:
     from .kernels import SweepKernel
@@ -92,6 +93,8 @@ class Execution:
         self._steps, self._bindings, self._settings = steps, bindings, settings
         self._check_finite, self._bound, self._seconds = check_finite, bound, seconds
         self._values: dict[Node, Values] = {}
+        # Inputs of 16 bits are kept as they are stored, which is how kernels read them; widened, where others do.
+        self._widened: dict[Node, Values] = {}
         self._final: frozenset[Node] = frozenset()
 
     def results(self, roots: Sequence[Node]) -> list[Values] | None:
@@ -105,6 +108,7 @@ class Execution:
                     self._seconds[number] = time.perf_counter() - start
                 for done in self._steps.release[number]:
                     values.pop(done, None)
+                    self._widened.pop(done, None)
         except _DoubtError:
             return None
         return [finish(values[root], root.type, False) for root in roots]
@@ -139,7 +143,7 @@ class Execution:
                 step.check()
             return
         else:
-            self._values[step] = self._by_numpy(step, [self._values[operand] for operand in step.operands])
+            self._values[step] = self._by_numpy(step, [self._wide(operand) for operand in step.operands])
             return
         self._values.update(zip(step.nodes, results, strict=True))
 
@@ -179,7 +183,7 @@ class Execution:
         return found
 
     def _loop(self, kernel: "LoopKernel | SegmentKernel", step: Loop | SegmentLoop) -> list[Values]:
-        arrays = {node: self._values[node] for node in step.inputs}
+        arrays = {node: self._wide(node) for node in step.inputs}
         results = self._natively(kernel, step, step.members, arrays)
         # Where a watch was set off, a closer look: node by node, as where there are no loops.
         return self._one_by_one(step, arrays) if results is None else results
@@ -201,8 +205,19 @@ class Execution:
             values[node] = self._by_numpy(node, [values[operand] for operand in node.operands])
         return [values[node] for node in loop.nodes]
 
+    def _wide(self, node: Node) -> Values:
+        """A value in the type that it is computed in."""
+        value = self._values[node]
+        if value.dtype not in HALVES:
+            return value
+        if node not in self._widened:
+            self._widened[node] = value.astype(carrier(node.type))
+        return self._widened[node]
+
     def _by_numpy(self, node: Node, operands: Sequence[Values]) -> Values:
         here = node if self._bound is None else self._bound.node(node)
+        if isinstance(node, Leaf) and not isinstance(node, Constant) and node.dtype in HALVES:
+            return stored_value(here, self._bindings)
         value = evaluate_node(here, operands, self._bindings)
         if node.trouble(value, operands, self._check_finite):
             raise _DoubtError

@@ -12,6 +12,7 @@ from typing import Any
 from .ir import Node
 from .lengths import estimate
 from .scalar import Axis, Scalar, below, show
+from .types import DType
 
 # How deep a listing shows what is nested.
 _DEPTH = 12
@@ -55,6 +56,7 @@ class Output:
         source: What is summed over batch axes, or added at places: the node itself if there is nothing to add up.
         at: The axes of the source's indices.
         places: Of a result of pairs, the indices of the element to which a pair adds its weight.
+        rounded: The narrower type that all of its users make of it; None if one takes it as it is.
     """
 
     node: Node
@@ -64,6 +66,7 @@ class Output:
     source: Node
     at: tuple[Axis, ...]
     places: tuple[Scalar, ...] = ()
+    rounded: DType | None = None
 
     @property
     def total(self) -> Accumulator | None:

@@ -40,17 +40,8 @@ class FewRowsWriter(Writer):
         super().__init__(parts, 1, sizes.rows, state_layout(parts.sweep, sizes, parts.target.lanes("float32")))
         self.sizes = sizes
         self.packs: dict[Scalar, Value] = {}
-        self._holding: dict[Scalar, bool] = {}
 
     # --- what the parts of the kernel ask for
-
-    def holds_result(self, scalar: Scalar) -> bool:
-        """Whether it is made of what only the sweep itself knows."""
-        if scalar not in self._holding:
-            for each in below([scalar]):
-                own = each.op in ("reduce", "accumulator", "maximum_of")
-                self._holding[each] = own or any(self._holding[one] for one in each.args)
-        return self._holding[scalar]
 
     def each_row(self, body: Callable[[Value], None]) -> None:
         """Do something for each row of the task."""

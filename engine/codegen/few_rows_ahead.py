@@ -25,8 +25,9 @@ class Ahead:
     def __init__(self, writer: "FewRowsWriter", loads: list[Scalar], small: Axis) -> None:
         f, ops = writer.f, writer.operands
         self.writer, self.small = writer, small
-        self.size = 4 * small.length
         self.loads = [each for each in loads if self._is_plain(each)]
+        # Bytes of a column: what is stored in a narrow type comes as fast in bytes, and so sooner in columns.
+        self.size = max([each.dtype.itemsize for each in self.loads], default=4) * small.length
         brought = f.mul(f.mul(ops.slot("tasks"), writer.columns), self.size)
         self.is_far = f.compare(">", brought, writer.sizes.streamed) if self.loads else f.constant(0, "i1")
 
@@ -43,22 +44,24 @@ class Ahead:
             count: How many.
             part: Where along the small axis, and how much of it; None for all.
         """
-        first, size = (self.writer.f.constant(0, "i64"), self.small.length) if part is None else part
-        start, size = self.writer.f.shl(first, 2), 4 * size
+        whole = self.writer.f.constant(0, "i64"), self.small.length
+        part = whole if part is None else part
         f, ops, columns = self.writer.f, self.writer.operands, self.writer.sweep.columns
         steps = max(self.writer.sizes.ahead // self.size, 1)
         for load in self.loads:
             run = run_of(load, columns)
             assert run is not None
             if run.length:
-                self._ask_each(load, f.add(column, steps), count, (start, size))
+                self._ask_each(load, f.add(column, steps), count, part)
                 continue
             stride = ops.stride(load, run.place)
             place = {**ops.batch, columns: f.add(column, steps)}
             pointer = ops.address(load, place, {}, without=self.small)
 
-            def one(number: Value, _: list[Value], pointer: Value = pointer, stride: Value = stride) -> None:
-                self._ask_from(f.offset(f.offset(pointer, f.mul(stride, number)), start), size)
+            def one(
+                number: Value, _: list[Value], load: Scalar = load, pointer: Value = pointer, stride: Value = stride
+            ) -> None:
+                self._ask_from(load, f.offset(pointer, f.mul(stride, number)), part)
 
             f.loop(0, count, 1, [], one)
 
@@ -69,11 +72,12 @@ class Ahead:
 
         def one(number: Value, _: list[Value]) -> None:
             place = {**ops.batch, columns: f.min(f.add(column, number), last)}
-            self._ask_from(f.offset(ops.address(load, place, {}, without=self.small), part[0]), part[1])
+            self._ask_from(load, ops.address(load, place, {}, without=self.small), part)
 
         f.loop(0, count, 1, [], one)
 
-    def _ask_from(self, pointer: Value, size: int) -> None:
-        f = self.writer.f
-        for at in range(0, size, _LINE):
+    def _ask_from(self, load: Scalar, pointer: Value, part: tuple[Value, int]) -> None:
+        f, (first, length) = self.writer.f, part
+        pointer = f.offset(pointer, f.mul(first, load.dtype.itemsize))
+        for at in range(0, load.dtype.itemsize * length, _LINE):
             f.prefetch(f.offset(pointer, at), level=2)

@@ -65,6 +65,7 @@ class Contraction:
         (self.body,) = scalar.args
         self.small: Axis = scalar.attribute[1]
         self.packed, self.inner, self.loads = self._parts()
+        self.brought = [each for each in below([self.body]) if self._is_brought(each)]
         self.along_columns = not self._lies_along_small()
         self.ahead = Ahead(writer, [] if self.along_columns else self.loads, self.small)
         self.width = -(-self.small.length // writer.lanes) * writer.lanes
@@ -89,6 +90,11 @@ class Contraction:
             else:
                 stack += each.args
         return list(packed), [each for each in inner if not each.is_constant], list(loads)
+
+    def _is_brought(self, scalar: Scalar) -> bool:
+        """Whether it is a value of a column along the small axis, whatever the row."""
+        sweep = self.writer.sweep
+        return sweep.columns in scalar.axes and self.small in scalar.axes and sweep.rows not in scalar.axes
 
     def _has_load(self, scalar: Scalar) -> bool:
         return any(each.op == "load" for each in below([scalar]))
@@ -208,8 +214,8 @@ class Contraction:
                     valid=valid,
                 )
                 after.append(self._added(lanes, total))
-                # What the column brings is the same for the next row.
-                each.update((load, lanes.known[load]) for load in pointers[number % columns] if load in lanes.known)
+                # What the column brings is the same for the next row: widened, and freed of its zero point, too.
+                each.update((part, lanes.known[part]) for part in self.brought if part in lanes.known)
             return after
 
         sums = [f.constant(0.0, writer.vector)] * writer.lanes

@@ -3,7 +3,7 @@
 import functools
 from typing import TYPE_CHECKING
 
-from ..scalar import Axis, Scalar
+from ..scalar import Scalar, below
 from ..sweep import Accumulator
 from .few_rows_addresses import addresses, run_of
 from .few_rows_ahead import Ahead
@@ -26,7 +26,9 @@ class RowSums:
 
     def __init__(self, writer: "FewRowsWriter") -> None:
         self.writer = writer
-        self.parts = [RowSum(writer, each) for each in writer.sweep.accumulators if each.small is not None and not each.selects]
+        self.parts = [
+            RowSum(writer, each) for each in writer.sweep.accumulators if each.small is not None and not each.selects
+        ]
         self.totals = {each.accumulator: each for each in self.parts}
 
     def add_block(self, start: Value, size: Value) -> None:
@@ -42,7 +44,8 @@ class RowSum:
         assert accumulator.small is not None
         self.writer, self.accumulator, self.small = writer, accumulator, accumulator.small
         self.column = accumulator.column
-        self.ahead = Ahead(writer, [self.column] if self.column.op == "load" else [], self.small)
+        self.loads = [each for each in below([self.column]) if each.op == "load" and self._is_plain(each)]
+        self.ahead = Ahead(writer, self.loads, self.small)
         lanes = writer.lanes
         self.chunks = -(-self.small.length // lanes)
         self.width = self.chunks * lanes
@@ -129,8 +132,8 @@ class RowSum:
 
         def several(index: Value, sums: list[Value], ask: bool) -> list[Value]:
             if ask:
-                part = first, min(chunks * lanes, self.small.length)
-                self.ahead.ask(f.add(start, index), f.constant(together, "i64"), part)
+                asked = first, min(chunks * lanes, self.small.length)
+                self.ahead.ask(f.add(start, index), f.constant(together, "i64"), asked)
             after = list(sums)
             for number, pointers in enumerate(self._pointers(f.add(start, index), together)):
                 part = slice(number % spread * width, (number % spread + 1) * width)
@@ -160,19 +163,21 @@ class RowSum:
 
     def _pointers(self, column: Value, count: int) -> list[dict[Scalar, Value]]:
         """Where the elements of some columns begin, as far as they have such a place."""
-        if not self._is_plain:
-            return [{}] * count
-        return [{self.column: each} for each in addresses(self.writer, self.column, self.small, column, count)]
+        found: list[dict[Scalar, Value]] = [{} for _ in range(count)]
+        for load in self.loads:
+            each = addresses(self.writer, load, self.small, column, count)
+            for pointers, address in zip(found, each, strict=True):
+                pointers[load] = address
+        return found
 
-    @property
-    def _is_plain(self) -> bool:
-        return self.column.op == "load" and plain_place(self.column, self.small) is not None
+    def _is_plain(self, load: Scalar) -> bool:
+        return self.writer.sweep.columns in load.axes and plain_place(load, self.small) is not None
 
     @property
     def _together(self) -> int:
         """Columns whose places are found at once: those of a run, where there are any."""
-        run = run_of(self.column, self.writer.sweep.columns) if self._is_plain else None
-        return 1 if run is None or not run.length else run.within(_MOST_SPREAD)
+        runs = [run_of(load, self.writer.sweep.columns) for load in self.loads]
+        return max([1, *(run.within(_MOST_SPREAD) for run in runs if run is not None and run.length)])
 
     # --- elements whose columns are neighbours: vectors of weights times vectors of columns, added up by a tree
 

@@ -8,8 +8,10 @@ from ..ir import UnfusableError
 from ..scalar import Axis, Scalar, below
 from .llvm import Value
 from .masks import Masks
+from .pair_products import multiply_pairs, word_at
 from .schedule import is_product
 from .tile import TileValues
+from .values import vector_of
 from .watch import trace
 from .wide import join
 
@@ -51,9 +53,21 @@ class Fill:
         waits = is_long or writer.schedule.contracted < writer.vectors
         self.raw = {each: writer.operands.allocate(size) for each in self.contractions} if waits else {}
 
+    def _of_float32(self) -> list[Scalar]:
+        """Contractions but those that are products of pairs."""
+        return [each for each in self.contractions if each not in self.writer.products.rows]
+
+    def brought(self) -> dict[Scalar, Axis]:
+        """What columns bring into contractions, and along which axis."""
+        found: dict[Scalar, Axis] = {}
+        for contraction in self._of_float32():
+            small = contraction.attribute[1]
+            found |= dict.fromkeys(self._leaves(contraction.args[0], small)[1], small)
+        return found
+
     def pack(self) -> None:
         """Transpose what rows bring into contractions, once for the block."""
-        for contraction in self.contractions:
+        for contraction in self._of_float32():
             small = contraction.attribute[1]
             for leaf in self._leaves(contraction.args[0], small)[0]:
                 self.writer.operands.pack_rows(leaf, small)
@@ -101,7 +115,10 @@ class Fill:
         count = writer.schedule.columns
         tile = TileValues(writer, column, count, masks, full)
         for contraction in self.contractions:
-            self._contract(contraction, tile)
+            if contraction in writer.products.rows:
+                self._contract_pairs(contraction, tile)
+            else:
+                self._contract(contraction, tile)
         for contraction, buffer in self.raw.items():
             for number in range(count):
                 place = f.offset(buffer, number * writer.block_rows * 4)
@@ -248,3 +265,38 @@ class Fill:
         length = int(small.length)
         piece = PIECE if contraction in self._exponents else length
         return self._in_pieces(length, piece, len(numbers) * vectors, step)
+
+    def _contract_pairs(self, contraction: Scalar, tile: TileValues) -> None:
+        """The same by products of bfloat16 pairs."""
+        writer, f, ops = self.writer, self.writer.f, self.writer.operands
+        schedule, products = writer.schedule, writer.products
+        small = contraction.attribute[1]
+        row, column = products.rows[contraction]
+        columns = [
+            ops.address(column, tile.places[number], tile.scalars[number], without=small)
+            for number in range(schedule.columns)
+        ]
+        wide = vector_of("i32", writer.lanes)
+
+        def step(at: Value, sums: list[Value]) -> list[Value]:
+            packed = f.offset(products.packs[row], f.mul(at, writer.block_rows * 4))
+            rows = [
+                f.load(f.offset(packed, vector * writer.lanes * 4), wide, aligned=True)
+                for vector in range(schedule.vectors)
+            ]
+            found = []
+            for number, pointer in enumerate(columns):
+                word = f.splat(word_at(f, f.offset(pointer, f.shl(at, 2))), writer.lanes)
+                before = sums[number * schedule.vectors : (number + 1) * schedule.vectors]
+                found += [multiply_pairs(f, total, word, each) for total, each in zip(before, rows, strict=True)]
+            return found
+
+        zeros = [f.constant(0.0, writer.vector)] * (schedule.columns * schedule.vectors)
+        words = f.constant(int(small.length) // 2, "i64")
+        sums = writer.in_steps(words, schedule.unroll, zeros, step)
+        for number in range(schedule.columns):
+            value = join(f, sums[number * schedule.vectors : (number + 1) * schedule.vectors])
+            if contraction in self.raw:
+                f.store(value, f.offset(self.raw[contraction], number * writer.block_rows * 4))
+            else:
+                tile.known[contraction, number] = value

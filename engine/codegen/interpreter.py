@@ -12,6 +12,7 @@ import numpy as np
 from ..ir import Node
 from ..scalar import Axis, Scalar, below
 from ..sweep import Accumulator, Output, Sweep
+from ..types import is_float
 
 Values = np.ndarray[Any, Any]
 
@@ -168,7 +169,7 @@ class _Evaluation:
 
 
 def _carrier(scalar: Scalar) -> Any:
-    return np.float64 if scalar.dtype.kind == "f" else scalar.dtype
+    return np.float64 if is_float(scalar.dtype) else scalar.dtype
 
 
 def cast(value: Values, scalar: Scalar) -> Values:

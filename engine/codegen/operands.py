@@ -10,13 +10,14 @@ from collections.abc import Callable
 from ..ir import UnfusableError
 from ..scalar import Axis, Scalar, below
 from ..sweep import Sweep
-from ..types import BOOL, is_float
+from ..types import BFLOAT16, BOOL, FLOAT16, is_float
 from .apply import apply, convert
 from .layout import Layout, number_name
 from .llvm import Function, Value
 from .row_packs import RowPack
 from .values import vector_of
 
+_HALVES = {FLOAT16: "half", BFLOAT16: "bfloat"}
 # An index in scalar code: the value (i64) of each axis.
 Place = dict[Axis, Value]
 
@@ -162,7 +163,11 @@ class Operands:
         """What was read, as tiles have it."""
         if load.dtype == BOOL:
             return self.f.compare("!=", raw, 0)
-        return raw if raw.is_float else self.f.convert(raw, self.integer, unsigned=load.dtype.kind == "u")
+        return (
+            self.f.convert(raw, "float")
+            if raw.is_float
+            else self.f.convert(raw, self.integer, unsigned=load.dtype.kind == "u")
+        )
 
     # --- rows
 
@@ -231,4 +236,6 @@ class Operands:
 
 def memory_type(load: Scalar) -> str:
     """LLVM's type of an array's elements."""
+    if load.dtype in _HALVES:
+        return _HALVES[load.dtype]
     return "float" if is_float(load.dtype) else f"i{8 * load.dtype.itemsize}"

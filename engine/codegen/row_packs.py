@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..order import postorder
 from ..scalar import Axis, Scalar
-from ..types import is_float
+from ..types import BOOL, FLOAT32, UINT64, is_float
 from .apply import apply
 from .llvm import Value
 from .transpose import transpose
@@ -43,16 +43,25 @@ class RowPack:
         load, scale = _scaled_load(self.leaf)
         done = self.whole
         if done and load is not None and self._is_plain(load):
-            for vector in range(self.operands.vectors):
-                first = vector * self.lanes
-                rows = [self._address(load, self._place(first + lane)) for lane in range(self.lanes)]
-                self._transposed(rows, scale, vector)
+            self._read(load, scale)
         elif done and self._is_of_vectors():
             self._computed()
         else:
             done = 0
         if done < self.small.length:
             self.f.loop(0, self.operands.block, 1, [], lambda row, _: self._one_by_one(row, done))
+
+    def _read(self, load: Scalar, scale: Scalar | None) -> None:
+        """Rows are read where they lie, perhaps widened."""
+        f, ops, itemsize = self.f, self.operands, load.dtype.itemsize
+        for vector in range(ops.vectors):
+            first = vector * self.lanes
+            rows = [self._address(load, self._place(first + lane)) for lane in range(self.lanes)]
+
+            def element(row: Value, start: Value) -> Value:
+                return f.convert(ops.read(load, f.offset(row, f.mul(start, itemsize)), self.lanes), "float")
+
+            self._transposed(rows, element, scale, vector)
 
     def _place(self, row: "Value | int") -> "Place":
         """A row of the block; of those beyond its end the last one."""
@@ -74,14 +83,15 @@ class RowPack:
         for each in self.parts:
             if not is_float(each.dtype) or each.op in _OTHER:
                 return False
-            if each.op == "load" and self.small in each.axes and not self._is_plain(each):
+            is_narrow = each.op == "load" and each.dtype.itemsize != 4
+            if is_narrow or (each.op == "load" and self.small in each.axes and not self._is_plain(each)):
                 return False
         return True
 
     def _computed(self) -> None:
         """Rows are computed one by one, and then transposed as if they were read."""
         f, size = self.f, 4 * self.whole
-        room = self.operands.allocate(self.lanes * self.whole)
+        room, whole = self.operands.allocate(self.lanes * self.whole), vector_of("float", self.lanes)
 
         def row(lane: Value, vector: int) -> None:
             element = self._vectors(self._place(f.add(lane, vector * self.lanes)))
@@ -95,7 +105,8 @@ class RowPack:
 
         for vector in range(self.operands.vectors):
             f.loop(0, self.lanes, 1, [], lambda lane, _, vector=vector: row(lane, vector))  # type: ignore[misc]
-            self._transposed([f.offset(room, lane * size) for lane in range(self.lanes)], None, vector)
+            rows = [f.offset(room, lane * size) for lane in range(self.lanes)]
+            self._transposed(rows, lambda row, start: f.load(f.offset(row, f.shl(start, 2)), whole), None, vector)
 
     def _vectors(self, place: "Place") -> Callable[[Value], Value]:
         """What makes the vector of one row that stands so many bytes ahead."""
@@ -116,13 +127,14 @@ class RowPack:
 
         return element
 
-    def _transposed(self, rows: list[Value], scale: Scalar | None, vector: int) -> None:
-        """The whole vectors of as many rows as a vector has lanes, which stand at these addresses."""
+    def _transposed(
+        self, rows: list[Value], element: Callable[[Value, Value], Value], scale: Scalar | None, vector: int
+    ) -> None:
+        """The whole vectors of as many rows as a vector has lanes: what one at an address has from an element on."""
         f, lanes, block = self.f, self.lanes, self.operands.block
 
         def columns(start: Value, _: list[Value]) -> None:
-            ahead = f.shl(start, 2)
-            values = [f.load(f.offset(row, ahead), vector_of("float", lanes)) for row in rows]
+            values = [element(row, start) for row in rows]
             if scale is not None:
                 fixed = self.operands.fixed(scale)
                 assert fixed is not None
@@ -151,11 +163,12 @@ def _computed(leaf: Scalar) -> list[Scalar]:
 
 
 def _scaled_load(leaf: Scalar) -> tuple[Scalar | None, Scalar | None]:
-    """A leaf that is a load, or a load times a number."""
-    if leaf.op == "load":
-        return leaf, None
-    if leaf.op == "multiply" and leaf.args[0].op == "load" and leaf.args[1].is_constant:
-        return leaf.args[0], leaf.args[1]
-    if leaf.op == "multiply" and leaf.args[1].op == "load" and leaf.args[0].is_constant:
-        return leaf.args[1], leaf.args[0]
-    return None, None
+    """A leaf that is a load, perhaps widened, or that times a number."""
+    scale = None
+    if leaf.op == "multiply" and any(each.is_constant for each in leaf.args):
+        leaf, scale = leaf.args if leaf.args[1].is_constant else leaf.args[::-1]
+    if leaf.op == "astype" and leaf.dtype == FLOAT32:
+        (leaf,) = leaf.args
+        if leaf.dtype == UINT64:  # not what signed integers become
+            return None, None
+    return (leaf, scale) if leaf.op == "load" and leaf.dtype != BOOL else (None, None)

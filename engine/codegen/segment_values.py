@@ -73,7 +73,10 @@ class SegmentValues:
         return (
             scalar.is_constant
             or scalar.op == "length"
-            or (scalar.op not in ("load", "reduce", "axis", "occupied") and all(each in self.fixed for each in scalar.args))
+            or (
+                scalar.op not in ("load", "reduce", "axis", "occupied")
+                and all(each in self.fixed for each in scalar.args)
+            )
         )
 
     def compute(self, scalar: Scalar) -> Value:

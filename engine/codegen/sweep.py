@@ -23,6 +23,7 @@ from collections.abc import Callable, Sequence
 from ..scalar import Axis, Scalar
 from ..sweep import Accumulator
 from .accumulate import Accumulate
+from .brought import Brought
 from .column_sums import ColumnSums
 from .dense import Dense
 from .fill import Fill
@@ -31,6 +32,7 @@ from .masks import Masks
 from .math import exp_less
 from .outputs import Outputs
 from .pair_body import PairAccumulate, PairBody, together
+from .pair_products import AccumulatePairs, PairProducts
 from .places import Places
 from .rows_ahead import RowsAhead
 from .runs import Runs
@@ -139,13 +141,19 @@ class SweepWriter(Writer):
         f, ops, schedule = self.f, self.operands, self.schedule
         ops.prepare_rows(self._row_values(self.expressions()))
         self.fill = Fill(self)
+        self.products = PairProducts(self)
         self.fill.pack()
+        self.products.pack()
         for each in together(self.sweep):
             PairBody(self, *each).pack()
         if self.sweep.adds_up:
             self.column_sums.lay_out()
             self.places.lay_out()
         self.dense = Dense(self)
+        wide = {each.column: each.small for each in self.wide if each.small is not None}
+        in_pairs = {each.column for each in self.products.sums}
+        wide = {column: small for column, small in wide.items() if column not in in_pairs}
+        self.brought = Brought(self, {**self.fill.brought(), **wide})
         masks = self.masks = Masks(ops, self.skip, self.block_rows, schedule.strip, schedule.block)
         low, high = self.bounds = self.within(*masks.column_bounds(self.columns), schedule.block)
         self.ahead = RowsAhead(self, low, high)
@@ -196,6 +204,8 @@ class SweepWriter(Writer):
         count = len(self.groups) + self.watch.is_needed
         before, totals = list(carried[:count]), list(carried[count:])
         self.dense.fill(start, size)
+        self.brought.fill(start, size)
+        self.products.lay_out(start, size)
 
         def group(column: Value, running: list[Value]) -> list[Value]:
             return self.fill.group(column, start, running, masks)
@@ -225,7 +235,9 @@ class SweepWriter(Writer):
             return None if group is None else split(self.f, scales[group], self.schedule.vectors)
 
         for each in self.wide:
-            if each not in self.sweep.paired:
+            if each in self.products.sums:
+                AccumulatePairs(self, each, start, size, rescaled(each.group)).write()
+            elif each not in self.sweep.paired:
                 Accumulate(self, each, start, size, rescaled(each.group)).write()
         for several in together(self.sweep):
             PairAccumulate(self, several, start, size, rescaled(several[0].group)).write()

@@ -61,6 +61,7 @@ class Writer(ABC):
         self.lanes = target.lanes("float32")
         self.vectors, self.block_rows = vectors, block_rows
         self.vector = vector_of("float", self.lanes)
+        self._holding: dict[Scalar, bool] = {}
         self._scale()
 
     def _scale(self) -> None:
@@ -216,6 +217,14 @@ class Writer(ABC):
     def is_of_rows(self, scalar: Scalar) -> bool:
         """Whether it is a value of rows that is known before the columns are streamed."""
         return self.operands.varies_over_rows_only(scalar) and not needs_result(scalar)
+
+    def holds_result(self, scalar: Scalar) -> bool:
+        """Whether it is made of what only the sweep itself knows."""
+        if scalar not in self._holding:
+            for each in below([scalar]):
+                own = each.op in ("reduce", "accumulator", "maximum_of")
+                self._holding[each] = own or any(self._holding[one] for one in each.args)
+        return self._holding[scalar]
 
     def _row_values(self, everything: list[Scalar]) -> list[Scalar]:
         """Maximal row values that tiles, contractions and outputs use."""

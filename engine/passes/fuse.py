@@ -14,7 +14,7 @@ from ..ir import Node, UnfusableError, walk
 from ..loop import Loop
 from ..segment_loop import SegmentLoop
 from ..sweep import Sweep
-from ..types import is_float
+from ..types import DType, is_float
 from .fused import Fused, as_sweep
 from .generations import begun_from
 from .join import joined
@@ -77,6 +77,7 @@ def fuse(
             plan = search.plan
             plan.not_fused += stored.items()
             plan.steps = _ordered(roots, {**search.found, **segments})
+            _mark_rounded(plan.steps, roots)
             return plan
         stored |= search.lost
 
@@ -199,6 +200,29 @@ def _is_candidate(node: Node) -> bool:
     if node.role not in ("contraction", "reduction") or not is_float(node.dtype) or 0 in node.shape:
         return False
     return node.operands[0].role != "leaf" and len(node.shape) >= 1
+
+
+def _mark_rounded(steps: Sequence[Step], roots: Sequence[Node]) -> None:
+    """Say of results what type all their users round them to: so much of them counts."""
+    users: dict[Node, list[Step]] = {}
+    for step in steps:
+        for node in step_inputs(step):
+            users.setdefault(node, []).append(step)
+
+    def rounded(node: Node) -> DType | None:
+        found: set[DType | None] = {None} if node in roots else set()
+        for user in users.get(node, ()):
+            if not isinstance(user, Node):
+                found.add(None)
+            elif user.rounds:
+                found.add(user.dtype)
+            else:
+                found.add(rounded(user) if user.role == "rearrangement" else None)
+        return next(iter(found)) if len(found) == 1 else None
+
+    for step in steps:
+        for output in step.sweep.outputs if isinstance(step, Fused) else ():
+            output.rounded = rounded(output.node)
 
 
 def _ordered(roots: Sequence[Node], found: Mapping[Node, Fused | SegmentLoop]) -> list[Step]:
