@@ -237,13 +237,16 @@ class SweepKernel:
     @functools.cached_property
     def _skip(self) -> Skip:
         """What is known of its tiles: found out once, for parts of the sweep ask again and again."""
-        return Skip(self.sweep, self.fused.elements)
+        return Skip(self.sweep, self.fused.elements, lists=not has_few_rows(self.sweep))
 
     @functools.cached_property
     def at_once(self) -> frozenset[Node]:
         """Inputs that it needs as a whole, whatever part of it runs: tables by which masks are decided."""
-        loads = below([*(each.value for each in self._skip.summaries), *self.deciding])
-        return frozenset({*(each.attribute for each in loads if each.op == "load"), *self._skip.guarded})
+        listed = self._skip.listed
+        lists = [] if listed is None else [listed.which, listed.value]
+        loads = below([*(each.value for each in self._skip.summaries), *lists, *self.deciding])
+        tables = {each.attribute for each in loads if each.op == "load"}
+        return frozenset({*tables, *self._skip.guarded, *(() if listed is None else (listed.starts, listed.indices))})
 
     def schedule(self, settings: Settings) -> tuple[Schedule | FewRows, Target, int]:
         """The sizes of its code's blocks, the target that they are for, and the rows of a task."""
@@ -260,7 +263,7 @@ class SweepKernel:
         return self._of(named_target(settings.target), tuple(plain), settings)
 
     def _compile(self, target: Target, flags: Flags, cache_dir: str, reads: bool, stage: Stage) -> Compiled:
-        skip = Skip(self.sweep, self.fused.elements, reads=reads)
+        skip = Skip(self.sweep, self.fused.elements, reads=reads, lists=not has_few_rows(self.sweep))
         schedule = chosen_schedule(skip, target)
         units = {
             (node, axis): unit
@@ -268,6 +271,8 @@ class SweepKernel:
             for axis, unit in enumerate(row)
         }
         summarized = [node for each in skip.summaries for node in (each.low, each.high)]
+        if skip.listed is not None:
+            summarized += [skip.listed.begins, skip.listed.runs]
         units |= {(node, len(node.shape) - 1): True for node in summarized}
         integer = integer_type([*self.sweep.expressions(), *skip.expressions()])
         block_rows = rows_of(schedule, target)

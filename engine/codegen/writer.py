@@ -66,7 +66,8 @@ class Writer(ABC):
     def _scale(self) -> None:
         """Scales where they are free: `groups` and `factors`, by what they were."""
         factors = [each.weight for each in self.sweep.accumulators]
-        final = fold_scales(self.elements, self.sweep, [*self.sweep.groups, *factors])
+        final = self.skip.through_lists([*self.sweep.groups, *factors])
+        final = fold_scales(self.elements, self.sweep, final)
         groups, final = final[: len(self.sweep.groups)], final[len(self.sweep.groups) :]
         if self.sweep.adds_up:
             final = in_powers_of_two(self.elements, self.sweep, final)

@@ -19,6 +19,7 @@ from ..kernel import Elements
 from ..scalar import Scalar, below
 from ..sweep import Sweep
 from ..types import BOOL, INT64, is_float, is_integer
+from .listed import Listed, listed_by
 from .predicate import Bounds, Corners, Summary
 
 _LESS = {"less": (1, 1, 0), "less_equal": (0, 1, 0), "greater": (1, 0, 1), "greater_equal": (0, 0, 1)}
@@ -44,28 +45,34 @@ class Skip:
         is_bounded: Whether `least` and `most` say all there is to say about empty tiles.
         summaries: What has to be computed of tables, once a call.
         guarded: Tables that the classification holds for if their integers are not too large.
+        listed: The lists of columns that a condition leaves to each row, if there is one.
 
     Args:
         sweep: The sweep.
         elements: What its scalars were made with.
         reads: Whether tables may be looked at; without, what depends on one is undecided.
+        lists: Whether the kernel can go through lists of columns.
     """
 
-    def __init__(self, sweep: Sweep, elements: Elements, *, reads: bool = True) -> None:
+    def __init__(self, sweep: Sweep, elements: Elements, *, reads: bool = True, lists: bool = True) -> None:
         self.sweep, self.elements = sweep, elements
         self.corners = Corners.of(sweep.rows, sweep.columns)
         self._bounds = Bounds(elements, self.corners, sweep.rows, sweep.columns, sweep.batch, reads=reads)
         conditions = _conditions(sweep)
         parts = list(dict.fromkeys(part for each in conditions for part in _conjuncts(each)))
         decided = [part for part in parts if not _is_false(self._bounds.truth(part).all)]
-        whole = [each for each in conditions if set(_conjuncts(each)) <= set(decided)]
-        self.roots = tuple(dict.fromkeys([*whole, *decided]))
         skipping = [part for part in parts if empties(sweep, part)]
+        of_lists = [listed_by(sweep, elements, part) for part in skipping if lists]
+        self.listed: Listed | None = next((each for each in of_lists if each is not None), None)
+        known = {*decided, *self._conditions_of_lists()}
+        whole = [each for each in conditions if set(_conjuncts(each)) <= known]
+        roots = [*whole, *(part for part in parts if part in known)]
+        self.roots = tuple(dict.fromkeys([*roots, *self.through_lists(roots)]))
         self.full = self._bounds.every([self._bounds.truth(part).all for part in decided])
         self.empty = self._bounds.some([self._bounds.truth(part).none for part in skipping])
         self.least: list[Scalar] = []
         self.most: list[Scalar] = []
-        exact = [self._bounded_by(part) for part in skipping]
+        exact = [self._bounded_by(part) for part in skipping if part not in self._conditions_of_lists()]
         self.is_bounded = all(exact)
 
     @property
@@ -78,15 +85,24 @@ class Skip:
         """Tables whose integers must not be too large."""
         return self._bounds.guarded
 
+    def through_lists(self, roots: Sequence[Scalar]) -> list[Scalar]:
+        """Expressions as they are in code that goes through the lists."""
+        if self.listed is None:
+            return list(roots)
+        return self.elements.substitute(roots, {self.listed.condition: self.listed.visible})
+
+    def _conditions_of_lists(self) -> Sequence[Scalar]:
+        return () if self.listed is None else (self.listed.condition,)
+
     @property
     def skips(self) -> bool:
         """Whether any tile may be left out."""
-        return bool(self.least or self.most) or not _is_false(self.empty)
+        return bool(self.least or self.most or self.listed) or not _is_false(self.empty)
 
     @property
     def is_narrow(self) -> bool:
         """Whether rows may see a few columns only: from both sides, or with holes between."""
-        return self.skips and not (self.is_bounded and (not self.least or not self.most))
+        return self.skips and (self.listed is not None or not (self.is_bounded and (not self.least or not self.most)))
 
     def expressions(self) -> list[Scalar]:
         """All of its expressions."""
