@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from . import attention
 from .attention import (
     BlockMask,
+    SparseMask,
     and_masks,
     create_block_mask,
     flex_attention,
@@ -189,6 +190,7 @@ __all__ = [
     "NonFiniteError",
     "ScalarFunction",
     "ShapeError",
+    "SparseMask",
     "StoreError",
     "TraceError",
     "abs",

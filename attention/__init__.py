@@ -13,9 +13,11 @@ from .block_mask import BlockMask, and_masks, create_block_mask, noop_mask, or_m
 from .dot_product import attention, scaled_dot_product_attention
 from .flex import flex_attention
 from .merging import merge_states
+from .sparse_mask import SparseMask
 
 __all__ = [
     "BlockMask",
+    "SparseMask",
     "and_masks",
     "attention",
     "create_block_mask",

@@ -177,7 +177,7 @@ class ScatterAdd(Node):
         if values.blame is not None:
             blame = self._worst(values.full_blame(), places)
         outside = self._outside(places)
-        visible = (values.full_hidden() == 0).reshape(*outside.shape, -1).any(axis=-1)
+        visible = (values.full_hidden() == 0).any(axis=tuple(range(outside.ndim, values.value.ndim)))
         wrong = outside & visible
         accused = blame_of_any(
             [Careful(np.broadcast_to(i.value, wrong.shape), None, i.blame) for i in indices], wrong.shape
