@@ -46,6 +46,8 @@ class Skip:
         summaries: What has to be computed of tables, once a call.
         guarded: Tables that the classification holds for if their integers are not too large.
         listed: The lists of columns that a condition leaves to each row, if there is one.
+        skipping: Conditions without which a tile adds nothing.
+        undecided: Conditions that no tile is known to be full by.
 
     Args:
         sweep: The sweep.
@@ -61,11 +63,12 @@ class Skip:
         conditions = _conditions(sweep)
         parts = list(dict.fromkeys(part for each in conditions for part in _conjuncts(each)))
         decided = [part for part in parts if not _is_false(self._bounds.truth(part).all)]
-        skipping = [part for part in parts if empties(sweep, part)]
+        self.skipping = skipping = [part for part in parts if empties(sweep, part)]
         of_lists = [listed_by(sweep, elements, part) for part in skipping if lists]
         self.listed: Listed | None = next((each for each in of_lists if each is not None), None)
         known = {*decided, *self._conditions_of_lists()}
         whole = [each for each in conditions if set(_conjuncts(each)) <= known]
+        self.undecided = [part for part in parts if part not in known]
         roots = [*whole, *(part for part in parts if part in known)]
         self.roots = tuple(dict.fromkeys([*roots, *self.through_lists(roots)]))
         self.full = self._bounds.every([self._bounds.truth(part).all for part in decided])
@@ -146,11 +149,22 @@ class Skip:
 
 def _conditions(sweep: Sweep) -> list[Scalar]:
     """Conditions that select between tile values, whatever they are made of; not those inside of a small reduction."""
-    tile = below([*sweep.groups, *(each.weight for each in sweep.accumulators)])
     pair = {sweep.rows, sweep.columns}
     known = pair | set(sweep.batch)
-    found = [each.args[0] for each in tile if each.op == "where"]
+    tile = [*sweep.groups, *(each.weight for each in sweep.accumulators)]
+    found = [each.args[0] for each in _outside_of_searches(tile) if each.op == "where"]
     return [each for each in dict.fromkeys(found) if pair & each.axes and each.axes <= known]
+
+
+def _outside_of_searches(roots: Sequence[Scalar]) -> list[Scalar]:
+    """All scalars of expressions, but for how conditions of lists are found."""
+    seen, stack = set(roots), list(roots)
+    while stack:
+        each = stack.pop()
+        new = [one for one in (each.args if each.op != "listed" else ()) if one not in seen]
+        seen.update(new)
+        stack += new
+    return sorted(seen, key=lambda scalar: scalar.number)
 
 
 def _is_false(scalar: Scalar) -> bool:
