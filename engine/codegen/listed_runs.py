@@ -69,8 +69,6 @@ class ListedRuns:
             first, stop, rows = (f.load(f.offset(at, _WORD * place), "i64") for place in range(3))
             first, stop = f.max(first, low), f.min(stop, high)
             masks.entry = Entry(first, stop, rows)
-            if masks.looks_at_strips:  # which begin at multiples of their length
-                first = f.sub(first, f.unsigned_modulo(first, f.constant(masks.strip, "i64")))
             return within(first, f.max(stop, first), state, run)
 
         result = f.loop(begin, end, 1, carried, one)

@@ -70,6 +70,8 @@ class Masks:
         full = self._decided(self.skip.full, first, last, f_stretch=self._strip_of(first))
         if self.entry is None:
             return full
+        if self.looks_at_strips:  # runs of lists begin anywhere
+            full = self.f.and_(full, self.f.compare("==", self._strip_of(first), self._strip_of(last)))
         return self.f.and_(full, is_whole(self.f, self.entry, first, last, self.block_rows))
 
     def seen(self, column: Value) -> Value:
