@@ -113,9 +113,10 @@ def _attended(
 ) -> tuple[Array, Array | None]:
     """Attention, and the logarithms of its sums where they are wanted."""
     offset = _offset(inputs, is_causal)
-    if isinstance(mask, SparseMask) and takes_pairs(mask.pattern):
+    pattern = mask.pattern if isinstance(mask, SparseMask) else None
+    if takes_pairs(pattern):
         mask.check_fits(inputs.function, inputs.scores_shape)
-        pairs = mask.pattern if offset is None else mask.pattern.below(offset)
+        pairs = pattern if offset is None else pattern.below(offset)
         added = None if bias is None else _checked_bias(inputs, bias, inputs.scores_shape)
         out, sums = attention_of_pairs(inputs, pairs, scale, added, wants_lse)
         return out.astype(inputs.dtype), sums

@@ -48,9 +48,7 @@ class Listed(Pattern):
 
     def visible(self, at: Indices) -> Array:
         """By a search in the lists, which kernels need not do where they go through lists."""
-        rows, columns = (
-            index if size == 1 else index // size for index, size in zip(at[1:], self.block, strict=True)
-        )
+        rows, columns = (index if size == 1 else index // size for index, size in zip(at[1:], self.block, strict=True))
         if len(self.shape) > 2:
             rows = at.head * self.grid[0] + rows
         return in_lists(rows, columns, self._starts, self._indices, self.longest)

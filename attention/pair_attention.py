@@ -4,7 +4,7 @@ Nothing is as large as the scores of all pairs: each operation is about the list
 the axes behind.
 """
 
-from typing import Any
+from typing import Any, TypeGuard
 
 from ..ops.array import Array
 from ..ops.exponential import exp, log
@@ -20,7 +20,7 @@ from .listed_pattern import Listed
 _LARGEST_SHARE = 1 / 32
 
 
-def takes_pairs(pattern: object) -> bool:
+def takes_pairs(pattern: object) -> TypeGuard[Listed]:
     """Whether attention under a pattern is computed pair by pair: a matter of its shape and its count alone."""
     if not isinstance(pattern, Listed) or not pattern.is_of_pairs or len(pattern.shape) > 2:
         return False

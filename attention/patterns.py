@@ -66,7 +66,11 @@ class Pattern(ABC):
         *ahead, rows, columns = self.shape
         whole = (1, int(np.prod(ahead)), rows, columns)
         states = block_states(broadcast_to(self.predicate(), self.shape).reshape(whole).node, block)
-        return states_of(counts_in(self.dense().reshape(whole[1:]), block), self.shape, block) if states is None else states[0]
+        return (
+            states_of(counts_in(self.dense().reshape(whole[1:]), block), self.shape, block)
+            if states is None
+            else states[0]
+        )
 
     def _strips(self) -> Iterator[Values]:
         """Some rows at a time."""

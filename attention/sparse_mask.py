@@ -113,9 +113,7 @@ class SparseMask:
         function = "SparseMask.windowed"
         window = checked_count(function, "window_size", window_size, 0)
         return SparseMask(
-            Windowed(
-                checked_shape(function, shape), window, checked_count(function, "global_tokens", global_tokens, 0)
-            )
+            Windowed(checked_shape(function, shape), window, checked_count(function, "global_tokens", global_tokens, 0))
         )
 
     @staticmethod
@@ -259,7 +257,7 @@ class SparseMask:
 
     def _combined(self, other: Any, *, both: bool) -> "SparseMask":
         if not isinstance(other, SparseMask):
-            return NotImplemented
+            return NotImplemented  # type: ignore[no-any-return]
         shorter, longer = sorted((self.shape, other.shape), key=len)
         if shorter != longer[len(longer) - len(shorter) :]:
             raise ShapeError(f"SparseMask: of shapes {self.shape} and {other.shape} there is no common one")
@@ -293,5 +291,3 @@ def _chosen(pairs: Listed, other: Pattern) -> Listed:
     seen = np.broadcast_to(seen, rows.shape)
     lengths = pairs.shape[-2], pairs.shape[-1]
     return Listed(lengths, (1, 1), rows[seen], columns[seen], f"{pairs.kind} & ({other})")
-
-

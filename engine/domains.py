@@ -77,9 +77,7 @@ def tables_of(skip: Skip) -> list[Node]:
     return [node for node in dict.fromkeys(loads) if node not in own]
 
 
-def domain_of(
-    skip: Skip, block_rows: int, columns: tuple[int, int], arrays: Mapping[Node, Values] | None
-) -> Domain:
+def domain_of(skip: Skip, block_rows: int, columns: tuple[int, int], arrays: Mapping[Node, Values] | None) -> Domain:
     """What a kernel of this classification goes over.
 
     Args:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .ir import Node, Values
+from .ir import Values
 from .passes.listed import Listed
 from .scalar import Axis, Scalar
 from .sweep import Sweep

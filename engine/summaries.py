@@ -123,7 +123,9 @@ class Summaries:
             sizes = (self._rows,) if summary.axis is self._skip.sweep.rows else self._columns
             make = functools.partial(summarize, summary, arrays, sizes, length_of)
             axes = (*summary.batch, summary.axis)
-            found[summary.low], found[summary.high] = self._kept_or(make, summary, [summary.value], axes, arrays, length_of)
+            found[summary.low], found[summary.high] = self._kept_or(
+                make, summary, [summary.value], axes, arrays, length_of
+            )
         listed = self._skip.listed
         if listed is not None:
             make = functools.partial(self._runs, listed, arrays, length_of)

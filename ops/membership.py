@@ -117,5 +117,5 @@ def in_lists(lists: ArrayLike, values: ArrayLike, starts: ArrayLike, indices: Ar
         indices: The lists, each in increasing order; one entry more at least than there are, which belongs to none.
         longest: Entries of the longest list.
     """
-    nodes = [lift(each, "in_lists") for each in (lists, values, starts, indices)]
-    return Array(InLists(*nodes, longest))
+    which, what, begins, entries = (lift(each, "in_lists") for each in (lists, values, starts, indices))
+    return Array(InLists(which, what, begins, entries, longest))

@@ -1,7 +1,7 @@
 """The columns of a sweep as lists: where a condition says that a row sees the columns in a list of its own.
 
-A condition ``listed(found, which, value)`` holds where ``value`` stands in list ``which``. If one of them is a number of
-rows, and the other one of columns, then what a block of rows sees is known before the sweep begins: runs of columns,
+A condition ``listed(found, which, value)`` holds where ``value`` stands in list ``which``. If one of them is a number
+of rows, and the other one of columns, then what a block of rows sees is known before the sweep begins: runs of columns,
 which it goes through instead of all of them. For a sweep the other way round the lists are turned around.
 """
 

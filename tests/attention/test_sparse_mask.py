@@ -123,7 +123,9 @@ def test_bigbird_is_windows_global_and_random_blocks():
     dense = SparseMask.bigbird(8, (160, 160), window_blocks=3, global_blocks=2, random_blocks=1, seed=4).to_dense()
     blocks = dense[::8, ::8]
     near = np.abs(distance(20, 20)) <= 1
-    assert blocks[:2].all() and blocks[:, :2].all() and blocks[near].all()
+    assert blocks[:2].all()
+    assert blocks[:, :2].all()
+    assert blocks[near].all()
     outside = blocks & ~near
     assert (outside[2:, 2:].sum(1) == 1).all()
     plain = SparseMask.bigbird(8, (160, 160), window_blocks=0, global_blocks=0, random_blocks=2)
@@ -143,7 +145,8 @@ def test_both_and_either():
         for other in masks:
             check(one & other, one.to_dense() & other.to_dense())
             check(one | other, one.to_dense() | other.to_dense())
-    assert "coo" in repr(masks[0] & masks[1]) and "pairs" in repr(masks[0] & masks[1])
+    assert "coo" in repr(masks[0] & masks[1])
+    assert "pairs" in repr(masks[0] & masks[1])
     with pytest.raises(ag.ShapeError, match="no common one"):
         _ = masks[0] & SparseMask.windowed(5, 1, (40, 51))
     with pytest.raises(TypeError):

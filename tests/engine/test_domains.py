@@ -100,7 +100,8 @@ def test_tables_that_are_arguments_are_not_known():
     compiled = ag.compile(lambda q, d: ag.attention(q, q, q, mask=d[:, None] == d[None, :]))
     compiled(q, documents)
     (kernel,) = ag.explain(compiled).kernels
-    assert kernel.tiles is None and kernel.density is None
+    assert kernel.tiles is None
+    assert kernel.density is None
     assert "depends on arrays that are arguments" in str(kernel)
 
 
@@ -108,7 +109,9 @@ def test_backward_skips_the_same_tiles():
     rng = np.random.default_rng(0)
     q, k = (rng.standard_normal((1, HEADS, n, 16)).astype("float32") for n in SHAPE)
     mask = MASKS["blocks"]
-    gradients = ag.grad(lambda q, k, w: (ag.attention(q, k, k, mask=mask) * w).sum(), argnums=(0, 1))(q, k, q[::-1].copy())
+    gradients = ag.grad(lambda q, k, w: (ag.attention(q, k, k, mask=mask) * w).sum(), argnums=(0, 1))(
+        q, k, q[::-1].copy()
+    )
     for kernel in ag.explain(gradients).kernels:
         if kernel.domain != "every element":
             assert kernel.domain == "block list"
@@ -124,5 +127,7 @@ def test_a_loop_goes_over_every_element():
 
 def test_nothing_at_all():
     q = np.zeros((1, 1, 0, 16), "float32")
-    for kernel in ag.explain(ag.attention(q, np.zeros((1, 1, 50, 16), "float32"), np.zeros((1, 1, 50, 16), "float32"))).kernels:
+    for kernel in ag.explain(
+        ag.attention(q, np.zeros((1, 1, 50, 16), "float32"), np.zeros((1, 1, 50, 16), "float32"))
+    ).kernels:
         assert kernel.tiles in (None, Tiles(0, 0, 0))

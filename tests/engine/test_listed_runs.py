@@ -26,7 +26,9 @@ def made(lists, numbers, of_rows, block_rows):
     tables = [Placeholder.new(TensorType(values.shape, INT64)) for values in numbers]
     arrays = dict(zip(tables, numbers, strict=True))
     at = elements.index(batch)
-    sides = [elements.element(node, [at, elements.index(axis)]) for node, axis in zip(tables, (first, second), strict=True)]
+    sides = [
+        elements.element(node, [at, elements.index(axis)]) for node, axis in zip(tables, (first, second), strict=True)
+    ]
     starts, indices = (Placeholder.new(TensorType((9,), INT64)) for _ in range(2))
     condition = elements.make("listed", (elements.constant(True, BOOL), *sides), BOOL, (starts, indices))
     listed = listed_by(sweep, elements, condition)
