@@ -238,7 +238,7 @@ class SweepKernel:
     @functools.cached_property
     def skip(self) -> Skip:
         """What is known of its tiles: found out once, for parts of the sweep ask again and again."""
-        return Skip(self.sweep, self.fused.elements, lists=not has_few_rows(self.sweep))
+        return Skip(self.sweep, self.fused.elements)
 
     @functools.cached_property
     def at_once(self) -> frozenset[Node]:
@@ -260,7 +260,7 @@ class SweepKernel:
         schedule, _, rows = self.schedule(settings)
         skip = self.skip
         if arrays is not None and not hold(skip, arrays):
-            skip = Skip(self.sweep, self.fused.elements, reads=False, lists=skip.listed is not None)
+            skip = Skip(self.sweep, self.fused.elements, reads=False)
         return domain_of(skip, rows, columns_of_stretches(schedule), arrays)
 
     def for_plain_arrays(self, settings: Settings) -> Compiled:
@@ -272,7 +272,7 @@ class SweepKernel:
         return self._of(named_target(settings.target), tuple(plain), settings)
 
     def _compile(self, target: Target, flags: Flags, cache_dir: str, reads: bool, stage: Stage) -> Compiled:
-        skip = Skip(self.sweep, self.fused.elements, reads=reads, lists=not has_few_rows(self.sweep))
+        skip = Skip(self.sweep, self.fused.elements, reads=reads)
         schedule = chosen_schedule(skip, target)
         units = {
             (node, axis): unit

@@ -45,7 +45,7 @@ def runs_of(
         (places of the batch…, blocks of rows + 1), and (runs, 3), both int64.
     """
     assert block_rows <= MOST_ROWS
-    is_of_rows = sweep.rows in listed.which.axes
+    is_of_rows = sweep.columns not in listed.which.axes
     own, other = (sweep.rows, sweep.columns) if is_of_rows else (sweep.columns, sweep.rows)
     which, value = (_along(each, axis, listed.batch, length_of, evaluate)
                     for each, axis in ((listed.which, own), (listed.value, other)))  # fmt: skip

@@ -22,9 +22,11 @@ from .few_rows_outputs import write_output
 from .few_rows_sizes import FewRows, few_rows_for
 from .few_rows_state import RowState
 from .few_rows_sums import RowSums
+from .listed_runs import ListedRuns, in_pieces
 from .llvm import Value
 from .masks import Masks
 from .operands import Place
+from .runs import Run
 from .state import Stage, state_layout
 from .writer import Parts, Writer
 
@@ -39,6 +41,14 @@ class FewRowsWriter(Writer):
         self.sizes = sizes
         self.packs: dict[Scalar, Value] = {}
         self._holding: dict[Scalar, bool] = {}
+
+    def expressions(self) -> list[Scalar]:
+        """All scalars of the kernel; conditions as they are looked at when no list is gone through, too."""
+        found = super().expressions()
+        if self.stage is Stage.FINISH or self.skip.listed is None:
+            return found
+        conditions = [condition for each in self.watch.visible.values() for condition in each]
+        return found + self.skip.without_lists(conditions)
 
     # --- what the parts of the kernel ask for
 
@@ -156,16 +166,29 @@ class FewRowsWriter(Writer):
         masks = Masks(self.operands, self.skip, self.sizes.rows, self.sizes.block, self.sizes.block)
         low, high = self.within(*masks.column_bounds(self.columns), self.sizes.block)
 
-        def block(start: Value, _: list[Value]) -> None:
-            size = f.min(f.sub(high, start), self.sizes.block)
-            last = f.sub(f.add(start, size), 1)
+        def block(start: Value, stop: Value, _: list[Value]) -> list[Value]:
+            size, last = f.sub(stop, start), f.sub(stop, 1)
             if masks.tests:
                 live = f.not_(masks.is_empty(start, last))
                 f.when(live, lambda: self._block(start, size, masks, masks.is_full(start, last)))
             else:
                 self._block(start, size, masks, masks.is_full(start, last))
+            return []
 
-        f.loop(low, high, self.sizes.block, [], block)
+        step = self.sizes.block
+        if self.skip.listed is None:
+            f.loop(low, high, step, [], lambda start, _: block(start, f.min(f.add(start, step), high), []))
+            return
+        # Blocks that something is known of begin where their stretches do.
+        is_aligned = f.constant(1, "i1")
+        if not masks.looks_at_strips:
+            is_aligned = self.is_divided if self.stage is Stage.STREAM else f.constant(0, "i1")
+
+        def within(first: Value, stop: Value, state: list[Value], run: Run) -> list[Value]:
+            return in_pieces(f, (first, stop), step, is_aligned, state, run)
+
+        lists = ListedRuns(self.operands, self.skip.listed, self.block_rows)
+        lists.each(masks, (low, high), [], within, block)
 
     def _block(self, start: Value, size: Value, masks: Masks, full: Value) -> None:
         f, lanes = self.f, self.lanes
@@ -194,6 +217,9 @@ class FewRowsWriter(Writer):
                 each: part.value(column, [{columns: place[columns]} for place in places], pointers[each], row, valid)
                 for each, part in self.contractions.items()
             }
+            if self.skip.listed is not None and not full:
+                lanes = f.add(f.splat(column, self.lanes), f.iota(self.lanes, "i64"))
+                known[self.skip.listed.visible] = masks.seen_by_row(row, lanes)
             tile = Lanes(
                 self,
                 columns,

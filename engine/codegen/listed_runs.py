@@ -76,6 +76,33 @@ class ListedRuns:
         return result
 
 
+def in_pieces(
+    f: Function, bounds: tuple[Value, Value], step: int, is_aligned: Value, carried: list[Value], run: "Run"
+) -> list[Value]:
+    """Go through a range of columns in pieces of so many at most.
+
+    Args:
+        f: The function being written.
+        bounds: The first column, and that behind the last one.
+        step: Columns of a piece.
+        is_aligned: Whether pieces end at multiples of their length: so they are the same wherever the range ends.
+        carried: What is carried from piece to piece.
+        run: What is done for each.
+    """
+    low, high = bounds
+
+    def test(values: list[Value]) -> tuple[Value, list[Value]]:
+        return f.compare("<", values[0], high), values
+
+    def piece(values: list[Value]) -> list[Value]:
+        at, *state = values
+        whole = f.mul(f.add(f.unsigned_divide(at, f.constant(step, "i64")), 1), step)
+        stop = f.min(f.select(is_aligned, whole, f.add(at, step)), high)
+        return [stop, *run(at, stop, state)]
+
+    return f.repeat([low, *carried], test, piece)[1:]
+
+
 def is_whole(f: Function, entry: Entry, first: Value, last: Value, block_rows: int) -> Value:
     """Whether all rows of a block see all columns from the first to the last one."""
     every = f.constant(-1 if block_rows == 64 else (1 << block_rows) - 1, "i64")
@@ -90,3 +117,11 @@ def seen(f: Function, entry: Entry, column: Value, block_rows: int) -> Value:
     rows = f.emit(vector_of("i1", block_rows), f"bitcast {bits} to {vector_of('i1', block_rows)}", "rows")
     inside = f.and_(f.compare(">=", column, entry.first), f.compare("<", column, entry.stop))
     return f.and_(rows, f.splat(inside, block_rows))
+
+
+def seen_by_row(f: Function, entry: Entry, row: Value, columns: Value) -> Value:
+    """Which of some columns, one a lane, a row of the block sees."""
+    bit = f.and_(f.shifted_right(entry.rows, row), f.constant(1, "i64"))
+    first, stop = (f.splat(each, columns.lanes) for each in (entry.first, entry.stop))
+    inside = f.and_(f.compare(">=", columns, first), f.compare("<", columns, stop))
+    return f.and_(inside, f.splat(f.compare("!=", bit, 0), columns.lanes))

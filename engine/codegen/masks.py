@@ -2,7 +2,7 @@
 
 from ..passes.skip import Skip
 from ..scalar import Axis, Scalar, below
-from .listed_runs import Entry, is_whole, seen
+from .listed_runs import Entry, is_whole, seen, seen_by_row
 from .llvm import Value
 from .operands import Operands
 
@@ -78,6 +78,11 @@ class Masks:
         """Which rows of the block see a column of the run that is gone through."""
         assert self.entry is not None
         return seen(self.f, self.entry, column, self.block_rows)
+
+    def seen_by_row(self, row: Value, columns: Value) -> Value:
+        """Which columns of that run, one a lane, a row of the block sees."""
+        assert self.entry is not None
+        return seen_by_row(self.f, self.entry, row, columns)
 
     def is_empty(self, first: Value, last: Value) -> Value:
         """Whether a strip of columns adds nothing."""

@@ -25,7 +25,7 @@ from .accumulate import Accumulate
 from .column_sums import ColumnSums
 from .dense import Dense
 from .fill import Fill
-from .listed_runs import ListedRuns
+from .listed_runs import ListedRuns, in_pieces
 from .llvm import Value
 from .masks import Masks
 from .math import exp_less
@@ -165,19 +165,9 @@ class SweepWriter(Writer):
         is_divided = self.is_divided if self.stage is Stage.STREAM else None
         if masks.tests:
             return Runs(f, masks, is_divided).each(low, high, state, run)
-        if self.skip.listed is None or is_divided is None:
-            return f.loop(low, high, step, state, lambda at, old: run(at, f.min(f.add(at, step), high), old))
-
-        def test(values: list[Value]) -> tuple[Value, list[Value]]:
-            return f.compare("<", values[0], high), values
-
-        def part(values: list[Value]) -> list[Value]:
-            at, *old = values
-            whole = f.mul(f.add(f.unsigned_divide(at, f.constant(step, "i64")), 1), step)
-            stop = f.min(f.select(is_divided, whole, f.add(at, step)), high)
-            return [stop, *run(at, stop, old)]
-
-        return f.repeat([low, *state], test, part)[1:]
+        if self.skip.listed is not None and is_divided is not None:
+            return in_pieces(f, (low, high), step, is_divided, state, run)
+        return f.loop(low, high, step, state, lambda at, old: run(at, f.min(f.add(at, step), high), old))
 
     def _allocate(self) -> None:
         """Buffers of tile values, with room in front for the overlap of ragged columns; accumulators of 0."""

@@ -52,11 +52,13 @@ class Listed(NamedTuple):
 
 def listed_by(sweep: Sweep, elements: Elements, condition: Scalar) -> Listed | None:
     """The lists that decide a condition, or None."""
-    if condition.op != "listed" or sweep.rows.length == 1:
+    if condition.op != "listed":
         return None
     _, which, value = condition.args
     sides = [frozenset((sweep.rows, sweep.columns)) & each.axes for each in (which, value)]
-    if sides not in ([{sweep.rows}, {sweep.columns}], [{sweep.columns}, {sweep.rows}]):
+    # A single row is the same wherever it is: no index varies over it.
+    rows, columns = sweep.pair - {sweep.columns}, frozenset((sweep.columns,))
+    if sides not in ([rows, columns], [columns, rows]):
         return None
     batch = tuple(axis for axis in sweep.batch if axis in which.axes | value.axes)
     if not which.axes | value.axes <= {sweep.rows, sweep.columns, *batch}:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from ..ir import Node
 from ..kernel import Elements
-from ..scalar import Scalar, below
+from ..scalar import Scalar, below, below_shown
 from ..sweep import Sweep
 from ..types import BOOL, INT64, is_float, is_integer
 from .listed import Listed, listed_by
@@ -53,10 +53,9 @@ class Skip:
         sweep: The sweep.
         elements: What its scalars were made with.
         reads: Whether tables may be looked at; without, what depends on one is undecided.
-        lists: Whether the kernel can go through lists of columns.
     """
 
-    def __init__(self, sweep: Sweep, elements: Elements, *, reads: bool = True, lists: bool = True) -> None:
+    def __init__(self, sweep: Sweep, elements: Elements, *, reads: bool = True) -> None:
         self.sweep, self.elements = sweep, elements
         self.corners = Corners.of(sweep.rows, sweep.columns)
         self._bounds = Bounds(elements, self.corners, sweep.rows, sweep.columns, sweep.batch, reads=reads)
@@ -64,7 +63,7 @@ class Skip:
         parts = list(dict.fromkeys(part for each in conditions for part in _conjuncts(each)))
         decided = [part for part in parts if not _is_false(self._bounds.truth(part).all)]
         self.skipping = skipping = [part for part in parts if empties(sweep, part)]
-        of_lists = [listed_by(sweep, elements, part) for part in skipping if lists]
+        of_lists = [listed_by(sweep, elements, part) for part in skipping]
         self.listed: Listed | None = next((each for each in of_lists if each is not None), None)
         known = {*decided, *self._conditions_of_lists()}
         whole = [each for each in conditions if set(_conjuncts(each)) <= known]
@@ -93,6 +92,12 @@ class Skip:
         if self.listed is None:
             return list(roots)
         return self.elements.substitute(roots, {self.listed.condition: self.listed.visible})
+
+    def without_lists(self, roots: Sequence[Scalar]) -> list[Scalar]:
+        """Such expressions for code that goes through no list."""
+        if self.listed is None:
+            return list(roots)
+        return self.elements.substitute(roots, {self.listed.visible: self.listed.condition})
 
     def _conditions_of_lists(self) -> Sequence[Scalar]:
         return () if self.listed is None else (self.listed.condition,)
@@ -152,19 +157,8 @@ def _conditions(sweep: Sweep) -> list[Scalar]:
     pair = {sweep.rows, sweep.columns}
     known = pair | set(sweep.batch)
     tile = [*sweep.groups, *(each.weight for each in sweep.accumulators)]
-    found = [each.args[0] for each in _outside_of_searches(tile) if each.op == "where"]
+    found = [each.args[0] for each in below_shown(tile) if each.op == "where"]
     return [each for each in dict.fromkeys(found) if pair & each.axes and each.axes <= known]
-
-
-def _outside_of_searches(roots: Sequence[Scalar]) -> list[Scalar]:
-    """All scalars of expressions, but for how conditions of lists are found."""
-    seen, stack = set(roots), list(roots)
-    while stack:
-        each = stack.pop()
-        new = [one for one in (each.args if each.op != "listed" else ()) if one not in seen]
-        seen.update(new)
-        stack += new
-    return sorted(seen, key=lambda scalar: scalar.number)
 
 
 def _is_false(scalar: Scalar) -> bool:

@@ -81,8 +81,26 @@ def test_ragged_lengths(length, columns):
 
 
 @pytest.mark.parametrize("length", [1, 2, 8])
-def test_few_rows(length):
-    check(blocks(length, 300, (4, 32)), arrays(2, length, 300))
+@pytest.mark.parametrize("size", [(4, 32), (3, 100), 5], ids=str)
+def test_few_rows(length, size):
+    check(blocks(length, 700, size, heads=2), arrays(2, length, 700))
+
+
+@pytest.mark.parametrize("length", [1, 5])
+def test_few_rows_beside_masks_of_data(length):
+    """Runs of lists, in which whole blocks are tested for other conditions."""
+    listed, given = blocks(length, 1500, (2, 100), density=0.5), arrays(1, length, 1500)
+    documents = np.sort(np.random.default_rng(3).integers(0, 3, 1500))
+
+    def attend(mask):
+        same = ag.asarray(documents)[None, :] == 1
+        return step(ag.asarray(mask.predicate("a test", (length, 1500))) & same, is_causal="lower_right")(*given)
+
+    found = attend(listed)
+    with ag.config.set(target="reference64"):
+        expected = attend(SparseMask.dense(listed.to_dense()))
+    for mine, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(mine, other, rtol=2e-5, atol=5e-5)
 
 
 def test_heads_of_their_own_and_groups():
@@ -132,7 +150,8 @@ def test_no_blocks_and_all(density):
 
 def test_long_rows_are_split(monkeypatch):
     monkeypatch.setattr(splits, "_LEAST_OPERATIONS", 0)
-    check(blocks(40, 2 * splits.UNIT + 33, (16, 100), density=0.1), arrays(1, 40, 2 * splits.UNIT + 33))
+    for length in (40, 3):
+        check(blocks(length, 2 * splits.UNIT + 33, (16, 100), density=0.1), arrays(1, length, 2 * splits.UNIT + 33))
 
 
 def test_the_same_bits_for_any_number_of_threads():

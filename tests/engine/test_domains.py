@@ -69,6 +69,21 @@ def test_counts_and_density(name, causal):
     assert f"{tiles.run:,} run ({tiles.masked:,} of them masked), {tiles.skipped:,} skipped" in str(kernel)
 
 
+@pytest.mark.parametrize("length", [1, 7])
+def test_few_rows_go_through_lists(length):
+    mask = ag.SparseMask.random_blocks(1, (4, 100), (length, 2000), seed=1)
+    q, k = np.ones((1, HEADS, length, 16), "float32"), np.ones((1, HEADS, 2000, 16), "float32")
+    (kernel,) = ag.explain(ag.attention(q, k, k, mask=mask)).kernels
+    assert kernel.domain == "block list"
+    assert kernel.density == pytest.approx(mask.density, rel=1e-12)
+    assert kernel.tiles.skipped > 0
+
+
+def test_a_listing_names_lists_and_not_how_they_are_searched():
+    assert "listed(floor_divide(" in explained(MASKS["blocks"]).ir
+    assert "less_equal" not in explained(MASKS["blocks"]).ir
+
+
 def test_full_tiles_need_no_mask():
     assert explained(None).tiles.masked == 0
     assert explained(MASKS["blocks"]).tiles.masked == 0
