@@ -177,7 +177,8 @@ class ScatterAdd(Node):
         if values.blame is not None:
             blame = self._worst(values.full_blame(), places)
         outside = self._outside(places)
-        visible = (values.full_hidden() == 0).any(axis=tuple(range(outside.ndim, values.value.ndim)))
+        levels = values.full_hidden()
+        visible = (levels == 0).any(axis=tuple(range(outside.ndim, levels.ndim)))
         wrong = outside & visible
         accused = blame_of_any(
             [Careful(np.broadcast_to(i.value, wrong.shape), None, i.blame) for i in indices], wrong.shape

@@ -7,6 +7,7 @@ from ..engine.config import Settings
 from ..engine.domains import Domain, Tiles, tables_of
 from ..engine.evaluate import evaluate_now
 from ..engine.ir import Node, walk
+from ..engine.kernels import SweepKernel
 from ..engine.leaves import Placeholder
 from ..engine.loop import Loop
 from ..engine.passes.fused import Fused
@@ -25,7 +26,7 @@ class KernelReport:
     """
 
     def __init__(self, program: Program, number: int, step: Fused | Loop, settings: Settings) -> None:
-        is_loop = self._is_loop = isinstance(step, Loop)
+        is_loop = isinstance(step, Loop)
         self._kernel: Any = program.loops[number] if is_loop else program.kernels[number]
         kind = "loop" if is_loop else program.kernels[number].kind
         ran = step if isinstance(step, Loop) else step.sweep
@@ -38,8 +39,8 @@ class KernelReport:
 
     @functools.cached_property
     def _domain(self) -> Domain | None:
-        """What a sweep goes over, found out when it is first asked for; a loop goes over all elements."""
-        if self._is_loop:
+        """What a sweep goes over, found out when it is first asked for; other kernels say so themselves."""
+        if not isinstance(self._kernel, SweepKernel):
             return None
         tables = tables_of(self._kernel.skip)
         is_there = not any(isinstance(each, Placeholder) for each in walk(tables))
@@ -50,7 +51,7 @@ class KernelReport:
     @property
     def domain(self) -> str:
         """What it goes over: ``dense range``, ``bounds``, ``tested tiles``, ``block list``, or ``every element``."""
-        return "every element" if self._domain is None else self._domain.kind
+        return str(self._kernel.goes_over) if self._domain is None else self._domain.kind
 
     @property
     def tiles(self) -> Tiles | None:
