@@ -11,6 +11,7 @@ from . import attention
 from .attention import (
     BlockMask,
     LinearAttentionState,
+    SparseMask,
     and_masks,
     attention_error,
     create_block_mask,
@@ -200,6 +201,7 @@ __all__ = [
     "Quantized",
     "ScalarFunction",
     "ShapeError",
+    "SparseMask",
     "StoreError",
     "TraceError",
     "abs",

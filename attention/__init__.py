@@ -24,6 +24,11 @@ __all__ = [
     "ErrorReport",
     "LinearAttentionState",
     "RandomFeatures",
+from .sparse_mask import SparseMask
+
+__all__ = [
+    "BlockMask",
+    "SparseMask",
     "and_masks",
     "attention",
     "attention_error",

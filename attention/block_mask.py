@@ -14,14 +14,12 @@ from ..ops.array import Array, lift
 from ..ops.creation import arange, full
 from ..ops.registry import public
 from ..ops.shape import broadcast_to
+from .block_picture import drawn, share_of_empty
 from .inputs import check_signature
 
 MaskFunction = Callable[[Array, Array, Array, Array], Any]
 
 _ARGUMENTS = "b, h, q_idx, kv_idx"
-_FULL, _PARTIAL, _EMPTY = "██", "░░", "  "
-# A printed mask is a picture: at most this many characters' worth of blocks along an axis.
-_MOST_SHOWN = 40
 
 
 def index_arrays(batch: int, heads: int, rows: range, columns: range) -> tuple[Array, Array, Array, Array]:
@@ -124,7 +122,7 @@ class BlockMask:
 
     def sparsity(self) -> float:
         """Per cent of the blocks in which nothing is visible; 0 for no blocks at all."""
-        return _share_of_empty(self._states())
+        return share_of_empty(self._states())
 
     def to_dense(self) -> np.ndarray[Any, np.dtype[np.int32]]:
         """1 for every block in which something is visible: int32 (batch, heads, block rows, block columns)."""
@@ -132,10 +130,10 @@ class BlockMask:
 
     def __str__(self) -> str:
         states = self._states()
-        pictures = [f"{self._title()}, sparsity={_share_of_empty(states):.2f}%)"]
+        pictures = [f"{self._title()}, sparsity={share_of_empty(states):.2f}%)"]
         for place in list(np.ndindex(*states.shape[:2]))[:4]:
             pictures.append(f"\n{place}")
-            pictures += ["".join(row) for row in _drawn(states[place])]
+            pictures += drawn(states[place])
         return "\n".join(pictures)
 
     def _title(self) -> str:
@@ -143,27 +141,6 @@ class BlockMask:
 
     def __repr__(self) -> str:
         return f"{self._title()}, mask_mod={_name(self.mask_mod)})"
-
-
-def _share_of_empty(states: States) -> float:
-    """In per cent; 0 of no blocks at all."""
-    return float(100.0 * (states == EMPTY).mean()) if states.size else 0.0
-
-
-def _drawn(states: States) -> list[list[str]]:
-    """Blocks as characters: full, partial, empty; several blocks as one where there are too many."""
-    step = [max(1, -(-length // _MOST_SHOWN)) for length in states.shape]
-    if 0 in states.shape:
-        return []
-    starts = [np.arange(0, length, by) for length, by in zip(states.shape, step, strict=True)]
-    least, most = (
-        function.reduceat(function.reduceat(states, starts[0], axis=0), starts[1], axis=1)
-        for function in (np.minimum, np.maximum)
-    )
-    return [
-        [_EMPTY if high == EMPTY else _FULL if low == FULL else _PARTIAL for low, high in zip(*row, strict=True)]
-        for row in zip(least, most, strict=True)
-    ]
 
 
 @public()

@@ -12,6 +12,8 @@ from ..ops.registry import public
 from ..ops.selection import where
 from .block_mask import BlockMask
 from .inputs import Inputs, checked_flag, checked_inputs, checked_scale, log_sums, scores_of, weighted_values
+from .pair_attention import attention_of_pairs, takes_pairs
+from .sparse_mask import SparseMask
 
 
 @public()
@@ -19,7 +21,7 @@ def scaled_dot_product_attention(
     query: ArrayLike,
     key: ArrayLike,
     value: ArrayLike,
-    attn_mask: ArrayLike | None = None,
+    attn_mask: ArrayLike | BlockMask | SparseMask | None = None,
     dropout_p: float = 0.0,
     is_causal: bool = False,
     scale: float | None = None,
@@ -31,7 +33,8 @@ def scaled_dot_product_attention(
         query: (…, heads, L, E).
         key: (…, heads, S, E).
         value: (…, heads, S, Ev).
-        attn_mask: Broadcast to (…, heads, L, S). Boolean: True = attend. Float: added to the scores.
+        attn_mask: Broadcast to (…, heads, L, S). Boolean: True = attend. Float: added to the scores. Or a
+            BlockMask or SparseMask.
         dropout_p: Only 0.
         is_causal: Query i sees keys j <= i, counted from the upper left.
         scale: Factor of the scores; 1/sqrt(E) if None.
@@ -52,13 +55,13 @@ def scaled_dot_product_attention(
     if checked_flag(function, "is_causal", is_causal) and attn_mask is not None:
         raise ArgumentError(f"{function}: attn_mask and is_causal=True exclude each other")
     mask, bias = attn_mask, None
-    if attn_mask is not None and not isinstance(attn_mask, BlockMask):
+    if attn_mask is not None and not isinstance(attn_mask, BlockMask | SparseMask):
         node = lift(attn_mask, f"{function}: attn_mask")
         if is_float(node.dtype):
             mask, bias = None, attn_mask
     inputs = checked_inputs(function, query, key, value, enable_gqa)
-    scores = masked(inputs, scores_of(inputs, checked_scale(function, scale, inputs.query.shape[-1])), mask, bias)
-    return weighted_values(inputs, causal(inputs, scores, is_causal))
+    checked = checked_scale(function, scale, inputs.query.shape[-1])
+    return _attended(inputs, checked, mask, bias, is_causal, wants_lse=False)[0]
 
 
 def attention(
@@ -66,7 +69,7 @@ def attention(
     key: ArrayLike,
     value: ArrayLike,
     *,
-    mask: ArrayLike | BlockMask | None = None,
+    mask: ArrayLike | BlockMask | SparseMask | None = None,
     bias: ArrayLike | None = None,
     is_causal: bool | str = False,
     scale: float | None = None,
@@ -79,7 +82,7 @@ def attention(
         query: (…, heads, L, E).
         key: (…, heads, S, E).
         value: (…, heads, S, Ev).
-        mask: Boolean (True = attend), broadcast to (…, heads, L, S), or a BlockMask.
+        mask: Boolean (True = attend), broadcast to (…, heads, L, S), or a BlockMask or SparseMask.
         bias: Float, added to the scores, broadcast to their shape.
         is_causal: True: query i sees keys j <= i (upper left). ``"lower_right"``: the last query sees
             all keys, as decoding needs.
@@ -100,12 +103,25 @@ def attention(
     """
     inputs = checked_inputs("attention", query, key, value, enable_gqa)
     wants_lse = checked_flag("attention", "return_lse", return_lse)
-    scores = scores_of(inputs, checked_scale("attention", scale, inputs.query.shape[-1]))
-    scores = causal(inputs, masked(inputs, scores, mask, bias), is_causal)
-    out = weighted_values(inputs, scores)
-    if not wants_lse:
-        return out
-    return out, log_sums(inputs, scores).astype(inputs.query.dtype)
+    checked = checked_scale("attention", scale, inputs.query.shape[-1])
+    out, sums = _attended(inputs, checked, mask, bias, is_causal, wants_lse=wants_lse)
+    return out if sums is None else (out, sums.astype(inputs.query.dtype))
+
+
+def _attended(
+    inputs: Inputs, scale: Any, mask: Any, bias: Any, is_causal: bool | str, *, wants_lse: bool
+) -> tuple[Array, Array | None]:
+    """Attention, and the logarithms of its sums where they are wanted."""
+    offset = _offset(inputs, is_causal)
+    pattern = mask.pattern if isinstance(mask, SparseMask) else None
+    if takes_pairs(pattern):
+        mask.check_fits(inputs.function, inputs.scores_shape)
+        pairs = pattern if offset is None else pattern.below(offset)
+        added = None if bias is None else _checked_bias(inputs, bias, inputs.scores_shape)
+        out, sums = attention_of_pairs(inputs, pairs, scale, added, wants_lse)
+        return out.astype(inputs.dtype), sums
+    scores = _causal(masked(inputs, scores_of(inputs, scale), mask, bias), offset)
+    return weighted_values(inputs, scores), log_sums(inputs, scores) if wants_lse else None
 
 
 def _is_zero(value: Any) -> bool:
@@ -113,31 +129,45 @@ def _is_zero(value: Any) -> bool:
 
 
 def causal(inputs: Inputs, scores: Array, is_causal: bool | str) -> Array:
+    """The scores of what ``is_causal`` lets queries see; -inf elsewhere."""
+    return _causal(scores, _offset(inputs, is_causal))
+
+
+def _offset(inputs: Inputs, is_causal: bool | str) -> int | None:
+    """What is added to a query's position to find the last key that it sees; None where it sees all."""
     if isinstance(is_causal, bool | np.bool_):
-        if not is_causal:
-            return scores
-        offset = 0
-    elif str(is_causal) == "lower_right":
-        offset = scores.shape[-1] - scores.shape[-2]
-    else:
+        return 0 if is_causal else None
+    if str(is_causal) != "lower_right":
         raise ArgumentError(f'{inputs.function}: is_causal is True, False or "lower_right", not {is_causal!r}')
+    rows, columns = inputs.scores_shape[-2:]
+    return columns - rows
+
+
+def _causal(scores: Array, offset: int | None) -> Array:
+    if offset is None:
+        return scores
     rows, columns = scores.shape[-2:]
     visible = arange(rows)[:, None] + offset >= arange(columns)[None, :]
     return where(visible, scores, -float("inf"))
 
 
+def _checked_bias(inputs: Inputs, bias: Any, scores: tuple[int, ...]) -> Array:
+    node = lift(bias, f"{inputs.function}: bias")
+    if not is_float(node.dtype):
+        hint = "; a boolean is a mask" if node.dtype == BOOL else ""
+        raise DTypeError(f"{inputs.function}: bias is a float array, not {node.type}{hint}")
+    _check_spreads(inputs.function, "bias", node.shape, scores)
+    return Array(node)
+
+
 def masked(inputs: Inputs, scores: Array, mask: Any, bias: Any) -> Array:
+    """The scores with a bias added, and -inf where a mask hides them."""
     function = inputs.function
     if bias is not None:
-        node = lift(bias, f"{function}: bias")
-        if not is_float(node.dtype):
-            hint = "; a boolean is a mask" if node.dtype == BOOL else ""
-            raise DTypeError(f"{function}: bias is a float array, not {node.type}{hint}")
-        _check_spreads(function, "bias", node.shape, scores.shape)
-        scores = scores + Array(node)
+        scores = scores + _checked_bias(inputs, bias, scores.shape)
     if mask is None:
         return scores
-    if isinstance(mask, BlockMask):
+    if isinstance(mask, BlockMask | SparseMask):
         visible = mask.predicate(function, scores.shape)
     else:
         node = lift(mask, f"{function}: mask")

@@ -14,6 +14,7 @@ from ..ops.selection import where
 from ..ops.shape import broadcast_to
 from .block_mask import BlockMask, index_arrays
 from .inputs import check_signature, checked_flag, checked_inputs, checked_scale, log_sums, scores_of, weighted_values
+from .sparse_mask import SparseMask
 
 _log = logging.getLogger(__name__)
 
@@ -26,7 +27,7 @@ def flex_attention(
     key: ArrayLike,
     value: ArrayLike,
     score_mod: ScoreFunction | None = None,
-    block_mask: BlockMask | None = None,
+    block_mask: BlockMask | SparseMask | None = None,
     scale: float | None = None,
     enable_gqa: bool = False,
     return_lse: bool = False,
@@ -39,7 +40,7 @@ def flex_attention(
         key: (B, heads, S, E).
         value: (B, heads, S, Ev).
         score_mod: From scores (B, heads, L, S) and int64 indices that broadcast to them, new scores.
-        block_mask: What to attend to, from `create_block_mask`.
+        block_mask: What to attend to, from `create_block_mask`, or a SparseMask.
         scale: Factor of the scores; 1/sqrt(E) if None.
         enable_gqa: Query head i uses key head i // (query heads / key heads).
         return_lse: Return ``(out, lse)``.
@@ -54,7 +55,7 @@ def flex_attention(
         DTypeError: If they are not floats, or scores are not.
         TraceError: If ``score_mod`` branches on a value, or indexes a NumPy table with an index.
         ArgumentError: If ``score_mod`` is no function, or one of other arguments (that is a TypeError
-            too), or ``block_mask`` no BlockMask.
+            too), or ``block_mask`` no BlockMask or SparseMask.
     """
     function = "flex_attention"
     if kernel_options is not None and not isinstance(kernel_options, dict):
@@ -63,7 +64,7 @@ def flex_attention(
         _log.debug("flex_attention: kernel_options %s are ignored", kernel_options)
     if score_mod is not None and not callable(score_mod):
         raise ArgumentError(f"{function}: score_mod is a function, not {score_mod!r}")
-    if block_mask is not None and not isinstance(block_mask, BlockMask):
+    if block_mask is not None and not isinstance(block_mask, BlockMask | SparseMask):
         raise ArgumentError(f"{function}: block_mask comes from ag.create_block_mask, not {_kind(block_mask)}")
     wants_lse = checked_flag(function, "return_lse", return_lse)
     inputs = checked_inputs(function, query, key, value, enable_gqa)

@@ -32,6 +32,7 @@ import out_of_core
 import portability
 import scores
 import seed_targets
+import sparse
 import training
 import variants
 from cases import square
@@ -79,12 +80,20 @@ def _flex(run: Run) -> Rows:
     return [beside.held_to_target(row) for row in rows]
 
 
-def _masks(run: Run) -> Rows:
-    arguments = masks.every_mask(run.rounds, run.threads, run.quick)
+def _alone(module: str, arguments: dict[str, Any], run: Run) -> Rows:
+    """The rows of a module, from a process of its own."""
     try:
-        return list(run_alone("masks", "rows", arguments, run.threads))
+        return list(run_alone(module, "rows", arguments, run.threads))
     except ProcessError as error:
-        return [{"mask": "all", "threads": run.threads, "note": str(error), "defect": True}]
+        return [{"case": "all", "threads": run.threads, "note": str(error), "defect": True}]
+
+
+def _masks(run: Run) -> Rows:
+    return _alone("masks", masks.every_mask(run.rounds, run.threads, run.quick), run)
+
+
+def _sparse(run: Run) -> Rows:
+    return _alone("sparse", sparse.every_pattern(run.rounds, run.threads, run.quick), run)
 
 
 SECTIONS = (
@@ -96,6 +105,12 @@ SECTIONS = (
     Section("peers", "time of other libraries over ours", _peers, every_thread_count=True),
     Section("flex", "FlexAttention programs, time of other libraries over ours", _flex, every_thread_count=True),
     Section("masks", f"{masks.SHAPE}, beside the dense attention", _masks, every_thread_count=True),
+    Section(
+        "sparse",
+        f"{sparse.SHAPE}, sparse patterns, time of the dense attention over ours",
+        _sparse,
+        every_thread_count=True,
+    ),
     Section(
         "portability",
         "instruction sets: share of what their multiply-adds reach",

@@ -43,7 +43,7 @@ def _bind(program: Program, step: Fused | Loop, arrays: dict[Node, Values], sett
     if isinstance(step, Fused):
         kernel = program.kernels[number]
         skip = kernel.compiled(list(arrays.values()), settings).skip
-        if skip.summaries or skip.guarded:  # what is looked at once a call, before the kernel begins
+        if skip.summaries or skip.guarded or skip.listed:  # what is looked at once a call, before the kernel begins
             raise NoEntryError
         return bind_sweep(kernel, arrays, settings)
     return bind_loop(program.loops[number], arrays, settings)

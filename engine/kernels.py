@@ -22,6 +22,7 @@ from .codegen.sweep import SweepWriter, schedule_for
 from .codegen.target import Target, named_target
 from .codegen.writer import Parts, Writer
 from .config import Settings
+from .domains import Domain, domain_of
 from .intervals import widest_interval
 from .ir import Node, Values
 from .jit import NativeModule, compile_text
@@ -238,21 +239,32 @@ class SweepKernel:
         return found
 
     @functools.cached_property
-    def _skip(self) -> Skip:
+    def skip(self) -> Skip:
         """What is known of its tiles: found out once, for parts of the sweep ask again and again."""
         return Skip(self.sweep, self.fused.elements)
 
     @functools.cached_property
     def at_once(self) -> frozenset[Node]:
         """Inputs that it needs as a whole, whatever part of it runs: tables by which masks are decided."""
-        loads = below([*(each.value for each in self._skip.summaries), *self.deciding])
-        return frozenset({*(each.attribute for each in loads if each.op == "load"), *self._skip.guarded})
+        listed = self.skip.listed
+        lists = [] if listed is None else [listed.which, listed.value]
+        loads = below([*(each.value for each in self.skip.summaries), *lists, *self.deciding])
+        tables = {each.attribute for each in loads if each.op == "load"}
+        return frozenset({*tables, *self.skip.guarded, *(() if listed is None else (listed.starts, listed.indices))})
 
     def schedule(self, settings: Settings) -> tuple[Schedule | FewRows, Target, int]:
         """The sizes of its code's blocks, the target that they are for, and the rows of a task."""
         target = named_target(settings.target)
-        schedule = chosen_schedule(self._skip, target)
+        schedule = chosen_schedule(self.skip, target)
         return schedule, target, rows_of(schedule, target)
+
+    def domain(self, settings: Settings, arrays: Mapping[Node, Values] | None) -> Domain:
+        """What it goes over; of the arrays that decide that (`domains.tables_of`), None if some are not there."""
+        schedule, _, rows = self.schedule(settings)
+        skip = self.skip
+        if arrays is not None and not hold(skip, arrays):
+            skip = Skip(self.sweep, self.fused.elements, reads=False)
+        return domain_of(skip, rows, columns_of_stretches(schedule), arrays)
 
     def for_plain_arrays(self, settings: Settings) -> Compiled:
         """The code for arrays in rows-first order."""
@@ -271,6 +283,8 @@ class SweepKernel:
             for axis, unit in enumerate(row)
         }
         summarized = [node for each in skip.summaries for node in (each.low, each.high)]
+        if skip.listed is not None:
+            summarized += [skip.listed.begins, skip.listed.runs]
         units |= {(node, len(node.shape) - 1): True for node in summarized}
         integer = integer_type([*self.sweep.expressions(), *skip.expressions()])
         block_rows = rows_of(schedule, target)

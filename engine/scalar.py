@@ -66,13 +66,29 @@ def show(scalar: Scalar, depth: int = 6, names: Mapping[Any, str] = MappingProxy
         return str(scalar.attribute)
     if depth == 0:
         return "…"
-    inner = ", ".join(show(each, depth - 1, names) for each in scalar.args)
+    inner = ", ".join(show(each, depth - 1, names) for each in shown_args(scalar))
     if scalar.op == "load":
         return f"%{names.get(scalar.attribute, scalar.attribute.name)}[{inner}]"
     if scalar.op == "reduce":
         kind, axis = scalar.attribute
         return f"{kind}[{axis}]({inner})"
     return f"{scalar.op}({inner})"
+
+
+def shown_args(scalar: Scalar) -> tuple[Scalar, ...]:
+    """What a listing shows of its arguments: of a condition of lists not how it is looked up, which is first."""
+    return scalar.args[1:] if scalar.op == "listed" else scalar.args
+
+
+def below_shown(roots: Sequence[Scalar]) -> list[Scalar]:
+    """As `below`, but for how conditions of lists are looked up."""
+    seen, stack = set(roots), list(roots)
+    while stack:
+        for each in shown_args(stack.pop()):
+            if each not in seen:
+                seen.add(each)
+                stack.append(each)
+    return sorted(seen, key=_number)
 
 
 def below(roots: Sequence[Scalar]) -> list[Scalar]:

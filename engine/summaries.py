@@ -4,6 +4,7 @@ They are what masks that depend on data, such as document ids, are decided by, f
 stretch, never one for a pair of a row and a column.
 """
 
+import functools
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -13,6 +14,8 @@ import numpy as np
 from .codegen.interpreter import FUNCTIONS, cast
 from .ir import Node, UnfusableError, Values
 from .leaves import never_changes
+from .listed_runs import runs_of
+from .passes.listed import Listed
 from .passes.predicate import Summary, is_small
 from .passes.skip import Skip
 from .scalar import Axis, Scalar, below
@@ -111,25 +114,52 @@ class Summaries:
 
     def __init__(self, skip: Skip, rows: int, columns: Sequence[int]) -> None:
         self._skip, self._rows, self._columns = skip, rows, tuple(columns)
-        self._kept: dict[Summary, _Kept] = {}
+        self._kept: dict[Summary | Listed, _Kept] = {}
 
     def of(self, arrays: Mapping[Node, Values], length_of: Callable[[int], int]) -> dict[Node, Values]:
         """The arrays of all summaries in a call."""
         found: dict[Node, Values] = {}
         for summary in self._skip.summaries:
-            found[summary.low], found[summary.high] = self._one(summary, arrays, length_of)
+            sizes = (self._rows,) if summary.axis is self._skip.sweep.rows else self._columns
+            make = functools.partial(summarize, summary, arrays, sizes, length_of)
+            axes = (*summary.batch, summary.axis)
+            found[summary.low], found[summary.high] = self._kept_or(
+                make, summary, [summary.value], axes, arrays, length_of
+            )
+        listed = self._skip.listed
+        if listed is not None:
+            make = functools.partial(self._runs, listed, arrays, length_of)
+            axes = (*listed.batch, self._skip.sweep.rows, self._skip.sweep.columns)
+            parts = [listed.condition]
+            found[listed.begins], found[listed.runs] = self._kept_or(make, listed, parts, axes, arrays, length_of)
         return found
 
-    def _one(
-        self, summary: Summary, arrays: Mapping[Node, Values], length_of: Callable[[int], int]
+    def _runs(
+        self, listed: Listed, arrays: Mapping[Node, Values], length_of: Callable[[int], int]
     ) -> tuple[Values, Values]:
-        read = [arrays[each.attribute] for each in below([summary.value]) if each.op == "load"]
-        lengths = [length_of(axis.length) for axis in (*summary.batch, summary.axis)]
-        kept = self._kept.get(summary)
+        def values(scalar: Scalar, at: Mapping[Axis, Values]) -> Values:
+            (found,) = evaluate([scalar], arrays, at, length_of)
+            return found
+
+        lists = arrays[listed.starts], arrays[listed.indices]
+        return runs_of(listed, self._skip.sweep, *lists, self._rows, length_of, values)
+
+    def _kept_or(
+        self,
+        make: Callable[[], tuple[Values, Values]],
+        name: Summary | Listed,
+        parts: Sequence[Scalar],
+        axes: Sequence[Axis],
+        arrays: Mapping[Node, Values],
+        length_of: Callable[[int], int],
+    ) -> tuple[Values, Values]:
+        """What was made before of the same arrays that nobody can change, or what is made now."""
+        read = [arrays[each.attribute] for each in below(parts) if each.op == "load"]
+        lengths = [length_of(axis.length) for axis in axes]
+        kept = self._kept.get(name)
         if kept is not None and kept.lengths == lengths and all(map(operator.is_, kept.read, read)):
             return kept.result
-        sizes = (self._rows,) if summary.axis is self._skip.sweep.rows else self._columns
-        result = summarize(summary, arrays, sizes, length_of)
+        result = make()
         if all(map(never_changes, read)):
-            self._kept[summary] = _Kept(read, lengths, result)
+            self._kept[name] = _Kept(read, lengths, result)
         return result

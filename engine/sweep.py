@@ -11,7 +11,7 @@ from typing import Any
 
 from .ir import Node
 from .lengths import estimate
-from .scalar import Axis, Scalar, below, show
+from .scalar import Axis, Scalar, below, below_shown, show, shown_args
 from .types import DType
 
 # How deep a listing shows what is nested.
@@ -216,7 +216,7 @@ class Sweep:
 
     def _names(self) -> dict[Any, str]:
         """Names for a listing: of results, of what is used twice, and of arrays that share one."""
-        everything = below(self.expressions())
+        everything = below_shown(self.expressions())
         names: dict[Any, str] = {}
         arrays = list(dict.fromkeys(each.attribute for each in everything if each.op == "load"))
         kinds = [node.name for node in arrays]
@@ -225,7 +225,7 @@ class Sweep:
                 names[node] = f"{node.name}{kinds[:number].count(node.name)}"
         uses: dict[Scalar, int] = dict.fromkeys(everything, 0)
         for user in everything:
-            for each in set(user.args):
+            for each in set(shown_args(user)):
                 uses[each] += 1
         shared = [each for each in everything if uses[each] > 1 and each.args and each.op != "load"]
         shared = [each for each in shared if each not in self.groups]

@@ -1,9 +1,14 @@
 """What `explain` tells of a compiled kernel."""
 
+import functools
 from typing import Any
 
 from ..engine.config import Settings
-from ..engine.ir import Node
+from ..engine.domains import Domain, Tiles, tables_of
+from ..engine.evaluate import evaluate_now
+from ..engine.ir import Node, walk
+from ..engine.kernels import SweepKernel
+from ..engine.leaves import Placeholder
 from ..engine.loop import Loop
 from ..engine.passes.fused import Fused
 from ..engine.program import Program
@@ -18,6 +23,7 @@ class KernelReport:
         ir: The kernel language: what streams or runs, what is accumulated, what is returned.
         flops: Operations over all positions, skipped ones among them.
         bytes: Bytes of its inputs and results.
+        domain: What it goes over, and `tiles` and `density`: how much of that it computes.
     """
 
     def __init__(self, program: Program, number: int, step: Fused | Loop | SegmentLoop, settings: Settings) -> None:
@@ -35,6 +41,35 @@ class KernelReport:
         self.flops: int = ran.flops
         nodes: tuple[Node, ...] = (*step.inputs, *step.nodes)
         self.bytes = sum(node.type.nbytes for node in nodes)
+
+    @functools.cached_property
+    def _domain(self) -> Domain | None:
+        """What a sweep goes over, found out when it is first asked for; other kernels say so themselves."""
+        if not isinstance(self._kernel, SweepKernel):
+            return None
+        tables = tables_of(self._kernel.skip)
+        is_there = not any(isinstance(each, Placeholder) for each in walk(tables))
+        arrays = dict(zip(tables, evaluate_now(tables), strict=True)) if is_there and tables else {}
+        found: Domain = self._kernel.domain(self._settings, arrays if is_there else None)
+        return found
+
+    @property
+    def domain(self) -> str:
+        """What it goes over: ``dense range``, ``bounds``, ``tested tiles``, ``block list``, or ``every element``."""
+        return str(self._kernel.goes_over) if self._domain is None else self._domain.kind
+
+    @property
+    def tiles(self) -> Tiles | None:
+        """How many tiles of a sweep are run, how many of them with masks, and how many are skipped.
+
+        Of many tiles some are looked at. None for a loop, and where masks depend on arrays that are arguments.
+        """
+        return None if self._domain is None else self._domain.tiles
+
+    @property
+    def density(self) -> float | None:
+        """The share of a sweep's pairs of a row and a column that masks leave; None as for `tiles`."""
+        return None if self._domain is None else self._domain.density
 
     def _compiled(self) -> Any:
         return self._kernel.for_plain_arrays(self._settings)
@@ -73,7 +108,8 @@ class KernelReport:
         return (
             f"{self.name}\n{self.ir}\n  {self.flops / 1e9:.3g} Gflop, {self.bytes:,} bytes in and out, "
             f"{self.scratch_bytes:,} bytes of scratch a thread; "
-            f"compiled in {self.compile_seconds * 1e3:.0f} ms (cache: {self.cached})"
+            f"compiled in {self.compile_seconds * 1e3:.0f} ms (cache: {self.cached})\n"
+            f"  domain: {self.domain if self._domain is None else self._domain}"
         )
 
     __repr__ = __str__

@@ -74,6 +74,7 @@ def _outside(f: Function, index: Value, length: Value) -> Value:
 
 
 RULES: dict[str, Rule] = {
+    "listed": lambda f, found, which, value: found,
     "inside": _inside,
     "outside": _outside,
     "add": lambda f, a, b: f.or_(a, b) if a.element == "i1" else f.add(a, b),

@@ -23,9 +23,11 @@ from .few_rows_outputs import write_output
 from .few_rows_sizes import FewRows, few_rows_for
 from .few_rows_state import RowState
 from .few_rows_sums import RowSums
+from .listed_runs import ListedRuns, in_pieces
 from .llvm import Value
 from .masks import Masks
 from .operands import Place
+from .runs import Run
 from .select import Selection
 from .state import Stage, state_layout
 from .writer import Parts, Writer
@@ -40,6 +42,14 @@ class FewRowsWriter(Writer):
         super().__init__(parts, 1, sizes.rows, state_layout(parts.sweep, sizes, parts.target.lanes("float32")))
         self.sizes = sizes
         self.packs: dict[Scalar, Value] = {}
+
+    def expressions(self) -> list[Scalar]:
+        """All scalars of the kernel; conditions as they are looked at when no list is gone through, too."""
+        found = super().expressions()
+        if self.stage is Stage.FINISH or self.skip.listed is None:
+            return found
+        conditions = [condition for each in self.watch.visible.values() for condition in each]
+        return found + self.skip.without_lists(conditions)
 
     # --- what the parts of the kernel ask for
 
@@ -157,16 +167,29 @@ class FewRowsWriter(Writer):
         if any(self._has_runs(each) for each in below(self.expressions())):
             low = f.and_(low, -ALIGNMENT)
 
-        def block(start: Value, _: list[Value]) -> None:
-            size = f.min(f.sub(high, start), self.sizes.block)
-            last = f.sub(f.add(start, size), 1)
+        def block(start: Value, stop: Value, _: list[Value]) -> list[Value]:
+            size, last = f.sub(stop, start), f.sub(stop, 1)
             if masks.tests:
                 live = f.not_(masks.is_empty(start, last))
                 f.when(live, lambda: self._block(start, size, masks, masks.is_full(start, last)))
             else:
                 self._block(start, size, masks, masks.is_full(start, last))
+            return []
 
-        f.loop(low, high, self.sizes.block, [], block)
+        step = self.sizes.block
+        if self.skip.listed is None:
+            f.loop(low, high, step, [], lambda start, _: block(start, f.min(f.add(start, step), high), []))
+            return
+        # Blocks that something is known of begin where their stretches do.
+        is_aligned = f.constant(1, "i1")
+        if not masks.looks_at_strips:
+            is_aligned = self.is_divided if self.stage is Stage.STREAM else f.constant(0, "i1")
+
+        def within(first: Value, stop: Value, state: list[Value], run: Run) -> list[Value]:
+            return in_pieces(f, (first, stop), step, is_aligned, state, run)
+
+        lists = ListedRuns(self.operands, self.skip.listed, self.block_rows)
+        lists.each(masks, (low, high), [], within, block)
 
     def _has_runs(self, scalar: Scalar) -> bool:
         run = run_of(scalar, self.sweep.columns) if scalar.op == "load" else None
@@ -199,6 +222,9 @@ class FewRowsWriter(Writer):
 
         def one(row: Value) -> None:
             known = {each: part.value(column, row, valid) for each, part in self.contractions.items()}
+            if self.skip.listed is not None and not full:
+                lanes = f.add(f.splat(column, self.lanes), f.iota(self.lanes, "i64"))
+                known[self.skip.listed.visible] = masks.seen_by_row(row, lanes)
             tile = Lanes(
                 self,
                 columns,

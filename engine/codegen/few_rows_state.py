@@ -189,6 +189,7 @@ class RowState:
 
     def _look_for_columns(self, group: Scalar, row: Value) -> None:
         writer, f = self.writer, self.writer.f
+        conditions = writer.skip.without_lists(writer.watch.visible[group])
         low, high = f.constant(0, "i64"), writer.columns
         if writer.stage is Stage.STREAM:
             low, high = writer.first_column, writer.stop_column
@@ -197,12 +198,12 @@ class RowState:
             valid = f.first_lanes(f.sub(high, first), writer.lanes)
             place, scalars = writer.row_place(row), writer.row_scalars(row)
             tile = Lanes(writer, writer.sweep.columns, first, place, scalars=scalars, valid=valid)
-            for each in writer.watch.visible[group]:
+            for each in conditions:
                 valid = f.and_(valid, tile(each))
             return [f.or_(carried[0], f.any_lane(valid))]
 
         seen = f.constant(1, "i1")
-        if writer.watch.visible[group]:
+        if conditions:
             (seen,) = f.loop(low, high, writer.lanes, [f.constant(0, "i1")], columns)
         if writer.stage is Stage.WHOLE:
             writer.doubt(seen)

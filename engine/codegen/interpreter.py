@@ -76,6 +76,8 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "inside": _inside,
     "outside": _outside,
     "any": np.any,
+    # A condition that names what decides it.
+    "listed": lambda found, which, value: found,
 }
 
 

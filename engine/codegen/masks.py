@@ -2,6 +2,7 @@
 
 from ..passes.skip import Skip
 from ..scalar import Axis, Scalar, below
+from .listed_runs import Entry, is_whole, seen, seen_by_row
 from .llvm import Value
 from .operands import Operands
 
@@ -19,7 +20,9 @@ class Masks:
 
     def __init__(self, operands: Operands, skip: Skip, block_rows: int, strip: int, block: int) -> None:
         self.f, self.operands, self.skip = operands.f, operands, skip
-        self.strip, self.block = strip, block
+        self.strip, self.block, self.block_rows = strip, block, block_rows
+        # The run of columns that is gone through, where lists say which there are.
+        self.entry: Entry | None = None
         corners, f = skip.corners, self.f
         first = operands.row_first
         self._rows: dict[Axis, Value] = {
@@ -53,13 +56,33 @@ class Masks:
             high = f.min(high, f.max(f.add(self._wide(bound, self._rows), 1), 0))
         for bound in self.skip.least:
             low = f.max(low, self._wide(bound, self._rows))
-        if self.skip.summaries or self.tests:
+        if self.looks_at_strips:
             low = f.sub(low, f.unsigned_modulo(low, f.constant(self.strip, "i64")))
         return low, high
 
+    @property
+    def looks_at_strips(self) -> bool:
+        """Whether something is known, or tested, of whole strips: columns then begin where one does."""
+        return bool(self.skip.summaries) or self.tests
+
     def is_full(self, first: Value, last: Value) -> Value:
         """Whether nothing is hidden in some columns, which lie in one strip if there are summaries."""
-        return self._decided(self.skip.full, first, last, f_stretch=self._strip_of(first))
+        full = self._decided(self.skip.full, first, last, f_stretch=self._strip_of(first))
+        if self.entry is None:
+            return full
+        if self.looks_at_strips:  # runs of lists begin anywhere
+            full = self.f.and_(full, self.f.compare("==", self._strip_of(first), self._strip_of(last)))
+        return self.f.and_(full, is_whole(self.f, self.entry, first, last, self.block_rows))
+
+    def seen(self, column: Value) -> Value:
+        """Which rows of the block see a column of the run that is gone through."""
+        assert self.entry is not None
+        return seen(self.f, self.entry, column, self.block_rows)
+
+    def seen_by_row(self, row: Value, columns: Value) -> Value:
+        """Which columns of that run, one a lane, a row of the block sees."""
+        assert self.entry is not None
+        return seen_by_row(self.f, self.entry, row, columns)
 
     def is_empty(self, first: Value, last: Value) -> Value:
         """Whether a strip of columns adds nothing."""

@@ -51,20 +51,27 @@ class Runs:
             most = f.min(f.add(first, self.masks.block), high)
             if self.within_blocks is not None:
                 most = f.select(self.within_blocks, stop, most)
-            end = self._find(f.min(f.add(first, self.masks.strip), most), most, empty=True)
+            end = self._find(f.min(self._behind_strip(first), most), most, empty=True)
             return [end, *run(first, end, state)]
 
         return f.if_else(f.compare("<", first, stop), live, lambda: [stop, *state])
 
     def _find(self, column: Value, stop: Value, *, empty: bool) -> Value:
         """The first strip that is empty, or not; ``stop`` if there is none before."""
-        f, strip = self.f, self.masks.strip
+        f = self.f
 
         def test(values: list[Value]) -> tuple[Value, list[Value]]:
             at = f.min(values[0], f.sub(stop, 1))
-            found = self.masks.is_empty(at, f.min(f.add(at, strip - 1), f.sub(stop, 1)))
+            found = self.masks.is_empty(at, f.sub(f.min(self._behind_strip(at), stop), 1))
             goes_on = f.not_(found) if empty else found
             return f.and_(f.compare("<", values[0], stop), goes_on), values
 
-        (found,) = f.repeat([column], test, lambda values: [f.add(values[0], strip)])
+        (found,) = f.repeat([column], test, lambda values: [self._behind_strip(values[0])])
         return f.min(found, stop)
+
+    def _behind_strip(self, column: Value) -> Value:
+        """Where the strip of a column ends: those of a list begin anywhere in theirs."""
+        f, strip = self.f, self.masks.strip
+        if self.masks.entry is None:
+            return f.add(column, strip)
+        return f.mul(f.add(f.unsigned_divide(column, f.constant(strip, "i64")), 1), strip)

@@ -57,6 +57,8 @@ def signature(
             return axis_name(scalar.attribute)
         if scalar.op == "length":
             return layout.place(("length", scalar, "extent"))
+        if scalar.op == "listed":
+            return [inputs[node] for node in scalar.attribute]
         if scalar.op == "load":
             return inputs[scalar.attribute], [is_unit(scalar, axis) for axis in range(len(scalar.args))]
         if scalar.op == "reduce":
@@ -90,6 +92,8 @@ def signature(
     # What is decided of a condition that is written another way, its scale in the rows, changes no code.
     written = [numbers[each] for each in skip.roots if each in numbers]
     rows.append(("tiles", written, len(skip.least), len(skip.most), skip.is_bounded))
+    if skip.listed is not None:
+        rows.append(("lists", [axis_name(axis) for axis in skip.listed.batch]))
     for output in sweep.outputs:
         small = None if output.small is None else axis_name(output.small)
         rounded = None if output.rounded is None else output.rounded.name

@@ -27,6 +27,7 @@ from .brought import Brought
 from .column_sums import ColumnSums
 from .dense import Dense
 from .fill import Fill
+from .listed_runs import ListedRuns, in_pieces
 from .llvm import Value
 from .masks import Masks
 from .math import exp_less
@@ -35,7 +36,7 @@ from .pair_body import PairAccumulate, PairBody, together
 from .pair_products import AccumulatePairs, PairProducts
 from .places import Places
 from .rows_ahead import RowsAhead
-from .runs import Runs
+from .runs import Run, Runs
 from .schedule import Schedule, schedule_for
 from .select import Selection
 from .state import Stage, state_layout
@@ -161,13 +162,24 @@ class SweepWriter(Writer):
         def block(start: Value, stop: Value, carried: list[Value]) -> list[Value]:
             return self._block(start, f.sub(stop, start), carried, masks)
 
-        if masks.tests:
-            return self._runs(masks).each(low, high, state, block)
-        step = schedule.block
-        return f.loop(low, high, step, state, lambda at, old: block(at, f.min(f.add(at, step), high), old))
+        return self._each_run(masks, (low, high), state, block)
 
-    def _runs(self, masks: Masks) -> Runs:
-        return Runs(self.f, masks, self.is_divided if self.stage is Stage.STREAM else None)
+    def _each_run(self, masks: Masks, bounds: tuple[Value, Value], state: list[Value], run: Run) -> list[Value]:
+        """Do something for each run of columns that may be visible."""
+        within = functools.partial(self._within_range, masks)
+        if self.skip.listed is None:
+            return within(*bounds, state, run)
+        lists = ListedRuns(self.operands, self.skip.listed, self.block_rows)
+        return lists.each(masks, bounds, state, within, run)
+
+    def _within_range(self, masks: Masks, low: Value, high: Value, state: list[Value], run: Run) -> list[Value]:
+        f, step = self.f, self.schedule.block
+        is_divided = self.is_divided if self.stage is Stage.STREAM else None
+        if masks.tests:
+            return Runs(f, masks, is_divided).each(low, high, state, run)
+        if self.skip.listed is not None and is_divided is not None:
+            return in_pieces(f, (low, high), step, is_divided, state, run)
+        return f.loop(low, high, step, state, lambda at, old: run(at, f.min(f.add(at, step), high), old))
 
     def _allocate(self) -> None:
         """Buffers of tile values, with room in front for the overlap of ragged columns; accumulators of 0."""
@@ -309,11 +321,8 @@ class SweepWriter(Writer):
         seen = f.constant(0.0, self.block_vector)
         if not conditions:
             seen = f.constant(1.0, self.block_vector)
-        elif masks.tests:
-            (seen,) = self._runs(masks).each(low, high, [seen], run)
         else:
-            step = self.schedule.block
-            (seen,) = f.loop(low, high, step, [seen], lambda at, old: run(at, f.min(f.add(at, step), high), old))
+            (seen,) = self._each_run(masks, (low, high), [seen], run)
         if self.stage is Stage.WHOLE:
             self.doubt(f.any_lane(f.and_(empty, f.compare(">", seen, 0.0))))
             return

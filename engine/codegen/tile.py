@@ -106,6 +106,8 @@ class TileValues:
         sweep, lanes = writer.sweep, writer.block_rows
         if self.full and scalar in self.masks.roots:
             return f.constant(1, vector_of("i1", lanes))
+        if scalar.op == "visible":
+            return self.masks.seen(self.places[number][sweep.columns])
         fixed = ops.fixed(scalar)
         if fixed is not None:
             return f.splat(fixed, lanes)

@@ -67,7 +67,7 @@ class Writer(ABC):
     def _scale(self) -> None:
         """Scales where they are free: `groups` and `factors`, by what they were."""
         factors = [each.weight for each in self.sweep.accumulators]
-        roots = [*self.sweep.groups, *factors]
+        roots = self.skip.through_lists([*self.sweep.groups, *factors])
         # What is compared is rounded as it is written: equal numbers stay equal.
         final = roots if self.sweep.selects else fold_scales(self.elements, self.sweep, roots)
         groups, final = final[: len(self.sweep.groups)], final[len(self.sweep.groups) :]

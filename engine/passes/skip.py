@@ -16,9 +16,10 @@ from typing import NamedTuple
 
 from ..ir import Node
 from ..kernel import Elements
-from ..scalar import Scalar, below
+from ..scalar import Scalar, below, below_shown
 from ..sweep import Sweep
 from ..types import BOOL, INT64, is_float, is_integer
+from .listed import Listed, listed_by
 from .predicate import Bounds, Corners, Summary
 
 _LESS = {"less": (1, 1, 0), "less_equal": (0, 1, 0), "greater": (1, 0, 1), "greater_equal": (0, 0, 1)}
@@ -44,6 +45,9 @@ class Skip:
         is_bounded: Whether `least` and `most` say all there is to say about empty tiles.
         summaries: What has to be computed of tables, once a call.
         guarded: Tables that the classification holds for if their integers are not too large.
+        listed: The lists of columns that a condition leaves to each row, if there is one.
+        skipping: Conditions without which a tile adds nothing.
+        undecided: Conditions that no tile is known to be full by.
 
     Args:
         sweep: The sweep.
@@ -58,14 +62,19 @@ class Skip:
         conditions = _conditions(sweep)
         parts = list(dict.fromkeys(part for each in conditions for part in _conjuncts(each)))
         decided = [part for part in parts if not _is_false(self._bounds.truth(part).all)]
-        whole = [each for each in conditions if set(_conjuncts(each)) <= set(decided)]
-        self.roots = tuple(dict.fromkeys([*whole, *decided]))
-        skipping = [part for part in parts if empties(sweep, part)]
+        self.skipping = skipping = [part for part in parts if empties(sweep, part)]
+        of_lists = [listed_by(sweep, elements, part) for part in skipping]
+        self.listed: Listed | None = next((each for each in of_lists if each is not None), None)
+        known = {*decided, *self._conditions_of_lists()}
+        whole = [each for each in conditions if set(_conjuncts(each)) <= known]
+        self.undecided = [part for part in parts if part not in known]
+        roots = [*whole, *(part for part in parts if part in known)]
+        self.roots = tuple(dict.fromkeys([*roots, *self.through_lists(roots)]))
         self.full = self._bounds.every([self._bounds.truth(part).all for part in decided])
         self.empty = self._bounds.some([self._bounds.truth(part).none for part in skipping])
         self.least: list[Scalar] = []
         self.most: list[Scalar] = []
-        exact = [self._bounded_by(part) for part in skipping]
+        exact = [self._bounded_by(part) for part in skipping if part not in self._conditions_of_lists()]
         self.is_bounded = all(exact)
 
     @property
@@ -78,15 +87,30 @@ class Skip:
         """Tables whose integers must not be too large."""
         return self._bounds.guarded
 
+    def through_lists(self, roots: Sequence[Scalar]) -> list[Scalar]:
+        """Expressions as they are in code that goes through the lists."""
+        if self.listed is None:
+            return list(roots)
+        return self.elements.substitute(roots, {self.listed.condition: self.listed.visible})
+
+    def without_lists(self, roots: Sequence[Scalar]) -> list[Scalar]:
+        """Such expressions for code that goes through no list."""
+        if self.listed is None:
+            return list(roots)
+        return self.elements.substitute(roots, {self.listed.visible: self.listed.condition})
+
+    def _conditions_of_lists(self) -> Sequence[Scalar]:
+        return () if self.listed is None else (self.listed.condition,)
+
     @property
     def skips(self) -> bool:
         """Whether any tile may be left out."""
-        return bool(self.least or self.most) or not _is_false(self.empty)
+        return bool(self.least or self.most or self.listed) or not _is_false(self.empty)
 
     @property
     def is_narrow(self) -> bool:
         """Whether rows may see a few columns only: from both sides, or with holes between."""
-        return self.skips and not (self.is_bounded and (not self.least or not self.most))
+        return self.skips and (self.listed is not None or not (self.is_bounded and (not self.least or not self.most)))
 
     def expressions(self) -> list[Scalar]:
         """All of its expressions."""
@@ -130,10 +154,10 @@ class Skip:
 
 def _conditions(sweep: Sweep) -> list[Scalar]:
     """Conditions that select between tile values, whatever they are made of; not those inside of a small reduction."""
-    tile = below([*sweep.groups, *(each.weight for each in sweep.accumulators)])
     pair = {sweep.rows, sweep.columns}
     known = pair | set(sweep.batch)
-    found = [each.args[0] for each in tile if each.op == "where"]
+    tile = [*sweep.groups, *(each.weight for each in sweep.accumulators)]
+    found = [each.args[0] for each in below_shown(tile) if each.op == "where"]
     return [each for each in dict.fromkeys(found) if pair & each.axes and each.axes <= known]
 
 
