@@ -17,6 +17,7 @@ from .flex import flex_attention
 from .linear import linear_attention
 from .linear_state import LinearAttentionState
 from .merging import merge_states
+from .sparse_mask import SparseMask
 from .topk import topk_attention
 
 __all__ = [
@@ -24,10 +25,6 @@ __all__ = [
     "ErrorReport",
     "LinearAttentionState",
     "RandomFeatures",
-from .sparse_mask import SparseMask
-
-__all__ = [
-    "BlockMask",
     "SparseMask",
     "and_masks",
     "attention",
