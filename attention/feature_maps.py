@@ -197,7 +197,7 @@ def random_features(
         raise ArgumentError(f"random_features: count is one or more, not {count!r}")
     if start < 0:
         raise ArgumentError(f"random_features: seed is not negative: {seed!r}")
-    if norms not in ("chi", "sqrt"):
+    if not isinstance(norms, str) or norms not in ("chi", "sqrt"):
         raise ArgumentError(f'random_features: norms are "chi" or "sqrt", not {norms!r}')
     return RandomFeatures(number, flag("random_features", "orthogonal", orthogonal), norms, start)
 
