@@ -174,9 +174,7 @@ def _projection(features: RandomFeatures, width: int, dtype: DType) -> Array:
 
 
 @public()
-def random_features(
-    count: int, *, orthogonal: bool = True, norms: Literal["chi", "sqrt"] = "chi", seed: int = 0
-) -> RandomFeatures:
+def random_features(count: int, *, orthogonal: bool = True, norms: Any = "chi", seed: int = 0) -> RandomFeatures:
     """Positive random features of the softmax kernel, for `linear_attention` (Performer, arXiv:2009.14794).
 
     ``φ(x) = exp(w·x - |x|²/2) / sqrt(count)``: then ``φ(q)·φ(k)`` is ``exp(q·k)`` on average over seeds, and positive.
