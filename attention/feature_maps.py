@@ -8,7 +8,7 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -114,7 +114,7 @@ class RandomFeatures(FeatureMap):
 
     count: int
     orthogonal: bool = True
-    norms: Literal["chi", "sqrt"] = "chi"
+    norms: str = "chi"
     seed: int = 0
 
     def __call__(self, x: Any) -> Array:
@@ -174,9 +174,7 @@ def _projection(features: RandomFeatures, width: int, dtype: DType) -> Array:
 
 
 @public()
-def random_features(
-    count: int, *, orthogonal: bool = True, norms: Literal["chi", "sqrt"] = "chi", seed: int = 0
-) -> RandomFeatures:
+def random_features(count: int, *, orthogonal: bool = True, norms: str = "chi", seed: int = 0) -> RandomFeatures:
     """Positive random features of the softmax kernel, for `linear_attention` (Performer, arXiv:2009.14794).
 
     ``φ(x) = exp(w·x - |x|²/2) / sqrt(count)``: then ``φ(q)·φ(k)`` is ``exp(q·k)`` on average over seeds, and positive.
@@ -197,7 +195,7 @@ def random_features(
         raise ArgumentError(f"random_features: count is one or more, not {count!r}")
     if start < 0:
         raise ArgumentError(f"random_features: seed is not negative: {seed!r}")
-    if norms not in ("chi", "sqrt"):
+    if str(norms) not in ("chi", "sqrt"):
         raise ArgumentError(f'random_features: norms are "chi" or "sqrt", not {norms!r}')
     return RandomFeatures(number, flag("random_features", "orthogonal", orthogonal), norms, start)
 

@@ -221,6 +221,11 @@ def guarded(draw: Draw) -> Case:
     return Case(ag.scaled_dot_product_attention, numbers(draw, sizes, SIGNED))
 
 
+def linear(draw: Draw) -> Case:
+    function = partial(ag.linear_attention, is_causal=draw(st.booleans()), chunk_size=2)
+    return Case(function, numbers(draw, [(2, 3, 4)] * 3, SIGNED))
+
+
 def merged(draw: Draw) -> Case:
     out = lengthy(draw)
     count = draw(st.integers(1, 3))
@@ -321,6 +326,7 @@ TABLE: dict[str, Any] = {
     "torch's gather": shaped(partial(taken_along, partial(along_axis, TorchGather))),
     **named("segment_sum segment_max segment_mean segment_softmax", of_segments),
     "attention": guarded,
+    "linear_attention": linear,
     "merge_states": merged,
     "pad": shaped(chosen(ag.pad, lambda shape: st.sampled_from((0, 1, (2, 0))))),
     "transpose": shaped(permuted),

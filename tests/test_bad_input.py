@@ -702,6 +702,8 @@ POOL = (
 SEGMENTS = (X, np.array([0, 1]), 2)
 CALLS = {
     "attention": [(Q, K, V)],
+    "attention_error": [(Q, Q, K, V)],
+    "linear_attention": [(Q, K, V)],
     "merge_states": [((Q, Q[..., 0]), (Q, Q[..., 0]))],
     "pad": [(X, 1)],
     "isdtype": [(np.float32, "real floating")],

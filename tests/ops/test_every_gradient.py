@@ -19,7 +19,8 @@ WITHOUT = {
     "what it rounds no difference shows": "astype",
     "nothing goes in": "arange asarray constant eye full full_like ones ones_like placeholder zeros zeros_like",
     "it is no function of arrays": """batch store compile compute explain create_block_mask grad gradients isdtype
-        result_type value_and_grad vjp""",
+        random_features result_type value_and_grad vjp""",
+    "numbers come out now": "attention_error",
     "tested with programs": "flex_attention scaled_dot_product_attention",
 }
 # The same of operators.
