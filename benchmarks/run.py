@@ -28,6 +28,7 @@ import masks
 import out_of_core
 import portability
 import scores
+import small_types
 import training
 import variants
 from cases import square
@@ -113,6 +114,12 @@ SECTIONS = (
         "training_scores",
         "backward passes, causal, time over that of a plain score",
         lambda run: training.backward_over_plain(run.rounds, run.threads, 512 if run.quick else 2048),
+        every_thread_count=True,
+    ),
+    Section(
+        "small_types",
+        "bfloat16 beside torch's, decoding of 8 and 4 bits beside our float32: time of the other over ours",
+        lambda run: small_types.rows(run.rounds, run.threads, run.quick),
         every_thread_count=True,
     ),
     Section("lanes", "one thread: time of the same kernel of one lane", lambda run: scores.beside_scalar(run.rounds)),
