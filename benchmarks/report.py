@@ -218,7 +218,7 @@ _README: dict[str, Callable[[Rows], str]] = {
     "clusters": _shown(case="case", beside="beside", **_RATIO),
     "graphs": _shown(case="layer", shape="graph", peer="beside", milliseconds="milliseconds", **_RATIO),
     "decoding": _shown(
-        case="case", threads="threads", peer="beside", milliseconds="milliseconds", of_bandwidth="of bandwidth", **_RATIO
+        case="case", threads="threads", peer="beside", milliseconds="milliseconds", of_bandwidth="bandwidth", **_RATIO
     ),
     "small_types": _shown(case="case", threads="threads", peer="beside", **_RATIO),
     "sparse": _shown(

@@ -33,6 +33,7 @@ import portability
 import scores
 import seed_targets
 import sparse
+import small_types
 import training
 import variants
 from cases import square
@@ -144,6 +145,12 @@ SECTIONS = (
         "decoding",
         "one query on caches, time of others over ours; in pages, time over that of one array",
         lambda run: decoding.rows(run.rounds, run.threads, run.limits, run.quick),
+        every_thread_count=True,
+    ),
+    Section(
+        "small_types",
+        "bfloat16 beside torch's, decoding of 8 and 4 bits beside our float32: time of the other over ours",
+        lambda run: small_types.rows(run.rounds, run.threads, run.quick),
         every_thread_count=True,
     ),
     Section("lanes", "one thread: time of the same kernel of one lane", lambda run: scores.beside_scalar(run.rounds)),

@@ -17,7 +17,7 @@ from ..engine.errors import ArgumentError, DTypeError, ShapeError
 from ..engine.ir import Node, Values
 from ..engine.labels import Axes
 from ..engine.leaves import Constant
-from ..engine.types import FLOAT32, FLOAT64, Shape, TensorType, is_float
+from ..engine.types import BOOL, FLOAT32, FLOAT64, Shape, TensorType, is_float
 from .arithmetic import maximum, minimum
 from .array import Array, ArrayLike, lift
 from .kinds import flag
@@ -112,12 +112,13 @@ class UnpackInt4(Node):
         half = kernel.apply("floor_divide", place.dtype, place, two)
         odd = kernel.apply("remainder", place.dtype, place, two)
         byte = kernel.apply("astype", _INT32, kernel.element(self.operand, [*outer, half]))
-        shift = kernel.apply("astype", _INT32, kernel.multiply(odd, kernel.constant(4)))
-        moved = kernel.apply("bitwise_right_shift", _INT32, byte, shift)
-        nibble = kernel.apply("bitwise_and", _INT32, moved, kernel.constant(15, _INT32))
-        turned = kernel.apply("bitwise_xor", _INT32, nibble, kernel.constant(8, _INT32))
-        signed = kernel.subtract(turned, kernel.constant(8, _INT32))
-        return kernel.apply("astype", _INT8, signed)
+        upper = kernel.apply("bitwise_right_shift", _INT32, byte, kernel.constant(4, _INT32))
+        is_lower = kernel.apply("equal", BOOL, odd, kernel.constant(0))
+        four = kernel.apply("where", _INT32, is_lower, byte, upper)
+        # Two's complement of four bits: what is known of it step by step says that it is small.
+        eight, all_bits = kernel.constant(8, _INT32), kernel.constant(15, _INT32)
+        turned = kernel.apply("bitwise_and", _INT32, kernel.add(four, eight), all_bits)
+        return kernel.apply("astype", _INT8, kernel.subtract(turned, eight))
 
 
 @public()
