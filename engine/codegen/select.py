@@ -91,9 +91,7 @@ class Selection:
     def _take(self, above: Value, place: Value, column: Value) -> None:
         """Write the values of a column that are above their rows' bounds."""
         f = self.writer.f
-        self._each_lane(
-            above, lambda row: self._append(row, f.load(f.offset(place, f.shl(row, 2)), "float"), column)
-        )
+        self._each_lane(above, lambda row: self._append(row, f.load(f.offset(place, f.shl(row, 2)), "float"), column))
 
     def _each_lane(self, mask: Value, body: Callable[[Value], None]) -> None:
         f = self.writer.f
@@ -199,7 +197,9 @@ class Selection:
         """The columns of each row's list, the largest first."""
         writer, f, ops = self.writer, self.writer.f, self.writer.operands
         pointer = ops.slot(("out", output.node, "pointer"))
-        steps = dict(zip(output.axes, (ops.slot(("out", output.node, n)) for n in range(len(output.axes))), strict=True))
+        steps = dict(
+            zip(output.axes, (ops.slot(("out", output.node, n)) for n in range(len(output.axes))), strict=True)
+        )
         assert output.small is not None
         step, row_step = steps[output.small], steps.get(writer.sweep.rows, f.constant(0, "i64"))
         for axis, place in ops.batch.items():
@@ -255,4 +255,3 @@ class Selection:
 
         zero = f.constant(0, "i64")
         f.repeat([zero, zero, count], test, one)
-
