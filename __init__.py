@@ -14,10 +14,10 @@ from .attention import (
     create_block_mask,
     flex_attention,
     merge_states,
-    topk_attention,
     noop_mask,
     or_masks,
     scaled_dot_product_attention,
+    topk_attention,
 )
 from .engine.config import config
 from .engine.errors import (
@@ -125,10 +125,10 @@ from .ops.namespace import (
     uint64,
 )
 from .ops.norm import l2_normalize, layer_norm, rms_norm
+from .ops.pages import pages
 from .ops.reduction import all, any, argmax, argmin, max, min, prod, sum
 from .ops.rounding import ceil, floor, round, trunc
 from .ops.scalar_function import ScalarFunction, scalar_function
-from .ops.pages import pages
 from .ops.segment import segment_max, segment_mean, segment_softmax, segment_sum
 from .ops.selection import where
 from .ops.shape import (

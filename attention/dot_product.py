@@ -113,6 +113,7 @@ def _is_zero(value: Any) -> bool:
 
 
 def causal(inputs: Inputs, scores: Array, is_causal: bool | str) -> Array:
+    """The scores, -inf where a key comes after the query: see `attention`."""
     if isinstance(is_causal, bool | np.bool_):
         if not is_causal:
             return scores
@@ -127,6 +128,7 @@ def causal(inputs: Inputs, scores: Array, is_causal: bool | str) -> Array:
 
 
 def masked(inputs: Inputs, scores: Array, mask: Any, bias: Any) -> Array:
+    """The scores with a bias added, -inf where a mask hides: see `attention`."""
     function = inputs.function
     if bias is not None:
         node = lift(bias, f"{function}: bias")

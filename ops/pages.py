@@ -73,8 +73,9 @@ class UsedLengths(_Checked):
         """The lengths; what is outside is an error, decided by `careful`."""
         return np.clip(lengths, 0, self.most).astype(np.int64)
 
-    def outside(self, lengths: Values) -> Values:
+    def outside(self, *operands: Values) -> Values:
         """Lengths below 0, or beyond what the table has pages for."""
+        (lengths,) = operands
         return np.asarray((lengths < 0) | (lengths > self.most))
 
     def message(self, operands: Sequence[Values], place: tuple[int, ...]) -> str:
@@ -108,8 +109,9 @@ class UsedPages(_Checked):
         used: Values = np.arange(self.table.shape[1]) * self.page_size < lengths[:, None]
         return used
 
-    def outside(self, table: Values, lengths: Values) -> Values:
+    def outside(self, *operands: Values) -> Values:
         """Pages in use that the pool does not have."""
+        table, lengths = operands
         return np.asarray(((table < 0) | (table >= self.pages)) & self._used(lengths))
 
     def message(self, operands: Sequence[Values], place: tuple[int, ...]) -> str:

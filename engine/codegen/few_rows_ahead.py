@@ -36,7 +36,7 @@ class Ahead:
     def pointers(self, column: Value, count: int, asks: Value | None = None) -> list[list[Value]]:
         """For each of some columns, where to ask: for the columns `FewRows.ahead` bytes behind them.
 
-        Where there are none, or it is not the time, it is the columns themselves: to ask for what is there costs little.
+        Where there are none, or it is not the time, it is the columns themselves: to ask for these costs little.
 
         Args:
             column: The first column: a multiple of ``count``, or of `ALIGNMENT`.

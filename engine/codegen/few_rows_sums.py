@@ -4,7 +4,7 @@ import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..scalar import Axis, Scalar
+from ..scalar import Scalar
 from ..sweep import Accumulator
 from .few_rows_addresses import addresses, run_of
 from .few_rows_ahead import Ahead

@@ -83,7 +83,7 @@ def signature(
             each.small is not None and axis_name(each.small),
             each.of_columns,
             each.of_pairs,
-            each.selects and int(each.small.length),
+            each.selects and each.small is not None and int(each.small.length),
         )
         for each in sweep.accumulators
     ]
