@@ -6,6 +6,7 @@ streaming read.
 """
 
 import importlib
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -185,46 +186,47 @@ def _with_bandwidth(row: dict[str, Any], case: Case, limits: dict[str, float]) -
     return {**row, "of_bandwidth": share, **({"note": "; ".join(missed)} if missed else {})}
 
 
-def in_pages(array: np.ndarray, table: np.ndarray, page: int = PAGE) -> np.ndarray:
-    """(batch, heads, length, dim) as a pool, (pages, page, heads, dim), that a table of all its pages leads through."""
+def in_pages(array: np.ndarray, table: np.ndarray, layout: str) -> np.ndarray:
+    """(batch, heads, length, dim) as a pool that a table of all its pages leads through."""
     batch, heads, length, width = array.shape
-    pool = np.empty((table.size, page, heads, width), np.float32)
-    pool[table] = array.reshape(batch, heads, length // page, page, width).transpose(0, 2, 3, 1, 4)
+    pages = array.reshape(batch, heads, length // PAGE, PAGE, width)
+    pages = pages.transpose(0, 2, 1, 3, 4) if layout == "HND" else pages.transpose(0, 2, 3, 1, 4)
+    pool = np.empty((table.size, *pages.shape[2:]), np.float32)
+    pool[table] = pages
     return pool
 
 
 def of_pages(name: str, rounds: int, threads: int, limits: dict[str, float], quick: bool) -> Rows:
     """The same cache in pages beside one in arrays: the time in pages over that. It runs in a process of its own."""
     found = []
-    for case in PAGED[:1] if quick else PAGED:
-        lengths = case.lengths()
-        pages = np.random.default_rng(0).permutation(case.batch * case.keys // PAGE).reshape(case.batch, -1)
-        sets = _sets(case)
-        pooled = {id(q): (in_pages(k, pages), in_pages(v, pages)) for q, k, v in sets}
-
-        def paged(q: Any, k: Any, v: Any, table: Any = pages, counts: Any = lengths) -> Any:
-            return ag.attention(q, ag.pages(k, table, counts), ag.pages(v, table, counts), enable_gqa=True)
-
-        def contiguous(q: Any, k: Any, v: Any, counts: Any = lengths) -> Any:
-            if not case.ragged:
-                return _attend(q, k, v)
-            visible = ag.arange(k.shape[-2]) < ag.asarray(counts)[:, None, None, None]
-            return ag.attention(q, k, v, mask=visible, enable_gqa=True)
-
+    for case, layout in itertools.product(PAGED[:1] if quick else PAGED, ("HND", "NHD")):
         with ag.config.set(threads=threads):
-            both = _beside(
-                Prepared(ag.compile(paged), lambda q, k, v: (q, *pooled[id(q)])),
-                Prepared(ag.compile(contiguous)),
-                sets,
-                rounds,
-                _exact(*sets[0], lengths),
-            )
-        row: dict[str, Any] = {"case": f"{case.name}, pages of {PAGE}", "threads": threads, "peer": name, **both}
+            row = {"case": f"{case.name}, pages of {PAGE}, {layout}", "threads": threads, "peer": name}
+            row |= _in_pages_and_not(case, layout, rounds)
         if "ratio" in row:
-            row |= {"ratio": 1 / row["ratio"], "target": MOST_OF_PAGES}
+            row["ratio"] = 1 / row["ratio"]
+        if "ratio" in row and layout == "HND":
+            row |= {"target": MOST_OF_PAGES}
             row |= {"note": f"more than {MOST_OF_PAGES:g}"} if row["ratio"] > MOST_OF_PAGES else {}
         found.append(row)
     return found
+
+
+def _in_pages_and_not(case: Case, layout: str, rounds: int) -> dict[str, Any]:
+    lengths, sets = case.lengths(), _sets(case)
+    table = np.random.default_rng(0).permutation(case.batch * case.keys // PAGE).reshape(case.batch, -1)
+    pooled = {id(q): (in_pages(k, table, layout), in_pages(v, table, layout)) for q, k, v in sets}
+
+    def paged(q: Any, k: Any, v: Any) -> Any:
+        k, v = (ag.pages(pool, table, lengths, layout=layout) for pool in (k, v))
+        return ag.attention(q, k, v, enable_gqa=True)
+
+    def contiguous(q: Any, k: Any, v: Any) -> Any:
+        visible = ag.arange(case.keys) < ag.asarray(lengths)[:, None, None, None] if case.ragged else None
+        return ag.attention(q, k, v, mask=visible, enable_gqa=True)
+
+    ours = Prepared(ag.compile(paged), lambda q, k, v: (q, *pooled[id(q)]))
+    return _beside(ours, Prepared(ag.compile(contiguous)), sets, rounds, _exact(*sets[0], [*lengths]))
 
 
 def of_largest(name: str, rounds: int, threads: int, limits: dict[str, float], quick: bool) -> Rows:

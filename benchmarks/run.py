@@ -32,8 +32,8 @@ import out_of_core
 import portability
 import scores
 import seed_targets
-import sparse
 import small_types
+import sparse
 import training
 import variants
 from cases import square

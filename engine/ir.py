@@ -254,7 +254,7 @@ class Node(metaclass=_NodeClass):
         raise UnfusableError(f"{self.name} has no element that a kernel computes")
 
     def places_in(self) -> int | None:
-        """The length of an axis that all elements are places of, none counted from the end; None if none is promised."""
+        """The length of an axis that all elements are places of, none counted from the end; None for no promise."""
         return None
 
     def selects_along(self) -> tuple[int, int]:

@@ -62,5 +62,6 @@ class Guard(Rearrangement):
             "check_finite=False (ag.config, ag.compile) lets it through"
         )
         number = court.accuse(self, NonFiniteError, message)
-        blame = np.where(wrong, np.int32(number), operand.full_blame())
+        before = operand.full_blame()  # what is to blame already, an index say, is why there is anything
+        blame = np.where(wrong & (before == 0), np.int32(number), before)
         return Careful(value, operand.hidden, blame)

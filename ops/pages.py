@@ -73,8 +73,9 @@ class UsedLengths(_Checked):
         """The lengths; what is outside is an error, decided by `careful`."""
         return np.clip(lengths, 0, self.most).astype(np.int64)
 
-    def outside(self, lengths: Values) -> Values:
+    def outside(self, *operands: Values) -> Values:
         """Lengths below 0, or beyond what the table has pages for."""
+        (lengths,) = operands
         return np.asarray((lengths < 0) | (lengths > self.most))
 
     def message(self, operands: Sequence[Values], place: tuple[int, ...]) -> str:
@@ -108,8 +109,9 @@ class UsedPages(_Checked):
         used: Values = np.arange(self.table.shape[1]) * self.page_size < lengths[:, None]
         return used
 
-    def outside(self, table: Values, lengths: Values) -> Values:
+    def outside(self, *operands: Values) -> Values:
         """Pages in use that the pool does not have."""
+        table, lengths = operands
         return np.asarray(((table < 0) | (table >= self.pages)) & self._used(lengths))
 
     def message(self, operands: Sequence[Values], place: tuple[int, ...]) -> str:
@@ -131,18 +133,19 @@ def visible_pages(node: Node) -> tuple[Node, Node | None]:
 
 
 @public()
-def pages(pool: ArrayLike, table: ArrayLike, lengths: ArrayLike, *, layout: str = "NHD") -> Array:
-    """Sequences that lie in pages of a pool: ``result[b, h, j] = pool[table[b, j // page_size], j % page_size, h]``.
+def pages(pool: ArrayLike, table: ArrayLike, lengths: ArrayLike, *, layout: str = "HND") -> Array:
+    """Sequences that lie in pages of a pool: ``result[b, h, j] = pool[table[b, j // page_size], h, j % page_size]``.
 
     The pool is never copied: attention reads keys and values where they lie, masks what lies at or beyond a
     sequence's length by itself, and leaves out its tiles. What the pool and the table hold there may be anything.
 
     Args:
-        pool: (pages, page_size, heads, dim), or (pages, heads, page_size, dim) for ``layout="HND"``.
+        pool: (pages, heads, page_size, dim), or (pages, page_size, heads, dim) for ``layout="NHD"``.
         table: Integers, (batch, max_pages): which page of the pool holds a sequence's positions from
             ``page * page_size`` on. Nothing wraps: a page in use is a number from 0 on.
         lengths: Integers, (batch,): how many positions of each sequence are there.
-        layout: FlashInfer's name of the pool's layout, ``"NHD"`` or ``"HND"``.
+        layout: FlashInfer's name of the pool's layout, ``"HND"`` or ``"NHD"``. The first is the quicker one: a head's
+            positions lie side by side, as in arrays.
 
     Returns:
         (batch, heads, max_pages * page_size, dim), in the pool's data type; 0 at and beyond a sequence's length. Its
@@ -174,7 +177,7 @@ def pages(pool: ArrayLike, table: ArrayLike, lengths: ArrayLike, *, layout: str 
 
 def _checked_layout(layout: Any) -> tuple[int, ...]:
     if not isinstance(layout, str) or layout not in _LAYOUTS:
-        raise ArgumentError(f'pages: layout is "NHD" or "HND", not {layout!r}')
+        raise ArgumentError(f'pages: layout is "HND" or "NHD", not {layout!r}')
     return _LAYOUTS[layout]
 
 
@@ -182,7 +185,7 @@ def _check(nodes: dict[str, Node], order: tuple[int, ...]) -> None:
     pool, table, lengths = nodes.values()
     sides = ", ".join(f"{name} {node.type}" for name, node in nodes.items())
     if len(pool.shape) != 4:
-        raise ShapeError(f"pages: the pool has 4 axes, (pages, page_size, heads, dim) or, for HND, others: {sides}")
+        raise ShapeError(f"pages: the pool has 4 axes, (pages, heads, page_size, dim) or, for NHD, others: {sides}")
     if len(table.shape) != 2 or len(lengths.shape) != 1 or table.shape[0] != lengths.shape[0]:
         raise ShapeError(f"pages: a table is (batch, max_pages), and lengths are (batch,): {sides}")
     for name, node in (("table", table), ("lengths", lengths)):

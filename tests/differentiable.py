@@ -226,6 +226,17 @@ def linear(draw: Draw) -> Case:
     return Case(function, numbers(draw, [(2, 3, 4)] * 3, SIGNED))
 
 
+def paged(draw: Draw) -> Case:
+    table = np.array(draw(st.lists(st.lists(st.integers(0, 2), min_size=2, max_size=2), min_size=2, max_size=2)))
+    lengths = np.array(draw(st.lists(st.integers(0, 4), min_size=2, max_size=2)))
+    return Case(lambda pool: ag.pages(pool, table, lengths), numbers(draw, [(3, 1, 2, 2)], SIGNED))
+
+
+def largest(draw: Draw) -> Case:
+    count = draw(st.integers(1, 5))
+    return Case(lambda q, k, v: ag.topk_attention(q, k, v, count), numbers(draw, [(2, 3, 4)] * 3, SIGNED))
+
+
 def merged(draw: Draw) -> Case:
     out = lengthy(draw)
     count = draw(st.integers(1, 3))
@@ -328,6 +339,8 @@ TABLE: dict[str, Any] = {
     "attention": guarded,
     "linear_attention": linear,
     "merge_states": merged,
+    "topk_attention": largest,
+    "pages": paged,
     "pad": shaped(chosen(ag.pad, lambda shape: st.sampled_from((0, 1, (2, 0))))),
     "transpose": shaped(permuted),
 }

@@ -713,6 +713,8 @@ CALLS = {
     "noop_mask": [(0, 0, 0, 0)],
     "astype": [(X, "float64")],
     "topk": [(X, 2)],
+    "topk_attention": [(Q, K, V, 2)],
+    "pages": [(np.ones((3, 2, 4, 5), "float32"), np.array([[0, 2], [1, -1]]), np.array([7, 3]))],
     "store": [(ag.full((3, 4), 1.5), np.empty((3, 4), "float32"))],
     "batch": [(ag.square, X, "out.zarr")],
     "moveaxis": [(X, 0, 1)],

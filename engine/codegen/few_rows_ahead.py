@@ -3,14 +3,12 @@
 from typing import TYPE_CHECKING
 
 from ..scalar import Axis, Scalar
-from .few_rows_addresses import run_of
+from .few_rows_addresses import ALIGNMENT, addresses, run_of
 from .few_rows_lanes import plain_place
 from .llvm import Value
 
 if TYPE_CHECKING:
     from .few_rows import FewRowsWriter
-
-_LINE = 64
 
 
 class Ahead:
@@ -36,48 +34,40 @@ class Ahead:
         rows = self.writer.sweep.rows in load.axes
         return along is not None and across is not None and not rows and self.writer.is_unit(load, along)
 
-    def ask(self, column: Value, count: Value, part: tuple[Value, int] | None = None) -> None:
-        """Ask for some columns, `FewRows.ahead` bytes behind a column.
+    def pointers(self, column: Value, count: int, asks: Value | None = None) -> list[list[Value]]:
+        """For each of some columns, where to ask: for the columns `FewRows.ahead` bytes behind them.
+
+        Where there are none, or it is not the time, it is the columns themselves: to ask for these costs little.
 
         Args:
-            column: The column.
+            column: The first column: a multiple of ``count``, or of `ALIGNMENT`.
             count: How many.
-            part: Where along the small axis, and how much of it; None for all.
+            asks: Whether it is the time; None for always.
         """
-        whole = self.writer.f.constant(0, "i64"), self.small.length
-        part = whole if part is None else part
-        f, ops, columns = self.writer.f, self.writer.operands, self.writer.sweep.columns
-        steps = max(self.writer.sizes.ahead // self.size, 1)
-        for load in self.loads:
-            run = run_of(load, columns)
-            assert run is not None
-            if run.length:
-                self._ask_each(load, f.add(column, steps), count, part)
-                continue
-            stride = ops.stride(load, run.place)
-            place = {**ops.batch, columns: f.add(column, steps)}
-            pointer = ops.address(load, place, {}, without=self.small)
+        f, writer = self.writer.f, self.writer
+        steps = -(-max(writer.sizes.ahead // self.size, 1) // ALIGNMENT) * ALIGNMENT
+        is_there = f.compare("<=", f.add(column, steps + count), writer.columns)
+        is_there = is_there if asks is None else f.and_(is_there, asks)
+        first = f.select(is_there, f.add(column, steps), column)
+        found = [addresses(writer, load, self.small, first, count) for load in self.loads]
+        return [list(each) for each in zip(*found, strict=True)] if found else [[] for _ in range(count)]
 
-            def one(
-                number: Value, _: list[Value], load: Scalar = load, pointer: Value = pointer, stride: Value = stride
-            ) -> None:
-                self._ask_from(load, f.offset(pointer, f.mul(stride, number)), part)
+    def ask(self, pointers: list[Value], first: Value) -> None:
+        """Ask for the elements of a column from a place along the axis on: a line of memory."""
+        f = self.writer.f
+        for load, pointer in zip(self.loads, pointers, strict=True) if pointers else ():
+            f.prefetch(f.offset(pointer, f.mul(first, load.dtype.itemsize)), level=2)
 
-            f.loop(0, count, 1, [], one)
+    def is_needed(self, is_in_order: bool) -> Value:
+        """Whether to ask: not where columns are read from end to end, one after the other, as processors foresee.
 
-    def _ask_each(self, load: Scalar, column: Value, count: Value, part: tuple[Value, int]) -> None:
-        """Where a table says at which place columns lie: what it says of columns that there are not is not read."""
-        f, ops, columns = self.writer.f, self.writer.operands, self.writer.sweep.columns
-        last = f.sub(self.writer.columns, 1)
-
-        def one(number: Value, _: list[Value]) -> None:
-            place = {**ops.batch, columns: f.min(f.add(column, number), last)}
-            self._ask_from(load, ops.address(load, place, {}, without=self.small), part)
-
-        f.loop(0, count, 1, [], one)
-
-    def _ask_from(self, load: Scalar, pointer: Value, part: tuple[Value, int]) -> None:
-        f, (first, length) = self.writer.f, part
-        pointer = f.offset(pointer, f.mul(first, load.dtype.itemsize))
-        for at in range(0, load.dtype.itemsize * length, _LINE):
-            f.prefetch(f.offset(pointer, at), level=2)
+        Args:
+            is_in_order: Whether each column is read as a whole before the next one.
+        """
+        f, ops = self.writer.f, self.writer.operands
+        needed = self.is_far
+        for load in self.loads if is_in_order else ():
+            run = run_of(load, self.writer.sweep.columns)
+            if run is not None and not run.length:
+                needed = f.and_(needed, f.compare("!=", ops.stride(load, run.place), self.size))
+        return needed

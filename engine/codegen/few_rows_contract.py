@@ -166,11 +166,19 @@ class Contraction:
         f, lanes = self.writer.f, self.writer.lanes
         columns = lanes // rows
 
+        asks = f.and_(self.ahead.is_needed(False), f.compare("==", row, 0))
+        asks = f.constant(0, "i1") if last is not None else asks
+
         def some(first: Value) -> None:
-            if last is None:
-                asks = f.and_(self.ahead.is_far, f.compare("==", row, 0))
-                f.when(asks, lambda: self.ahead.ask(f.add(column, first), f.constant(columns, "i64")))
-            total = self._sums(f.add(column, first), last, row, (rows, columns))
+            at = f.add(column, first)
+            if rows > 1 and self.ahead.loads and last is None:
+                total = self._sums(at, last, row, (rows, columns), self.ahead.pointers(at, columns, asks))
+            else:
+                (total,) = f.if_else(
+                    asks,
+                    lambda: [self._sums(at, last, row, (rows, columns), self.ahead.pointers(at, columns))],
+                    lambda: [self._sums(at, last, row, (rows, columns))],
+                )
             for number in range(rows):
                 part = total if rows == 1 else f.shuffle(total, range(number * columns, (number + 1) * columns))
                 at = f.add(f.mul(f.add(row, number), lanes), first)
@@ -181,8 +189,15 @@ class Contraction:
         else:
             f.loop(0, lanes, columns, [], lambda first, _: some(first))
 
-    def _sums(self, column: Value, last: Value | None, row: Value, counts: tuple[int, int]) -> Value:
-        """The contractions of some rows, each with the same columns side by side."""
+    def _sums(
+        self,
+        column: Value,
+        last: Value | None,
+        row: Value,
+        counts: tuple[int, int],
+        ahead: list[list[Value]] | None = None,
+    ) -> Value:
+        """The contractions of some rows, each with the same columns side by side; ``ahead``: where to ask meanwhile."""
         f, writer = self.writer.f, self.writer
         rows, columns = counts
         numbers = [f.add(column, number) for number in range(columns)]
@@ -202,6 +217,8 @@ class Contraction:
             for number, total in enumerate(sums):
                 if number % columns == 0:
                     known = self._packed(packs[number // columns], first)
+                if ahead is not None and number < columns:
+                    self.ahead.ask(ahead[number], first)
                 each = shared[number % columns]
                 lanes = Lanes(
                     writer,

@@ -25,7 +25,7 @@ class FewRows:
     rows: int = 8
     together: int = 1
     is_whole: bool = True
-    ahead: int = 1 << 15
+    ahead: int = 1 << 14
     streamed: int = 1 << 21
 
 

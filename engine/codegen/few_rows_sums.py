@@ -1,6 +1,7 @@
 """Accumulators with an axis of their own, of few rows: a row's weights times what the columns bring."""
 
 import functools
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..scalar import Scalar, below
@@ -118,26 +119,25 @@ class RowSum:
         firsts = [f.add(first, number * lanes) for number in range(chunks)]
         spread = self.spread
 
-        def column(at: Value, sums: list[Value], pointers: dict[Scalar, Value]) -> list[Value]:
+        def column(
+            at: Value, sums: list[Value], pointers: dict[Scalar, Value], ahead: Sequence[Value] = ()
+        ) -> list[Value]:
             place = {**self.writer.operands.batch, self.writer.sweep.columns: f.add(start, at)}
             scalars: dict[Scalar, Value] = {}
-            values = [
-                Lanes(self.writer, self.small, each, place, scalars=scalars, pointers=pointers, valid=valid)(
-                    self.column
-                )
-                for each in firsts
-            ]
-            factors = [f.load_splat(f.offset(each, f.shl(at, 2)), "float", lanes) for each in weights]
+            values = []
+            for each in firsts:
+                self.ahead.ask(list(ahead), each)
+                lanes = Lanes(self.writer, self.small, each, place, scalars=scalars, pointers=pointers, valid=valid)
+                values.append(lanes(self.column))
+            factors = [f.load_splat(f.offset(each, f.shl(at, 2)), "float", self.writer.lanes) for each in weights]
             return [f.fma(factors[place // chunks], values[place % chunks], total) for place, total in enumerate(sums)]
 
         def several(index: Value, sums: list[Value], ask: bool) -> list[Value]:
-            if ask:
-                asked = first, min(chunks * lanes, self.small.length)
-                self.ahead.ask(f.add(start, index), f.constant(together, "i64"), asked)
-            after = list(sums)
-            for number, pointers in enumerate(self._pointers(f.add(start, index), together)):
+            at, after = f.add(start, index), list(sums)
+            ahead: list[list[Value]] = self.ahead.pointers(at, together) if ask else [[]] * together
+            for number, pointers in enumerate(self._pointers(at, together)):
                 part = slice(number % spread * width, (number % spread + 1) * width)
-                after[part] = column(f.add(index, number), after[part], pointers)
+                after[part] = column(f.add(index, number), after[part], pointers, ahead[number])
             return after
 
         width = chunks * len(rows)
@@ -145,7 +145,7 @@ class RowSum:
         sums = [f.constant(0.0, self.writer.vector)] * (width * spread)
         whole = f.and_(size, -together) if together > 1 else size
         # The first rows ask for all, each time for what is read then: requests come as evenly as they can.
-        asks = f.and_(self.ahead.is_far, f.compare("==", rows[0], 0))
+        asks = f.and_(self.ahead.is_needed(chunks == self.chunks), f.compare("==", rows[0], 0))
         sums = f.if_else(
             asks,
             lambda: f.loop(0, whole, together, sums, lambda index, carried: several(index, carried, True)),

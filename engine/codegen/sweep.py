@@ -62,6 +62,7 @@ class SweepWriter(Writer):
         super().__init__(parts, schedule.vectors, schedule.vectors * lanes, state_layout(parts.sweep, schedule, lanes))
         self.schedule = schedule
         self.block_vector = vector_of("float", self.block_rows)
+        self.selections: list[Selection] = []
 
     def _stretch_of_rows(self, batch: dict[Axis, Value], chunk: Value) -> None:
         f, ops = self.f, self.operands

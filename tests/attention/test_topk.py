@@ -81,7 +81,8 @@ def test_against_float64(rows, keys, topk, groups, masked, whole, target, seed):
 def test_scores_are_not_stored():
     q, k, v = (ag.placeholder(shape) for shape in ((1, 4, 256, 32), (1, 4, 8192, 32), (1, 4, 8192, 32)))
     report = ag.explain(ag.topk_attention(q, k, v, 32, is_causal=True))
-    assert [kernel.name for kernel in report.kernels] and not report.not_fused
+    assert [kernel.name for kernel in report.kernels]
+    assert not report.not_fused
     assert report.memory.peak_bytes < 4 * 256 * 8192
 
 
@@ -147,8 +148,8 @@ def test_same_bits_for_any_number_of_threads(monkeypatch):
 
 @pytest.mark.parametrize("options", [{}, {"is_causal": True}, {"enable_gqa": True}])
 def test_gradients_flow_through_what_is_selected(options):
-    arrays = inputs(groups=2 if "enable_gqa" in options else 1, rows=6, keys=9)
-    check_gradients(lambda q, k, v: ag.topk_attention(q, k, v, 4, **options), *arrays)
+    arrays = inputs(1, 2 if "enable_gqa" in options else 1, rows=2, keys=5, width=2)
+    check_gradients(lambda q, k, v: ag.topk_attention(q, k, v, 3, **options), *arrays)
 
 
 @pytest.mark.parametrize("topk", [0, -1, 2.0, 1.5, True, None, "3", np.array([1, 2])])
