@@ -120,6 +120,17 @@ def test_tables_that_are_arguments_are_not_known():
     assert "depends on arrays that are arguments" in str(kernel)
 
 
+def test_lists_are_enough_where_further_conditions_are_not_known():
+    rng = np.random.default_rng(0)
+    q, k = (rng.standard_normal((1, HEADS, n, 16)).astype("float32") for n in SHAPE)
+    listed, documents = MASKS["blocks"].predicate("a test", SHAPE), np.arange(COLUMNS) // 50
+    compiled = ag.compile(lambda q, k, d: ag.attention(q, k, k, mask=listed & (d[None, :] > 1)))
+    compiled(q, k, documents)
+    (kernel,) = ag.explain(compiled).kernels
+    assert kernel.domain == "block list"
+    assert kernel.density == pytest.approx(MASKS["blocks"].density, rel=1e-12)
+
+
 def test_backward_skips_the_same_tiles():
     rng = np.random.default_rng(0)
     q, k = (rng.standard_normal((1, HEADS, n, 16)).astype("float32") for n in SHAPE)
