@@ -13,7 +13,6 @@ from ..engine.loop import Loop
 from ..engine.passes.fused import Fused
 from ..engine.program import Program
 
-
 # Bytes of an array, at most, that is computed to explain by what a kernel is decided.
 _MOST_BYTES = 1 << 26
 
