@@ -10,14 +10,19 @@ from typing import TYPE_CHECKING
 from . import attention
 from .attention import (
     BlockMask,
+    LinearAttentionState,
     SparseMask,
     and_masks,
+    attention_error,
     create_block_mask,
     flex_attention,
+    linear_attention,
     merge_states,
     noop_mask,
     or_masks,
+    random_features,
     scaled_dot_product_attention,
+    topk_attention,
 )
 from .engine.config import config
 from .engine.errors import (
@@ -82,6 +87,7 @@ from .ops.einsum import einsum
 from .ops.erf import erf
 from .ops.exponential import exp, exp2, expm1, log, log1p, log2, log10, logaddexp, rsqrt, sqrt
 from .ops.gradients import checkpoint, grad, gradients, stop_gradient, value_and_grad, vjp
+from .ops.graph import CSR
 from .ops.indexing import take, take_along_axis
 from .ops.joining import concat, repeat, roll, split, stack, tile, unstack
 from .ops.linear_algebra import matmul, tensordot, vecdot
@@ -125,6 +131,8 @@ from .ops.namespace import (
     uint64,
 )
 from .ops.norm import l2_normalize, layer_norm, rms_norm
+from .ops.pages import pages
+from .ops.quantization import Quantized, dequantize, pack_int4, quantize, unpack_int4
 from .ops.reduction import all, any, argmax, argmin, max, min, prod, sum
 from .ops.rounding import ceil, floor, round, trunc
 from .ops.scalar_function import ScalarFunction, scalar_function
@@ -174,6 +182,7 @@ else:
 del TYPE_CHECKING, importlib, sys
 
 __all__ = [
+    "CSR",
     "ArgumentError",
     "Array",
     "AttnGraphError",
@@ -186,8 +195,10 @@ __all__ = [
     "IndexOutOfRangeError",
     "KVStore",
     "LimitError",
+    "LinearAttentionState",
     "Node",
     "NonFiniteError",
+    "Quantized",
     "ScalarFunction",
     "ShapeError",
     "SparseMask",
@@ -212,6 +223,7 @@ __all__ = [
     "atan2",
     "atanh",
     "attention",
+    "attention_error",
     "batch",
     "bitwise_and",
     "bitwise_invert",
@@ -235,6 +247,7 @@ __all__ = [
     "cosh",
     "create_block_mask",
     "cumulative_sum",
+    "dequantize",
     "divide",
     "einsum",
     "elu",
@@ -274,6 +287,7 @@ __all__ = [
     "leaky_relu",
     "less",
     "less_equal",
+    "linear_attention",
     "log",
     "log1p",
     "log2",
@@ -305,13 +319,17 @@ __all__ = [
     "ones",
     "ones_like",
     "or_masks",
+    "pack_int4",
     "pad",
+    "pages",
     "permute_dims",
     "pi",
     "placeholder",
     "positive",
     "pow",
     "prod",
+    "quantize",
+    "random_features",
     "reciprocal",
     "relu",
     "remainder",
@@ -354,6 +372,7 @@ __all__ = [
     "tensordot",
     "tile",
     "topk",
+    "topk_attention",
     "transpose",
     "tril",
     "triu",
@@ -362,6 +381,7 @@ __all__ = [
     "uint16",
     "uint32",
     "uint64",
+    "unpack_int4",
     "unstack",
     "value_and_grad",
     "var",

@@ -9,23 +9,35 @@ import sys
 from types import ModuleType
 from typing import Any
 
+from .approximation import ErrorReport, attention_error
 from .block_mask import BlockMask, and_masks, create_block_mask, noop_mask, or_masks
 from .dot_product import attention, scaled_dot_product_attention
+from .feature_maps import RandomFeatures, random_features
 from .flex import flex_attention
+from .linear import linear_attention
+from .linear_state import LinearAttentionState
 from .merging import merge_states
 from .sparse_mask import SparseMask
+from .topk import topk_attention
 
 __all__ = [
     "BlockMask",
+    "ErrorReport",
+    "LinearAttentionState",
+    "RandomFeatures",
     "SparseMask",
     "and_masks",
     "attention",
+    "attention_error",
     "create_block_mask",
     "flex_attention",
+    "linear_attention",
     "merge_states",
     "noop_mask",
     "or_masks",
+    "random_features",
     "scaled_dot_product_attention",
+    "topk_attention",
 ]
 
 

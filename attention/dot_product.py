@@ -120,12 +120,17 @@ def _attended(
         added = None if bias is None else _checked_bias(inputs, bias, inputs.scores_shape)
         out, sums = attention_of_pairs(inputs, pairs, scale, added, wants_lse)
         return out.astype(inputs.dtype), sums
-    scores = _causal(_masked(inputs, scores_of(inputs, scale), mask, bias), offset)
+    scores = _causal(masked(inputs, scores_of(inputs, scale), mask, bias), offset)
     return weighted_values(inputs, scores), log_sums(inputs, scores) if wants_lse else None
 
 
 def _is_zero(value: Any) -> bool:
     return isinstance(value, int | float | np.number) and value == 0
+
+
+def causal(inputs: Inputs, scores: Array, is_causal: bool | str) -> Array:
+    """The scores of what ``is_causal`` lets queries see; -inf elsewhere."""
+    return _causal(scores, _offset(inputs, is_causal))
 
 
 def _offset(inputs: Inputs, is_causal: bool | str) -> int | None:
@@ -155,7 +160,8 @@ def _checked_bias(inputs: Inputs, bias: Any, scores: tuple[int, ...]) -> Array:
     return Array(node)
 
 
-def _masked(inputs: Inputs, scores: Array, mask: Any, bias: Any) -> Array:
+def masked(inputs: Inputs, scores: Array, mask: Any, bias: Any) -> Array:
+    """The scores with a bias added, and -inf where a mask hides them."""
     function = inputs.function
     if bias is not None:
         scores = scores + _checked_bias(inputs, bias, scores.shape)

@@ -1,5 +1,6 @@
 """What every attention function checks of its query, key and value, and how heads are grouped."""
 
+import functools
 import inspect
 import math
 from collections.abc import Callable
@@ -9,15 +10,23 @@ import numpy as np
 
 from ..engine.config import config
 from ..engine.errors import ArgumentError, DTypeError, LimitError, ShapeError, SignatureError
+from ..engine.ir import Node
 from ..engine.types import FLOAT32, broadcast, is_float
 from ..ops.array import Array, ArrayLike, lift
 from ..ops.guard import Guard
+from ..ops.logic import logical_and
+from ..ops.pages import visible_pages
+from ..ops.selection import where
 from ..ops.shape import broadcast_to
 from ..ops.softmax import logsumexp, softmax
 
 
 class Inputs(NamedTuple):
-    """Checked arguments: lazy arrays in the type that scores are computed in."""
+    """Checked arguments: lazy arrays in the type that scores are computed in.
+
+    Attributes:
+        visible: Where keys and values that lie in pages are there, in the axes of the scores; None for others.
+    """
 
     query: Array
     key: Array
@@ -25,6 +34,7 @@ class Inputs(NamedTuple):
     groups: int
     dtype: Any
     function: str
+    visible: Array | None = None
 
     @property
     def scores_shape(self) -> tuple[int, ...]:
@@ -67,12 +77,19 @@ def checked_inputs(function: str, query: ArrayLike, key: ArrayLike, value: Array
     if limit is not None and longest > limit:
         raise LimitError(f"{function}: a sequence of {longest} is longer than config.max_length={limit}: {sides}")
     groups = _groups(function, sides, q.shape, k.shape, v.shape, checked_flag(function, "enable_gqa", enable_gqa))
-    guarded = [Array(Guard(node, function, name)) for name, node in arrays.items()]
+    guarded = [Array(Guard(visible_pages(node)[0], function, name)) for name, node in arrays.items()]
     # Half floats are storage: scores are computed in float32.
     computing = [array if array.dtype.itemsize >= 4 else array.astype(FLOAT32) for array in guarded]
-    inputs = Inputs(computing[0], computing[1], computing[2], groups, q.dtype, function)
+    inputs = Inputs(computing[0], computing[1], computing[2], groups, q.dtype, function, _visible(k, v))
     _check_batches(inputs, sides)
     return inputs
+
+
+def _visible(key: Node, value: Node) -> Array | None:
+    """Where keys and values are there, if they lie in pages: (batch, 1, 1, keys)."""
+    found = dict.fromkeys(each for each in (visible_pages(key)[1], visible_pages(value)[1]) if each is not None)
+    both = [Array(each).mT for each in found]
+    return functools.reduce(logical_and, both) if both else None
 
 
 def _groups(function: str, sides: str, q: Any, k: Any, v: Any, enable_gqa: bool) -> int:
@@ -159,6 +176,7 @@ def scores_of(inputs: Inputs, scale: Any) -> Array:
 
 def weighted_values(inputs: Inputs, scores: Array) -> Array:
     """``softmax(scores) @ value``, in the query's data type."""
+    scores = shown(inputs, scores)
     if inputs.groups == 1:
         return (softmax(scores, -1) @ inputs.value).astype(inputs.dtype)
     result = softmax(_grouped(inputs, scores), -1) @ inputs.value[..., :, None, :, :]
@@ -168,7 +186,12 @@ def weighted_values(inputs: Inputs, scores: Array) -> Array:
 
 def log_sums(inputs: Inputs, scores: Array) -> Array:
     """``logsumexp(scores)``, its heads in the groups of `weighted_values`: one sweep then makes both."""
-    return logsumexp(_grouped(inputs, scores), -1).reshape(scores.shape[:-1])
+    return logsumexp(_grouped(inputs, shown(inputs, scores)), -1).reshape(scores.shape[:-1])
+
+
+def shown(inputs: Inputs, scores: Array) -> Array:
+    """The scores, -inf where no page holds a key: whatever else was made of them there."""
+    return scores if inputs.visible is None else where(inputs.visible, scores, -float("inf"))
 
 
 def _grouped(inputs: Inputs, scores: Array) -> Array:

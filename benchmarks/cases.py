@@ -13,18 +13,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 
-def _programs() -> Any:
-    """The tests' module, which is in no package."""
-    path = Path(__file__).parents[1] / "tests" / "attention" / "flex_programs.py"
-    spec = importlib.util.spec_from_file_location("flex_programs", path)
+def of_tests(name: str) -> Any:
+    """A module of the tests, by its path below them; it is in no package."""
+    path = Path(__file__).parents[1] / "tests" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None
-    module = sys.modules["flex_programs"] = importlib.util.module_from_spec(spec)
+    module = sys.modules[path.stem] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-flex = _programs()
+flex = of_tests("attention/flex_programs")
 
 
 def window(length: int, rng: Any, heads: int, library: Any) -> Any:

@@ -92,9 +92,9 @@ def of_score(name: str, length: int) -> dict[str, Any]:
     compiled = ag.compile(score_of(length).graph)
     compiled(*scores.arrays_for(score_of(1024)))
     arrays = scores.arrays_for(score_of(length))
-    before = _reset()
+    before = reset_peak()
     output = compiled(*arrays)
-    return {"mebibytes": (_status("VmHWM") - before - output.nbytes) / 2**20}
+    return {"mebibytes": (status("VmHWM") - before - output.nbytes) / 2**20}
 
 
 def of_step(name: str, shape: list[int]) -> dict[str, Any]:
@@ -103,9 +103,9 @@ def of_step(name: str, shape: list[int]) -> dict[str, Any]:
     step = training.ours(long)  # these two make no mask of a length
     step(*training.arrays_of(short, 0))
     arrays = training.arrays_of(long, 0)
-    before = _reset()
+    before = reset_peak()
     results = step(*arrays)
-    grown = _status("VmHWM") - before - sum(each.nbytes for each in results)
+    grown = status("VmHWM") - before - sum(each.nbytes for each in results)
     return {"mebibytes": max(grown, 0) / 2**20}
 
 
@@ -126,41 +126,41 @@ def _of_case(name: str, case: Case) -> dict[str, Any]:
     prepared = prepare(short)  # loads what making a mask and running it take
     prepared.run(*prepared.load(*short.arrays(0)))
     del prepared
-    before = _reset()
+    before = reset_peak()
     prepared = prepare(case)
-    made = _status("VmHWM") - before
-    kept = _reset() - before
+    made = status("VmHWM") - before
+    kept = reset_peak() - before
     arrays = case.arrays(0)
     loaded = prepared.load(*arrays)
     if name != OURS.name:
         prepared.run(*loaded)
-    before = _reset()
+    before = reset_peak()
     result = prepared.run(*loaded)
-    called = _status("VmHWM") - before - arrays[0].nbytes
+    called = status("VmHWM") - before - arrays[0].nbytes
     del result
     return {"mebibytes": max(made, kept + called, 0) / 2**20, "making_the_mask_mebibytes": made / 2**20}
 
 
-def _reset() -> int:
+def reset_peak() -> int:
     """Make the peak the present, with what is free given back to the system; returns it."""
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")
-    return _status("VmRSS")
+    return status("VmRSS")
 
 
-def _status(name: str) -> int:
+def status(name: str) -> int:
     status = Path("/proc/self/status").read_text()
     return int(status.split(f"{name}:")[1].split()[0]) * 1024
 
 
 def watched(run: Callable[[], object], field: str) -> int:
     """What a field of the process's status, ``RssAnon`` say, grows by at the most while something runs, in bytes."""
-    before, peak, done = _status(field), [0], threading.Event()
+    before, peak, done = status(field), [0], threading.Event()
 
     def watch() -> None:
         while not done.is_set():
-            peak[0] = max(peak[0], _status(field) - before)
+            peak[0] = max(peak[0], status(field) - before)
             time.sleep(0.001)
 
     watching = threading.Thread(target=watch)

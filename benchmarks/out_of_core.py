@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from growth import _reset, watched
+from growth import reset_peak, watched
 from measure import paired, turns
 from processes import ProcessError, run_alone
 
@@ -135,7 +135,7 @@ def growth(path: str, blocks: int) -> dict[str, Any]:
         with _filled(str(Path(folder) / "small"), 0.0) as small:
             ag.attention(queries, small.keys, small.values).compute()  # code is compiled and loaded
         gc.collect()
-        _reset()
+        reset_peak()
         start = time.perf_counter()
         grown = watched(ag.attention(queries, store.keys, store.values).compute, "RssAnon")
     mebibytes = grown / 2**20

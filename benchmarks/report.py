@@ -186,6 +186,19 @@ def _memory(rows: Rows) -> str:
     return markdown(header, [(r["case"], r["shape"], r["library"], f"{r['mebibytes']:.0f}") for r in measured])
 
 
+def _shown(**titles: str) -> Callable[[Rows], str]:
+    """A table of some of a section's columns, under these titles; what was not measured is left out."""
+
+    def made(rows: Rows) -> str:
+        measured = [row for row in rows if any(isinstance(row.get(name), float) for name in titles)]
+        names = [name for name in titles if any(row.get(name) is not None for row in measured)]
+        header = [titles[name] for name in names]
+        return markdown(header, [[_cell(name, row.get(name)) for name in names] for row in measured])
+
+    return made
+
+
+_RATIO = {"ratio": "times as fast"}
 # What the README shows of each section.
 _README: dict[str, Callable[[Rows], str]] = {
     "machine": lambda _: "",
@@ -201,4 +214,18 @@ _README: dict[str, Callable[[Rows], str]] = {
     "growth": _growth,
     "mask_growth": _mask_growth,
     "peak_memory": _memory,
+    "out_of_core": _shown(case="case", seconds="seconds", ratio="times as fast", mebibytes="MiB of growth"),
+    "clusters": _shown(case="case", beside="beside", **_RATIO),
+    "graphs": _shown(case="layer", shape="graph", peer="beside", milliseconds="milliseconds", **_RATIO),
+    "decoding": _shown(
+        case="case", threads="threads", peer="beside", milliseconds="milliseconds", of_bandwidth="of bandwidth", **_RATIO
+    ),
+    "small_types": _shown(case="case", threads="threads", peer="beside", **_RATIO),
+    "sparse": _shown(
+        pattern="pattern", density="density", direction="direction", threads="threads", of_dense="times as fast"
+    ),
+    "linear": _shown(map="features", backward="backward", threads="threads", **_RATIO, relative_error="error"),
+    "seed_targets": _shown(
+        case="case", size="size", target_microseconds="target, µs", microseconds="measured, µs", factor="times as fast"
+    ),
 }

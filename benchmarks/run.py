@@ -22,12 +22,16 @@ import calls
 import chart
 import clusters
 import compiling
+import decoding
 import gradient_accuracy
+import graphs
 import growth
+import linear
 import masks
 import out_of_core
 import portability
 import scores
+import seed_targets
 import sparse
 import training
 import variants
@@ -130,6 +134,18 @@ SECTIONS = (
         lambda run: training.backward_over_plain(run.rounds, run.threads, 512 if run.quick else 2048),
         every_thread_count=True,
     ),
+    Section(
+        "linear",
+        f"causal linear attention, {linear.LENGTH} positions, time of our exact attention over its",
+        lambda run: linear.rows(run.rounds, run.threads, run.quick),
+        every_thread_count=True,
+    ),
+    Section(
+        "decoding",
+        "one query on caches, time of others over ours; in pages, time over that of one array",
+        lambda run: decoding.rows(run.rounds, run.threads, run.limits, run.quick),
+        every_thread_count=True,
+    ),
     Section("lanes", "one thread: time of the same kernel of one lane", lambda run: scores.beside_scalar(run.rounds)),
     Section("accuracy", "largest error against float64, beside torch's float32", lambda _: accuracy.beside_torch()),
     Section(
@@ -164,6 +180,19 @@ SECTIONS = (
         "out_of_core",
         f"keys and values in stores; memory_limit={out_of_core.LIMIT}MiB for growth",
         lambda run: out_of_core.rows(run.rounds, run.quick),
+    ),
+    Section(
+        "graphs", "layers of graph networks, time of others over ours", lambda run: graphs.rows(run.rounds, run.quick)
+    ),
+    Section(
+        "graph_growth",
+        "MiB beyond graph, inputs and results; the limit is an array of all messages",
+        lambda run: graphs.growth_rows(run.quick),
+    ),
+    Section(
+        "seed_targets",
+        "what the first design asked for, one thread: target over measured",
+        lambda run: seed_targets.rows(run.rounds),
     ),
     Section("peak_memory", "MiB beyond inputs and output, the mask included", lambda run: growth.of_peers(run.quick)),
 )

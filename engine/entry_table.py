@@ -75,6 +75,8 @@ class TableMaker:
             raise NoEntryError
         if isinstance(self.step, Fused) and self.step.sweep.adds_up:  # which are added up behind the kernel
             raise NoEntryError
+        if isinstance(self.step, Fused) and self.step.sweep.selects:  # places, where results are floats
+            raise NoEntryError
         self.values = {each.node: each.value for each in arguments if each.node is not None}
         self.arrays = {node: self._stand_in(node) for node in self.step.inputs}
         self.binding = binding = _bind(self.program, self.step, self.arrays, self.settings)

@@ -18,6 +18,7 @@ from .passes.fuse import Step
 from .pipeline import optimize
 from .plans import Bound, PinnedError, plans
 from .program import Program
+from .room import is_alone
 from .sources import library, read
 from .threads import limited
 
@@ -156,7 +157,7 @@ def own(results: Sequence[Values], inputs: Sequence[Values]) -> list[Values]:
     taken = {id(array) for array in inputs}
     owned: list[Values] = []
     for result in results:
-        fresh = result.base is None and result.flags.c_contiguous and result.flags.writeable
+        fresh = is_alone(result) and result.flags.c_contiguous and result.flags.writeable
         if not fresh or id(result) in taken or type(result) is not np.ndarray:
             result = np.array(result, order="C", copy=True, subok=False)
         taken.add(id(result))

@@ -4,23 +4,27 @@ import functools
 import importlib
 import time
 from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .allocation import no_memory
 from .config import Settings
 from .errors import CompileError
 from .finite import is_finite
-from .interpreter import Bindings, evaluate_node, finish
+from .interpreter import Bindings, evaluate_node, finish, stored_value
 from .ir import Node, UnfusableError, Values
-from .leaves import Data
+from .leaves import Constant, Data, Leaf
 from .loop import Loop
 from .passes.fuse import Step
 from .passes.fused import Fused
+from .segment_loop import SegmentLoop
+from .types import HALVES, carrier
 
 if TYPE_CHECKING:
     from .kernels import SweepKernel
     from .loops import LoopKernel
     from .plans import Bound
+    from .segment_kernels import SegmentKernel
     from .streams import Stream, Streams
 
 
@@ -33,9 +37,9 @@ def _streaming() -> Any:
 class RejectedError(Exception):
     """Nodes that have turned out to be no part of a kernel, and why."""
 
-    def __init__(self, nodes: Sequence[Node], reason: str, *, in_loop: bool) -> None:
+    def __init__(self, step: Step, nodes: Sequence[Node], reason: str) -> None:
         super().__init__(reason)
-        self.nodes, self.reason, self.in_loop = nodes, reason, in_loop
+        self.step, self.nodes, self.reason = step, nodes, reason
 
 
 class _DoubtError(Exception):
@@ -63,6 +67,7 @@ class Steps(NamedTuple):
         loops: The same.
         release: What each step is the last one to need.
         stream: What is read block by block; None if nothing is.
+        segments: Kernels of loops over segments, by the numbers of their steps.
     """
 
     steps: Sequence[Step]
@@ -70,6 +75,7 @@ class Steps(NamedTuple):
     loops: "Mapping[int, LoopKernel]"
     release: Sequence[Sequence[Node]]
     stream: ToStream | None = None
+    segments: "Mapping[int, SegmentKernel]" = MappingProxyType({})
 
 
 class Execution:
@@ -87,6 +93,8 @@ class Execution:
         self._steps, self._bindings, self._settings = steps, bindings, settings
         self._check_finite, self._bound, self._seconds = check_finite, bound, seconds
         self._values: dict[Node, Values] = {}
+        # Inputs of 16 bits are kept as they are stored, which is how kernels read them; widened, where others do.
+        self._widened: dict[Node, Values] = {}
         self._final: frozenset[Node] = frozenset()
 
     def results(self, roots: Sequence[Node]) -> list[Values] | None:
@@ -100,6 +108,7 @@ class Execution:
                     self._seconds[number] = time.perf_counter() - start
                 for done in self._steps.release[number]:
                     values.pop(done, None)
+                    self._widened.pop(done, None)
         except _DoubtError:
             return None
         return [finish(values[root], root.type, False) for root in roots]
@@ -126,13 +135,15 @@ class Execution:
         if isinstance(step, Fused):
             results = self._sweep(number, step)
         elif isinstance(step, Loop):
-            results = self._loop(number, step)
+            results = self._loop(self._steps.loops[number], step)
+        elif isinstance(step, SegmentLoop):
+            results = self._loop(self._steps.segments[number], step)
         elif self._steps.stream is not None and step in self._steps.stream.streams.unread:
             if isinstance(step, Data):
                 step.check()
             return
         else:
-            self._values[step] = self._by_numpy(step, [self._values[operand] for operand in step.operands])
+            self._values[step] = self._by_numpy(step, [self._wide(operand) for operand in step.operands])
             return
         self._values.update(zip(step.nodes, results, strict=True))
 
@@ -171,31 +182,42 @@ class Execution:
         found: list[Values] | None = run.results(arrays, accused=accused, final=self._final)
         return found
 
-    def _loop(self, number: int, step: Loop) -> list[Values]:
-        arrays = {node: self._values[node] for node in step.inputs}
-        results = self._natively(self._steps.loops[number], step, step.members, arrays)
+    def _loop(self, kernel: "LoopKernel | SegmentKernel", step: Loop | SegmentLoop) -> list[Values]:
+        arrays = {node: self._wide(node) for node in step.inputs}
+        results = self._natively(kernel, step, step.members, arrays)
         # Where a watch was set off, a closer look: node by node, as where there are no loops.
         return self._one_by_one(step, arrays) if results is None else results
 
     def _natively(
-        self, kernel: Any, step: Fused | Loop, members: Sequence[Node], arrays: Mapping[Node, Values]
+        self, kernel: Any, step: Fused | Loop | SegmentLoop, members: Sequence[Node], arrays: Mapping[Node, Values]
     ) -> list[Values] | None:
         try:
             found: list[Values] | None = kernel(arrays, self._settings, self._bound)
         except (UnfusableError, CompileError) as reason:
-            raise RejectedError(members, str(reason).splitlines()[0], in_loop=isinstance(step, Loop)) from None
+            raise RejectedError(step, members, str(reason).splitlines()[0]) from None
         except MemoryError as error:
             raise no_memory(step.nodes, error) from error
         return found
 
-    def _one_by_one(self, loop: Loop, arrays: Mapping[Node, Values]) -> list[Values]:
+    def _one_by_one(self, loop: Loop | SegmentLoop, arrays: Mapping[Node, Values]) -> list[Values]:
         values = dict(arrays)
         for node in loop.members:
             values[node] = self._by_numpy(node, [values[operand] for operand in node.operands])
         return [values[node] for node in loop.nodes]
 
+    def _wide(self, node: Node) -> Values:
+        """A value in the type that it is computed in."""
+        value = self._values[node]
+        if value.dtype not in HALVES:
+            return value
+        if node not in self._widened:
+            self._widened[node] = value.astype(carrier(node.type))
+        return self._widened[node]
+
     def _by_numpy(self, node: Node, operands: Sequence[Values]) -> Values:
         here = node if self._bound is None else self._bound.node(node)
+        if isinstance(node, Leaf) and not isinstance(node, Constant) and node.dtype in HALVES:
+            return stored_value(here, self._bindings)
         value = evaluate_node(here, operands, self._bindings)
         if node.trouble(value, operands, self._check_finite):
             raise _DoubtError

@@ -100,6 +100,12 @@ def _evaluated(node: Node, operands: Sequence[Values], bindings: Bindings, all64
     return value
 
 
+def stored_value(leaf: Node, bindings: Bindings) -> Values:
+    """A leaf's value as it is stored, in the machine's byte order."""
+    value = np.asarray(bindings[leaf] if leaf in bindings else leaf.reference())
+    return value.astype(leaf.dtype, copy=False)
+
+
 def widen(value: Values) -> Values:
     """Floats as float64, all else as it is."""
     return value.astype(np.float64) if value.dtype.kind == "f" else value

@@ -66,6 +66,8 @@ def bounded(
         return 0, length_of(scalar.attribute.length) - 1
     if scalar.op == "length":
         return 0, length_of(scalar.attribute[0])
+    if scalar.op == "load" and is_integer(scalar.dtype) and scalar.dtype.itemsize < 4:
+        return limits(scalar.dtype)  # whatever the array holds
     if scalar.op == "load" or not is_integer(scalar.dtype):
         return None
     if scalar.op == "astype" and scalar.args[0].dtype == BOOL:

@@ -191,7 +191,7 @@ class Node(metaclass=_NodeClass):
     # Under check_finite the operand must be finite where it counts.
     guards: ClassVar[bool] = False
     # What the operator does to the shape of its operands, for those who look for what to fuse:
-    # "leaf", "pointwise", "rearrangement", "reduction", "contraction", "placement", or "opaque".
+    # "leaf", "pointwise", "rearrangement", "reduction", "contraction", "placement", "selection", or "opaque".
     role: ClassVar[str] = "opaque"
     # The interpreter computes this operator's floats in float64 and rounds once.
     wide: ClassVar[bool] = False
@@ -253,10 +253,34 @@ class Node(metaclass=_NodeClass):
         """
         raise UnfusableError(f"{self.name} has no element that a kernel computes")
 
+    def places_in(self) -> int | None:
+        """The length of an axis that all elements are places of, none counted from the end; None if none is promised."""
+        return None
+
+    def selects_along(self) -> tuple[int, int]:
+        """Of the role "selection": the axis along which it lists places, and of how many."""
+        raise NotImplementedError
+
+    def compared(self, kernel: Any, at: Sequence[Any], place: Any) -> Any:
+        """Of the role "selection": what is compared at a place, for the line of its element at ``at``.
+
+        It lists the places of the largest, of equal ones the first; -inf at a place is as good as nothing.
+        """
+        raise NotImplementedError
+
     def adds_to(self, kernel: Any, at: Sequence[Any]) -> "Sequence[Any] | None":
         """The indices of the element to which that of the first operand at ``at`` is added.
 
         None for an operator that does anything else with elements than to add them up.
+        """
+        return None
+
+    def segments(self) -> "tuple[Node, int, bool] | None":
+        """How the rows of its first operand are grouped, if it reduces each group to one row; None if it does not.
+
+        Returns:
+            The node of the rows' segments, one integer for each row; how many segments there are; and whether
+            negative ones are counted from the end.
         """
         return None
 

@@ -9,6 +9,7 @@ from .order import postorder
 from .passes.fuse import Step, step_inputs, step_nodes
 from .passes.fused import Fused
 from .passes.generations import begun_from
+from .segment_loop import SegmentLoop
 
 
 class Kept(NamedTuple):
@@ -99,7 +100,7 @@ def recomputed_values(steps: Sequence[Step]) -> list[Recomputed]:
 def _flops(step: Step) -> int:
     if isinstance(step, Node):
         return step.type.size * _of_node(step)
-    return step.flops if isinstance(step, Loop) else step.sweep.flops
+    return step.sweep.flops if isinstance(step, Fused) else step.flops
 
 
 def _of_node(node: Node) -> int:
@@ -118,7 +119,7 @@ def _operations(node: Node, shared: dict[Node, tuple[int, ...]]) -> int:
     return round(sum(_of_node(each) * each.type.size for each in order) / max(node.type.size, 1))
 
 
-def _inside(step: Fused | Loop) -> list[Node]:
+def _inside(step: Fused | Loop | SegmentLoop) -> list[Node]:
     """What a kernel computes on the way from its inputs to its results."""
     stored = {*step.inputs, *step.nodes}
     roots = [part for node in step.nodes for part in (*node.operands, *node.components())]
@@ -136,6 +137,8 @@ def _reason(step: Step, flops: float, is_result: bool, begins: bool) -> str:
         return "it is a result"
     if isinstance(step, Fused):
         return f"a sweep makes it, of {flops:,.0f} operations an element"
+    if isinstance(step, SegmentLoop):
+        return f"a loop over segments makes it, of {flops:,.0f} operations an element"
     if isinstance(step, Loop):
         return f"{flops:,.0f} operations an element, which its readers would repeat"
     return "a step of NumPy makes it"

@@ -171,6 +171,9 @@ class Elements:
         """
         inside = []
         for index, length in zip(at, shape, strict=True):
+            if index.op == "load" and index.attribute.places_in() == length:
+                inside.append(index)
+                continue
             bounds = bounds_inside(index, length)
             if bounds is None:
                 if not self._clamps or index.dtype == UINT64:  # whose largest values no kernel holds
@@ -183,6 +186,14 @@ class Elements:
                 index = wrapped if bounds[1] < 0 else self.apply("where", index.dtype, below_zero, wrapped, index)
             inside.append(index if index.dtype == INT64 else self.apply("astype", INT64, index))
         return inside
+
+    def over_segment(self, kind: str, node: Node, at: Sequence[Scalar]) -> Scalar:
+        """The ``sum`` or ``max`` of a segment's rows, of an operator that has `Node.segments`.
+
+        Raises:
+            UnfusableError: Where the kernel does not go over the rows of that segment.
+        """
+        raise UnfusableError(f"{node.name}: a reduction of segments, outside of a loop over them")
 
     def reindexed(self, at: Sequence[Scalar], shape: Shape, other: Shape) -> list[Scalar]:
         """The indices into ``other`` of the element that lies at ``at`` in ``shape``, rows first."""

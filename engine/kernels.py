@@ -33,6 +33,7 @@ from .passes.fused import Fused
 from .passes.gathers import any_outside, deciding_gathers
 from .passes.rows import FEW_ROWS
 from .passes.skip import Skip
+from .room import zeros
 from .scalar import Scalar, below
 from .splits import splits_of
 from .summaries import Summaries, hold
@@ -198,8 +199,10 @@ class SweepKernel:
     def _parts(self, output: Output, sizes: Mapping[str, int], shape: tuple[int, ...]) -> Values:
         """Room for a result: one array, or one for each stretch of rows where several of them may add to one place."""
         count = sizes["blocks"] if are_shared(output, self.sweep) else 1
-        make = np.empty if output.of_pairs is None else np.zeros  # results of columns are cleared by the kernel
-        return make((count, *shape), np.float32) if count > 1 else make(shape, np.float32)[None]
+        if output.of_pairs is None:  # results of columns are cleared by the kernel
+            dtype = output.node.dtype if self.sweep.selects else np.dtype(np.float32)
+            return np.empty((count, *shape), dtype) if count > 1 else np.empty(shape, dtype)[None]
+        return np.zeros((count, *shape), np.float32) if count > 1 else zeros(shape)[None]
 
     @property
     def kind(self) -> str:
@@ -403,7 +406,7 @@ def integer_type(expressions: Sequence[Scalar]) -> str:
     """``i32`` where every integer of the tile provably fits, else ``i64``."""
     widest = functools.cache(widest_interval)
     for scalar in below(expressions):
-        if is_integer(scalar.dtype):
+        if is_integer(scalar.dtype) and not scalar.waits:
             bounds = widest(scalar)
             if bounds is None or bounds[0] < -(2**31) or bounds[1] >= 2**31:
                 return "i64"

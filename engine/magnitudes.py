@@ -19,7 +19,7 @@ from .ir import Node, Values
 from .lengths import estimate
 from .scalar import Scalar, below
 from .sweep import Sweep
-from .types import is_float
+from .types import HALVES, is_float
 
 # Of which argument a function's result may be finite, or of the other sign, although that one has overflowed.
 _HIDES: dict[str, tuple[int, ...]] = {
@@ -133,6 +133,8 @@ def largest(array: Values) -> float:
     """The largest finite magnitude in an array; what is infinite or NaN shows by itself."""
     if array.size == 0:
         return 0.0
+    if array.dtype in HALVES:
+        array = array.astype(np.float32)
     with np.errstate(invalid="ignore"):
         high, low = float(np.fmax.reduce(array, axis=None)), float(np.fmin.reduce(array, axis=None))
     if math.isfinite(high) and math.isfinite(low):

@@ -107,8 +107,8 @@ class Parts:
 
     @property
     def division(self) -> Division | None:
-        """How the sweep may be cut; None if not at all, for its results sum over rows or places."""
-        if self.sweep.adds_up:
+        """How the sweep may be cut; None if not at all, for its results sum over rows or places, or select."""
+        if self.sweep.adds_up or self.sweep.selects:
             return None
         batch = tuple(int(self.of(axis.length)) for axis in self.sweep.batch)
         return Division(batch, int(self.of(self.sweep.rows.length)), ROW_UNIT, splits_of(self.sweep, self.of))

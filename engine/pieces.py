@@ -201,7 +201,14 @@ class Pieces:
         """Inputs that are in memory, computed by the steps before."""
         steps, streams, limit = self._steps_before, self._streams_before, self.settings.memory_limit
         to_stream = ToStream.within(streams, self._plan_before.beside, limit)
-        plan = Steps(steps, self.program.kernels, self.program.loops, last_uses(steps, self.wanted), to_stream)
+        plan = Steps(
+            steps,
+            self.program.kernels,
+            self.program.loops,
+            last_uses(steps, self.wanted),
+            to_stream,
+            segments=self.program.segments,
+        )
         with np.errstate(all="ignore"), limited(self.settings.threads):
             execution = Execution(plan, {}, self.settings, self.check_finite, None, None)
             values = execution.results(self.wanted)

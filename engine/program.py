@@ -24,6 +24,8 @@ from .passes.fuse import Plan, Step, fuse, step_nodes
 from .passes.fused import Fused
 from .passes.loops import LEAST_ELEMENTS as LEAST_ELEMENTS
 from .passes.loops import find_loops, with_loops
+from .passes.segments import find_segments
+from .segment_loop import SegmentLoop
 from .single import rounds_as_numpy, single_step
 from .threads import limited
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from .kernels import SweepKernel
     from .loops import LoopKernel
     from .plans import Bound
+    from .segment_kernels import SegmentKernel
     from .streams import Stream, Streams
 
 
@@ -44,6 +47,12 @@ def _kernels() -> Any:
 def _loops() -> Any:
     """As `_kernels`, for loops."""
     return importlib.import_module(".loops", __package__)
+
+
+@functools.cache
+def _segments() -> Any:
+    """As `_kernels`, for loops over segments."""
+    return importlib.import_module(".segment_kernels", __package__)
 
 
 @functools.cache
@@ -73,9 +82,12 @@ class Program:
         self._rejected: dict[Node, str] = {}
         # Nodes that have turned out to be no parts of loops.
         self._apart: dict[Node, str] = {}
+        # Nodes that have turned out to be no parts of loops over segments.
+        self._no_segments: dict[Node, str] = {}
         self.plan: Plan
         self.kernels: dict[int, SweepKernel]
         self.loops: dict[int, LoopKernel]
+        self.segments: dict[int, SegmentKernel]
         self.release: list[list[Node]]
         # What is read block by block; None if nothing is.
         self.streams: Streams | None
@@ -84,17 +96,23 @@ class Program:
         self._plan()
 
     def _plan(self) -> None:
-        self.plan = fuse(self.roots, self._rejected, LEAST_WORK)
+        segments, reasons = find_segments(
+            self.roots, self._no_segments, LEAST_ELEMENTS, lambda each: _loops().check_loop_scalar(each)
+        )
+        self.plan = fuse(self.roots, self._rejected, LEAST_WORK, segments)
         unwritable = self._unwritable()
         while unwritable:
             self._rejected |= unwritable
-            self.plan = fuse(self.roots, self._rejected, LEAST_WORK)
+            self.plan = fuse(self.roots, self._rejected, LEAST_WORK, segments)
             unwritable = self._unwritable()
-        self.plan.not_fused += self._rejected.items()
+        self.plan.not_fused += [*self._rejected.items(), *reasons]
         self._plan_loops()
         steps = list(enumerate(self.plan.steps))
         self.kernels = {number: _kernels().SweepKernel(step) for number, step in steps if isinstance(step, Fused)}
         self.loops = {number: _loops().LoopKernel(step) for number, step in steps if isinstance(step, Loop)}
+        self.segments = {
+            number: _segments().SegmentKernel(step) for number, step in steps if isinstance(step, SegmentLoop)
+        }
         self.release = last_uses(self.plan.steps, self.roots)
         self.streams = self._streams()
         nodes = [step for step in self.plan.steps if isinstance(step, Node)]
@@ -153,6 +171,19 @@ class Program:
         limit = settings.memory_limit
         return ToStream.within(self.streams, {} if limit is None else self.memory(settings).beside, limit)
 
+    def _steps(self, settings: Settings) -> Steps:
+        stream = self._to_stream(settings)
+        return Steps(self.plan.steps, self.kernels, self.loops, self.release, stream, self.segments)
+
+    def _reject(self, rejected: RejectedError) -> None:
+        """Plan anew without nodes that turned out to be no part of their kernel."""
+        step = rejected.step
+        apart = self._rejected
+        if not isinstance(step, Fused):
+            apart = self._no_segments if isinstance(step, SegmentLoop) else self._apart
+        apart.update(dict.fromkeys(rejected.nodes, rejected.reason))
+        self._plan()
+
     def run_step(
         self, number: int, values: Mapping[Node, Values], settings: Settings, *, check_finite: bool
     ) -> dict[Node, Values] | None:
@@ -165,7 +196,7 @@ class Program:
             check_finite: Whether NaN or infinity in what guards watch is an error.
         """
         with np.errstate(all="ignore"), limited(settings.threads) if self.multiplies else nullcontext():
-            steps = Steps(self.plan.steps, self.kernels, self.loops, self.release, self._to_stream(settings))
+            steps = self._steps(settings)
             try:
                 found = Execution(steps, {}, settings, check_finite, None, None).values(values, [number], self.roots)
             except RejectedError:
@@ -196,10 +227,7 @@ class Program:
         while True:
             try:
                 with np.errstate(all="ignore"), limited(settings.threads) if self.multiplies else nullcontext():
-                    steps = Steps(self.plan.steps, self.kernels, self.loops, self.release, self._to_stream(settings))
+                    steps = self._steps(settings)
                     return Execution(steps, bindings, settings, check_finite, bound, seconds).results(self.roots)
             except RejectedError as rejected:
-                (self._apart if rejected.in_loop else self._rejected).update(
-                    dict.fromkeys(rejected.nodes, rejected.reason)
-                )
-                self._plan()
+                self._reject(rejected)

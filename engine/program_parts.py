@@ -86,10 +86,12 @@ class ProgramParts:
     def _that_may_be_cut(self) -> Iterator[tuple[int, StepParts]]:
         for number, step in enumerate(self.program.plan.steps):
             if isinstance(step, Fused):
+                if step.sweep.selects:  # of all columns, by a kernel that runs as a whole
+                    continue
                 yield number, SweepStep(self.program.kernels[number], self.settings)
             elif isinstance(step, Loop):
                 yield number, LoopStep(self.program.loops[number])
-            elif step.role == "rearrangement":
+            elif isinstance(step, Node) and step.role == "rearrangement":
                 try:
                     yield number, MoveStep(step)
                 except UnfusableError:
@@ -191,7 +193,7 @@ class ProgramParts:
                 numbers.append(number)
                 needed |= {node for node in step_inputs(step) if node not in known}
         program = self.program
-        all_steps = Steps(steps, program.kernels, program.loops, [()] * len(steps))
+        all_steps = Steps(steps, program.kernels, program.loops, [()] * len(steps), segments=program.segments)
         execution = Execution(all_steps, bindings, self.settings, self.check_finite, None, None)
         try:
             with np.errstate(all="ignore"), limited(self.settings.threads):

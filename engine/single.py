@@ -10,6 +10,7 @@ from .passes.fuse import Step
 from .passes.fused import Fused
 from .passes.lower_loop import Views
 from .scalar import below
+from .segment_loop import SegmentLoop
 from .types import FLOAT32, FLOAT64
 
 # Functions that NumPy and a loop round alike.
@@ -38,6 +39,8 @@ def single_step(steps: Sequence[Step], roots: Sequence[Node]) -> SingleStep | No
     if len(native) != 1:
         return None
     (step,) = native
+    if isinstance(step, SegmentLoop):  # whose rows are found out in Python
+        return None
     views, seen, sources = Views(), set[Node](), []
     for root in roots:
         while root not in step.nodes and not isinstance(root, Leaf) and views.keeps_rows(root):

@@ -50,7 +50,7 @@ def splits_of(sweep: Sweep, of: Callable[[Any], Any] = int, flops: int | None = 
         flops: Operations of a position, if they are known.
     """
     rows, columns = int(of(sweep.rows.length)), int(of(sweep.columns.length))
-    if columns < 2 * UNIT or sweep.adds_up:
+    if columns < 2 * UNIT or sweep.adds_up or sweep.selects:
         return Splits(columns, max(columns, 1), 1)
     tasks = math.prod(int(of(axis.length)) for axis in sweep.batch) * -(-rows // ROW_UNIT)
     if tasks >= _ENOUGH:

@@ -127,7 +127,7 @@ class Streams:
         found = {
             number: self._streamed(step, kernels[number], sources)
             for number, step in enumerate(steps)
-            if isinstance(step, Fused) and not step.sweep.adds_up
+            if isinstance(step, Fused) and not step.sweep.adds_up and not step.sweep.selects
         }
         chained = {node for each in found.values() for one in each for node in (one.leaf, *one.casts)}
         needed = set(roots)

@@ -12,6 +12,7 @@ from typing import Any
 from .ir import Node
 from .lengths import estimate
 from .scalar import Axis, Scalar, below, below_shown, show, shown_args
+from .types import DType
 
 # How deep a listing shows what is nested.
 _DEPTH = 12
@@ -30,6 +31,8 @@ class Accumulator:
         small: The axis of a vector-valued accumulator, or None.
         of_columns: Whether it is the other way round: a sum over rows for each column, of what a row contributes.
         of_pairs: Whether nothing is summed here: every pair adds its weight to a place of its own.
+        selects: Whether nothing is summed at all: it lists the columns of the largest weights, the largest first, of
+            equal ones the first; as many as ``small`` is long.
     """
 
     group: Scalar | None
@@ -38,6 +41,7 @@ class Accumulator:
     small: Axis | None
     of_columns: bool = False
     of_pairs: bool = False
+    selects: bool = False
 
 
 @dataclass
@@ -52,6 +56,7 @@ class Output:
         source: What is summed over batch axes, or added at places: the node itself if there is nothing to add up.
         at: The axes of the source's indices.
         places: Of a result of pairs, the indices of the element to which a pair adds its weight.
+        rounded: The narrower type that all of its users make of it; None if one takes it as it is.
     """
 
     node: Node
@@ -61,6 +66,7 @@ class Output:
     source: Node
     at: tuple[Axis, ...]
     places: tuple[Scalar, ...] = ()
+    rounded: DType | None = None
 
     @property
     def total(self) -> Accumulator | None:
@@ -139,6 +145,11 @@ class Sweep:
         return bool(self.streamed) or any(not each.is_of_rows for each in self.outputs)
 
     @property
+    def selects(self) -> bool:
+        """Whether it lists columns: then all of them have to be seen, in their order."""
+        return any(each.selects for each in self.accumulators)
+
+    @property
     def paired(self) -> list[Accumulator]:
         """Sums of what rows and columns bring together."""
         return [each for each in self.accumulators if {self.rows, self.columns} <= each.column.axes]
@@ -184,6 +195,9 @@ class Sweep:
             if each.of_pairs:
                 lines.append(f"  pairs {number}: {weight}")
                 continue
+            if each.selects:
+                lines.append(f"  largest {number}: {weight}")
+                continue
             over = "sum over rows" if each.of_columns else "sum"
             lines.append(f"  {over} {number}: {scale}{weight} * {column}")
         for output in self.outputs:
@@ -219,7 +233,7 @@ class Sweep:
         names |= {group: f"group {number}" for number, group in enumerate(self.groups)}
         for each in everything:
             if each.op == "accumulator":
-                kind = "pairs" if each.attribute.of_pairs else "sum"
+                kind = "pairs" if each.attribute.of_pairs else "largest" if each.attribute.selects else "sum"
                 names[each] = f"{kind} {self.accumulators.index(each.attribute)}"
             elif each.op == "maximum_of":
                 names[each] = f"max {self.groups.index(each.attribute)}"

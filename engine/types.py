@@ -28,6 +28,7 @@ FLOAT64: DType = np.dtype(np.float64)
 DEFAULT_FLOAT = FLOAT32
 
 FLOATS = (FLOAT16, BFLOAT16, FLOAT32, FLOAT64)
+HALVES = (FLOAT16, BFLOAT16)
 INTEGERS = tuple(np.dtype(f"{sign}int{bits}") for sign in ("", "u") for bits in (8, 16, 32, 64))
 SUPPORTED = (BOOL, *INTEGERS, *FLOATS)
 _BY_NAME = {dtype.name: dtype for dtype in SUPPORTED}

@@ -73,6 +73,25 @@ class Recomputed(Identity):
         return None
 
 
+class Stored(Identity):
+    """Its operand, made once: no kernel that reads it computes it again.
+
+    Inside a kernel a value costs nothing while one reads it. What several read, and is dear to make, a product's
+    exponential say, each of them would make for itself.
+    """
+
+    role: ClassVar[str] = "opaque"
+    of_gradients: ClassVar[bool] = False
+
+    def gradient(self, upstream: Any) -> Sequence[Any]:
+        """The upstream, which is made once, too."""
+        return (type(upstream)(Stored(upstream.node)),)
+
+    def simplify(self) -> Node | None:
+        """It stays."""
+        return None
+
+
 class Source(Identity):
     """What the insides of a function start from that is not to be taken apart with them."""
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..engine.careful import Careful, Court, blame_of_any, none_if_empty
 from ..engine.errors import DTypeError, IndexOutOfRangeError, ShapeError, TraceError
-from ..engine.ir import Node, Values
+from ..engine.ir import Node, UnfusableError, Values
 from ..engine.labels import Axes, broadcast_axes
 from ..engine.leaves import Data
 from ..engine.sources import library, read
@@ -132,6 +132,18 @@ class ScatterAdd(Node):
     def infer(self) -> TensorType:
         """``to``."""
         return TensorType(self.to, self.values.dtype)
+
+    def segments(self) -> tuple[Node, int, bool] | None:
+        """Rows that one list of indices puts along the first axis: each place gets the sum of its segment."""
+        if self.axes != (0,) or len(self.indices[0].shape) != 1:
+            return None
+        return self.indices[0], self.to[0], True
+
+    def lower(self, kernel: Any, at: Sequence[Any]) -> Any:
+        """A sum over the rows that are added to one place."""
+        if self.segments() is None:
+            raise UnfusableError(f"{self.name}: by indices of several axes")
+        return kernel.over_segment("sum", self, at)
 
     def adds_to(self, kernel: Any, at: Sequence[Any]) -> Sequence[Any] | None:
         """Where the indices say; negative ones wrap."""

@@ -7,7 +7,7 @@ Source: JAX's segment_sum, PyTorch Geometric's scatter and softmax.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from .array import Array, ArrayLike, lift
 from .creation import ones
 from .exponential import exp
 from .function import lifted_float
+from .identities import StopGradient
 from .indexing import getitem
 from .kinds import countable
 from .logic import equal
@@ -29,6 +30,9 @@ from .selection import where
 
 class Segment(Node):
     """A reduction of the rows of ``values`` by their segment."""
+
+    # What the kernel language calls it.
+    kind: ClassVar[str]
 
     values: Node
     ids: Node
@@ -49,6 +53,14 @@ class Segment(Node):
     def result_dtype(self, dtype: DType) -> DType:
         """The values' type."""
         return dtype
+
+    def segments(self) -> tuple[Node, int, bool]:
+        """By the ids, none of which wraps."""
+        return self.ids, self.count, False
+
+    def lower(self, kernel: Any, at: Sequence[Any]) -> Any:
+        """A reduction over the rows of one segment."""
+        return kernel.over_segment(self.kind, self, at)
 
     def start(self) -> Any:
         """What a segment without rows gives."""
@@ -116,6 +128,8 @@ def _seen_rows(values: Careful) -> Values:
 class SegmentSum(Segment):
     """The sum of each segment's rows; 0 of none."""
 
+    kind: ClassVar[str] = "sum"
+
     def result_dtype(self, dtype: DType) -> DType:
         """Floats keep their type; integers and booleans accumulate in 64 bits."""
         if is_float(dtype):
@@ -137,6 +151,8 @@ class SegmentSum(Segment):
 
 class SegmentMax(Segment):
     """The largest of each segment's rows; -inf, or the least integer, of none."""
+
+    kind: ClassVar[str] = "max"
 
     def gradient(self, upstream: Array) -> Sequence[Array | None]:
         """To the largest row its segment's; equal shares to equals."""
@@ -216,7 +232,8 @@ def segment_softmax(values: ArrayLike, segment_ids: ArrayLike, num_segments: int
     scores = Array(node)
     ids = Array(lift(segment_ids, "segment_softmax"))
     largest = _segment(SegmentMax, "segment_softmax", node, ids, num_segments)
-    shift = getitem(where(equal(largest, -np.inf), 0.0, largest), ids)
+    # Whatever is subtracted, the shares are the same: no gradient goes through it.
+    shift = getitem(Array(StopGradient(where(equal(largest, -np.inf), 0.0, largest).node)), ids)
     weights = exp(scores - shift)
     total = _segment(SegmentSum, "segment_softmax", weights.node, ids, num_segments)
     return weights / getitem(where(equal(total, 0), 1.0, total), ids)

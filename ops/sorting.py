@@ -1,13 +1,13 @@
 """Sorting: sort, argsort, topk. Stable: of equal elements the earlier comes first."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ..engine.careful import Careful, Court
 from ..engine.errors import LimitError, ShapeError
-from ..engine.ir import Node, Values
+from ..engine.ir import Node, UnfusableError, Values
 from ..engine.labels import Axes, bare_along
 from ..engine.types import INT64, DType, TensorType
 from .array import Array, ArrayLike, lift
@@ -46,6 +46,8 @@ class Argsort(AlongAxis):
 class Topk(AlongAxis):
     """The places of the ``k`` largest (or smallest) along an axis, in order, ties to the lower place."""
 
+    role: ClassVar[str] = "selection"
+
     k: int
     largest: bool
 
@@ -58,6 +60,20 @@ class Topk(AlongAxis):
     def labelled(self, operands: Sequence[Axes]) -> Axes:
         """The operand's; along the axis the name alone."""
         return bare_along(operands[0], self.axis)
+
+    def places_in(self) -> int:
+        """The axis."""
+        return self.operand.shape[self.axis]
+
+    def selects_along(self) -> tuple[int, int]:
+        """Its axis."""
+        return self.axis, self.operand.shape[self.axis]
+
+    def compared(self, kernel: Any, at: Sequence[Any], place: Any) -> Any:
+        """The element, or for the smallest what it is negated."""
+        if not self.largest:  # there hidden elements are the last ones to be taken, and none is as good as hidden
+            raise UnfusableError("topk: the smallest have no kernel")
+        return kernel.element(self.operand, [*at[: self.axis], place, *at[self.axis + 1 :]])
 
     def reference(self, x: Values) -> Values:
         """The head of the sorted order."""

@@ -12,6 +12,7 @@ from ..engine.leaves import Placeholder
 from ..engine.loop import Loop
 from ..engine.passes.fused import Fused
 from ..engine.program import Program
+from ..engine.segment_loop import SegmentLoop
 
 # Bytes of an array, at most, that is computed to explain by what a kernel is decided.
 _MOST_BYTES = 1 << 26
@@ -28,11 +29,15 @@ class KernelReport:
         domain: What it goes over, and `tiles` and `density`: how much of that it computes.
     """
 
-    def __init__(self, program: Program, number: int, step: Fused | Loop, settings: Settings) -> None:
-        is_loop = isinstance(step, Loop)
-        self._kernel: Any = program.loops[number] if is_loop else program.kernels[number]
-        kind = "loop" if is_loop else program.kernels[number].kind
-        ran = step if isinstance(step, Loop) else step.sweep
+    def __init__(self, program: Program, number: int, step: Fused | Loop | SegmentLoop, settings: Settings) -> None:
+        if isinstance(step, Fused):
+            self._kernel: Any = program.kernels[number]
+            kind = program.kernels[number].kind
+        elif isinstance(step, Loop):
+            self._kernel, kind = program.loops[number], "loop"
+        else:
+            self._kernel, kind = program.segments[number], "loop over segments"
+        ran = step.sweep if isinstance(step, Fused) else step
         self._settings = settings
         self.name = f"{kind} of " + ", ".join(f"{node.name} {node.type}" for node in step.nodes)
         self.ir = str(ran)

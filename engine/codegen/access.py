@@ -1,7 +1,10 @@
 """Memory: addresses in bytes, vectors and scalars, masks for ragged ends, gathers and scatters."""
 
 from .control import Control
-from .values import Operand, Value, bytes_of, constant, element_of, lanes_of, mangled, vector_of
+from .values import Operand, Value, bytes_of, constant, element_of, integer_of, lanes_of, mangled, vector_of
+
+# Not every processor has masks, or constants, of these: they are read as integers.
+_HALVES = ("half", "bfloat")
 
 
 class Access(Control):
@@ -30,6 +33,8 @@ class Access(Control):
 
     def load_masked(self, pointer: Value, type_: str, mask: Value, otherwise: Operand = 0) -> Value:
         """A vector of which only the lanes of the mask are read; the others are ``otherwise``."""
+        if element_of(type_) in _HALVES:
+            return self.emit(type_, f"bitcast {self.load_masked(pointer, integer_of(type_), mask)} to {type_}", "load")
         kept = otherwise if isinstance(otherwise, Value) else constant(otherwise, type_)
         if mask.constant is not None:
             return self.load(pointer, type_) if mask.constant else kept
@@ -58,6 +63,8 @@ class Access(Control):
     def gather(self, pointers: Value, element: str, mask: Value | None = None, otherwise: Operand = 0) -> Value:
         """An element from each of a vector of pointers; ``otherwise``, and nothing read, outside the mask."""
         type_ = vector_of(element, pointers.lanes)
+        if element in _HALVES:
+            return self.emit(type_, f"bitcast {self.gather(pointers, integer_of(element), mask)} to {type_}", "gather")
         mask = constant(1, vector_of("i1", pointers.lanes)) if mask is None else mask
         if pointers.lanes == 1:
             return self.load_masked(pointers, type_, mask, otherwise)

@@ -77,7 +77,12 @@ class Accumulate:
         """Some elements of what a column of the block brings."""
         f, ops = self.writer.f, self.writer.operands
         place: dict[Axis, Value] = {**ops.batch, self.writer.sweep.columns: f.add(self.start, index)}
+        line = self.writer.brought.line(column, place[self.writer.sweep.columns])
+        if line is not None:
+            line = f.offset(line, f.shl(first, 2))
+            return [f.load(f.offset(line, 4 * number), "float") for number in range(width)]
         if plain_axis(self.writer, column, self.small) is not None:
-            pointer = f.offset(ops.address(column, place, {}, without=self.small), f.shl(first, 2))
-            return [ops.read(column, f.offset(pointer, 4 * number)) for number in range(width)]
+            size = column.dtype.itemsize
+            pointer = f.offset(ops.address(column, place, {}, without=self.small), f.mul(first, size))
+            return [ops.read(column, f.offset(pointer, size * number)) for number in range(width)]
         return [ops.scalar(column, {**place, self.small: f.add(first, number)}, {}) for number in range(width)]

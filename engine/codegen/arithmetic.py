@@ -149,6 +149,10 @@ class Arithmetic(Builder):
             predicate = f"icmp {'' if word in ('eq', 'ne') else 'u' if unsigned else 's'}{word}"
         return self.emit(with_element(left.type, "i1"), f"{predicate} {left}, {right.text}", "compare")
 
+    def is_above(self, value: Value, bound: Value) -> Value:
+        """Where the value is larger, or either is NaN."""
+        return self.emit(with_element(value.type, "i1"), f"fcmp ugt {value}, {bound.text}", "above")
+
     def is_nan(self, value: Value) -> Value:
         """Where the value is NaN."""
         return self.emit(with_element(value.type, "i1"), f"fcmp uno {value}, {value.text}", "nan")

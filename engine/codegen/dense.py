@@ -9,6 +9,7 @@ and elements are neighbours along that axis. Rows may come in by any index.
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..scalar import Scalar, below
+from ..types import is_float
 from .llvm import Value
 from .operands import memory_type
 from .tile import slope
@@ -59,7 +60,7 @@ class Dense:
 
         f.loop(0, writer.block_rows, 1, [], row)
         # As tiles have it, but a mask as numbers.
-        element = memory_type(load) if memory_type(load) == "float" else writer.integer
+        element = "float" if is_float(load.dtype) else writer.integer
         in_words = bytes_of(element) // 4
         ahead, behind = writer.lanes, writer.lanes + writer.schedule.columns
         columns = ahead + writer.schedule.block + behind
@@ -99,7 +100,7 @@ class Dense:
             value = f.load(f.offset(row, ahead), type_)
             # The next block of this row: so many rows at once are more than hardware fetches ahead.
             f.prefetch(f.offset(row, f.add(ahead, held.step * writer.schedule.block * itemsize)))
-            rows.append(value if value.is_float else f.convert(value, held.element, unsigned=load.dtype.kind in "bu"))
+            rows.append(f.convert(value, held.element, unsigned=load.dtype.kind in "bu"))
         columns = transpose(f, rows)
         bytes_ = bytes_of(held.element)
         place = f.offset(held.buffer, f.mul(f.sub(column, self.origin), writer.block_rows * bytes_))

@@ -16,6 +16,7 @@ import functools
 from collections.abc import Callable
 
 from ..scalar import Scalar, below
+from .few_rows_addresses import ALIGNMENT, run_of
 from .few_rows_contract import Contraction
 from .few_rows_lanes import Lanes
 from .few_rows_outputs import write_output
@@ -27,6 +28,7 @@ from .llvm import Value
 from .masks import Masks
 from .operands import Place
 from .runs import Run
+from .select import Selection
 from .state import Stage, state_layout
 from .writer import Parts, Writer
 
@@ -40,7 +42,6 @@ class FewRowsWriter(Writer):
         super().__init__(parts, 1, sizes.rows, state_layout(parts.sweep, sizes, parts.target.lanes("float32")))
         self.sizes = sizes
         self.packs: dict[Scalar, Value] = {}
-        self._holding: dict[Scalar, bool] = {}
 
     def expressions(self) -> list[Scalar]:
         """All scalars of the kernel; conditions as they are looked at when no list is gone through, too."""
@@ -51,14 +52,6 @@ class FewRowsWriter(Writer):
         return found + self.skip.without_lists(conditions)
 
     # --- what the parts of the kernel ask for
-
-    def holds_result(self, scalar: Scalar) -> bool:
-        """Whether it is made of what only the sweep itself knows."""
-        if scalar not in self._holding:
-            for each in below([scalar]):
-                own = each.op in ("reduce", "accumulator", "maximum_of")
-                self._holding[each] = own or any(self._holding[one] for one in each.args)
-        return self._holding[scalar]
 
     def each_row(self, body: Callable[[Value], None]) -> None:
         """Do something for each row of the task."""
@@ -115,7 +108,6 @@ class FewRowsWriter(Writer):
     def _block_of_rows(self, first: Value, stop: Value) -> None:
         f = self.f
         self.rows = f.sub(stop, first)
-        self.share = f.unsigned_divide(f.add(self.rows, self.lanes - 1), self.rows)
         self._prepare_rows()
         if self.stage is Stage.FINISH:
             self.state, self.sums = RowState(self), RowSums(self)
@@ -123,9 +115,16 @@ class FewRowsWriter(Writer):
             self.contractions = {each: Contraction(self, each) for each in self._contracted()}
             for contraction in self.contractions.values():
                 contraction.pack(self.rows)
+            self.selections = [Selection(self, each) for each in self.sweep.accumulators if each.selects]
+            for selection in self.selections:
+                selection.begin()
             self._stream(first, stop)
         self.each_row(self.state.look)
         if self.stage is Stage.STREAM:
+            return
+        if self.sweep.selects:
+            for selection, output in zip(self.selections, self.sweep.outputs, strict=True):
+                selection.write(output, first, stop)
             return
         for output in self.sweep.outputs:
             self.each_row(functools.partial(write_output, self, output))
@@ -165,6 +164,8 @@ class FewRowsWriter(Writer):
         self.sums = RowSums(self)
         masks = Masks(self.operands, self.skip, self.sizes.rows, self.sizes.block, self.sizes.block)
         low, high = self.within(*masks.column_bounds(self.columns), self.sizes.block)
+        if any(self._has_runs(each) for each in below(self.expressions())):
+            low = f.and_(low, -ALIGNMENT)
 
         def block(start: Value, stop: Value, _: list[Value]) -> list[Value]:
             size, last = f.sub(stop, start), f.sub(stop, 1)
@@ -190,6 +191,10 @@ class FewRowsWriter(Writer):
         lists = ListedRuns(self.operands, self.skip.listed, self.block_rows)
         lists.each(masks, (low, high), [], within, block)
 
+    def _has_runs(self, scalar: Scalar) -> bool:
+        run = run_of(scalar, self.sweep.columns) if scalar.op == "load" else None
+        return run is not None and run.length > 0
+
     def _block(self, start: Value, size: Value, masks: Masks, full: Value) -> None:
         f, lanes = self.f, self.lanes
         self.state.start_block()
@@ -199,24 +204,24 @@ class FewRowsWriter(Writer):
         f.loop(whole, size, lanes, [], lambda at, _: self._group(start, at, size, masks, False))
         self.state.end_block(size)
         self.sums.add_block(start, size)
+        for each in self.selections:
+            buffer = self.state.weights[None, each.accumulator.weight]
+            self.each_row(functools.partial(self._select, each, buffer, start, size))
+
+    def _select(self, selection: Selection, buffer: Value, start: Value, size: Value, row: Value) -> None:
+        selection.add_row(row, self.state.at_row(buffer, row), start, size)
 
     def _group(self, start: Value, at: Value, size: Value, masks: Masks, full: bool) -> None:
         """Step A for a group of columns: all of them exist and are visible, or it is to be seen which."""
         f, columns = self.f, self.sweep.columns
         column = f.add(start, at)
         last = f.sub(f.add(start, size), 1)
-        numbers = [f.add(column, number) for number in range(self.lanes)]
-        places = [{**self.operands.batch, columns: each if full else f.min(each, last)} for each in numbers]
         valid = None if full else f.first_lanes(f.sub(size, at), self.lanes)
-        pointers = {each: part.addresses(places, full) for each, part in self.contractions.items()}
+        for part in self.contractions.values():
+            part.fill(column, None if full else last)
 
         def one(row: Value) -> None:
-            if full:
-                self._ask_ahead(column, row)
-            known = {
-                each: part.value(column, [{columns: place[columns]} for place in places], pointers[each], row, valid)
-                for each, part in self.contractions.items()
-            }
+            known = {each: part.value(column, row, valid) for each, part in self.contractions.items()}
             if self.skip.listed is not None and not full:
                 lanes = f.add(f.splat(column, self.lanes), f.iota(self.lanes, "i64"))
                 known[self.skip.listed.visible] = masks.seen_by_row(row, lanes)
@@ -233,13 +238,6 @@ class FewRowsWriter(Writer):
             self.state.store(row, at, tile)
 
         self.each_row(one)
-
-    def _ask_ahead(self, column: Value, row: Value) -> None:
-        """Each row asks for a part of what follows: more requests at once than a processor keeps would stop it."""
-        f = self.f
-        column = f.add(column, f.mul(row, self.share))
-        for part in self.contractions.values():
-            f.when(part.ahead.is_far, functools.partial(part.ahead.ask, column, self.share))
 
     def neighbours(self, pointer: Value, stride: Value, count: int) -> list[Value]:
         """Pointers that follow each other by a stride."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ..ir import UnfusableError
 from ..scalar import Axis, Scalar, below
 from ..types import is_float
+from .few_rows_addresses import addresses
 from .few_rows_ahead import Ahead
 from .few_rows_lanes import Lanes, plain_place
 from .llvm import Function, Value
@@ -64,9 +65,11 @@ class Contraction:
         (self.body,) = scalar.args
         self.small: Axis = scalar.attribute[1]
         self.packed, self.inner, self.loads = self._parts()
+        self.brought = [each for each in below([self.body]) if self._is_brought(each)]
         self.along_columns = not self._lies_along_small()
         self.ahead = Ahead(writer, [] if self.along_columns else self.loads, self.small)
         self.width = -(-self.small.length // writer.lanes) * writer.lanes
+        self.dots = writer.operands.allocate(0 if self.along_columns else writer.lanes * writer.block_rows)
 
     def _parts(self) -> tuple[list[Scalar], list[Scalar], list[Scalar]]:
         """Parts that rows pack, parts that do not vary over the small axis, loads that columns bring."""
@@ -87,6 +90,11 @@ class Contraction:
             else:
                 stack += each.args
         return list(packed), [each for each in inner if not each.is_constant], list(loads)
+
+    def _is_brought(self, scalar: Scalar) -> bool:
+        """Whether it is a value of a column along the small axis, whatever the row."""
+        sweep = self.writer.sweep
+        return sweep.columns in scalar.axes and self.small in scalar.axes and sweep.rows not in scalar.axes
 
     def _has_load(self, scalar: Scalar) -> bool:
         return any(each.op == "load" for each in below([scalar]))
@@ -137,70 +145,107 @@ class Contraction:
 
     # --- columns
 
-    def addresses(self, places: list[Place], spread: bool) -> list[dict[Scalar, Value]]:
-        """For each column, where the elements of its loads begin.
+    def fill(self, column: Value, last: Value | None) -> None:
+        """Contract a group of neighbouring columns with all rows: `dots` holds a lane for each column then.
 
         Args:
-            places: The columns.
-            spread: Whether they follow each other.
+            column: The first.
+            last: The last one that there is, if that may be before the group's.
         """
         if self.along_columns:
-            return []
-        ops, columns = self.writer.operands, self.writer.sweep.columns
-        found: list[dict[Scalar, Value]] = [{} for _ in places]
-        for load in self.loads:
-            if self.writer.sweep.rows in load.axes or plain_place(load, self.small) is None:
-                continue
-            place = plain_place(load, columns)
-            if not spread or place is None:
-                for number, each in enumerate(places):
-                    found[number][load] = ops.address(load, each, {}, without=self.small)
-                continue
-            stride = ops.stride(load, place)
-            pointer = ops.address(load, places[0], {}, without=self.small)
-            for pointers, address in zip(found, self.writer.neighbours(pointer, stride, len(places)), strict=True):
-                pointers[load] = address
-        return found
+            return
+        f, rows, sizes = self.writer.f, self.writer.rows, self.writer.sizes
+        most = min(sizes.together, self.writer.lanes)
+        many = f.and_(rows, -most) if most > 1 else rows
+        f.loop(0, many, most, [], lambda row, _: self._fill_rows(column, last, row, most))
+        if not sizes.is_whole:
+            f.loop(many, rows, 1, [], lambda row, _: self._fill_rows(column, last, row, 1))
 
-    def value(
-        self, column: Value, places: list[Place], pointers: list[dict[Scalar, Value]], row: Value, valid: Value | None
-    ) -> Value:
-        """The contraction of a row with the columns from ``column`` on, a lane for each."""
-        if self.along_columns:
-            return self._by_steps(column, row, valid)
+    def _fill_rows(self, column: Value, last: Value | None, row: Value, rows: int) -> None:
+        """Some rows: as many columns at once as make a sum for each lane with them."""
+        f, lanes = self.writer.f, self.writer.lanes
+        columns = lanes // rows
+
+        def some(first: Value) -> None:
+            if last is None:
+                asks = f.and_(self.ahead.is_far, f.compare("==", row, 0))
+                f.when(asks, lambda: self.ahead.ask(f.add(column, first), f.constant(columns, "i64")))
+            total = self._sums(f.add(column, first), last, row, (rows, columns))
+            for number in range(rows):
+                part = total if rows == 1 else f.shuffle(total, range(number * columns, (number + 1) * columns))
+                at = f.add(f.mul(f.add(row, number), lanes), first)
+                f.store(part, f.offset(self.dots, f.shl(at, 2)))
+
+        if rows == 1:
+            some(f.constant(0, "i64"))
+        else:
+            f.loop(0, lanes, columns, [], lambda first, _: some(first))
+
+    def _sums(self, column: Value, last: Value | None, row: Value, counts: tuple[int, int]) -> Value:
+        """The contractions of some rows, each with the same columns side by side."""
         f, writer = self.writer.f, self.writer
-        at_row = writer.row_place(row)
-        scalars = writer.row_scalars(row)
-        memos = [dict(scalars) for _ in places]
-        wholes = [{**at_row, **place} for place in places]
+        rows, columns = counts
+        numbers = [f.add(column, number) for number in range(columns)]
+        places: list[Place] = [{writer.sweep.columns: each if last is None else f.min(each, last)} for each in numbers]
+        pointers = self._pointers(column, last, columns)
+        packs = [f.add(row, number) for number in range(rows)]
+        wholes = [{**writer.row_place(each), **place} for each in packs for place in places]
+        memos = [dict(scalars) for scalars in map(writer.row_scalars, packs) for _ in places]
         for whole, memo in zip(wholes, memos, strict=True):
             for part in self.inner:
                 if part not in memo and writer.operands.fixed(part) is None:
                     memo[part] = writer.operands.scalar(part, whole, memo)
 
         def chunk(first: Value, sums: list[Value], valid: Value | None) -> list[Value]:
-            packs = {
-                leaf: f.load(f.offset(self._row_part(leaf, row), f.shl(first, 2)), writer.vector, aligned=True)
-                for leaf in self.packed
-            }
+            shared: list[dict[Scalar, Value]] = [{} for _ in places]
             after = []
             for number, total in enumerate(sums):
+                if number % columns == 0:
+                    known = self._packed(packs[number // columns], first)
+                each = shared[number % columns]
                 lanes = Lanes(
                     writer,
                     self.small,
                     first,
                     wholes[number],
-                    known=packs,
+                    known={**known, **each},
                     scalars=dict(memos[number]),
-                    pointers=pointers[number],
+                    pointers=pointers[number % columns],
                     valid=valid,
                 )
                 after.append(self._added(lanes, total))
+                # What the column brings is the same for the next row: widened, and freed of its zero point, too.
+                each.update((part, lanes.known[part]) for part in self.brought if part in lanes.known)
             return after
 
         sums = [f.constant(0.0, writer.vector)] * writer.lanes
-        sums = writer.in_chunks_of(self.small.length, _MOST_CHUNKS, sums, chunk)
-        return sum_lanes(f, sums)
+        return sum_lanes(f, writer.in_chunks_of(self.small.length, _MOST_CHUNKS, sums, chunk))
+
+    def _packed(self, row: Value, first: Value) -> dict[Scalar, Value]:
+        """A vector of each of a row's parts."""
+        f = self.writer.f
+        return {
+            leaf: f.load(f.offset(self._row_part(leaf, row), f.shl(first, 2)), self.writer.vector, aligned=True)
+            for leaf in self.packed
+        }
+
+    def _pointers(self, column: Value, last: Value | None, count: int) -> list[dict[Scalar, Value]]:
+        """For each column, where the elements of its loads begin."""
+        found: list[dict[Scalar, Value]] = [{} for _ in range(count)]
+        for load in self.loads:
+            if self.writer.sweep.rows in load.axes or plain_place(load, self.small) is None:
+                continue
+            each = addresses(self.writer, load, self.small, column, count, last=last)
+            for pointers, address in zip(found, each, strict=True):
+                pointers[load] = address
+        return found
+
+    def value(self, column: Value, row: Value, valid: Value | None) -> Value:
+        """The contraction of a row with the columns from ``column`` on, a lane for each."""
+        if self.along_columns:
+            return self._by_steps(column, row, valid)
+        f, lanes = self.writer.f, self.writer.lanes
+        return f.load(f.offset(self.dots, f.mul(row, 4 * lanes)), self.writer.vector, aligned=True)
 
     def _by_steps(self, column: Value, row: Value, valid: Value | None) -> Value:
         f, writer = self.writer.f, self.writer

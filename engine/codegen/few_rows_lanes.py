@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 from ..ir import UnfusableError
 from ..scalar import Axis, Scalar
-from ..types import BOOL, is_float
+from ..types import BOOL
 from .apply import apply, convert
 from .llvm import Value
-from .operands import Place
+from .operands import Place, memory_type
 from .values import vector_of
 
 if TYPE_CHECKING:
-    from .few_rows import FewRowsWriter
+    from .writer import Writer
 
 
 def plain_place(load: Scalar, axis: Axis) -> int | None:
@@ -39,6 +39,17 @@ def slope(index: Scalar, axis: Axis) -> int | None:
     return None
 
 
+def repeats(index: Scalar, axis: Axis, lanes: int) -> int | None:
+    """How many lanes have the same place, where ``index`` is the axis divided by a number; else None.
+
+    Lanes along a small axis begin at multiples of their number: a vector holds whole groups, or lies in one.
+    """
+    if index.op != "floor_divide" or index.args[0].op != "axis" or index.args[0].attribute is not axis:
+        return None
+    divisor = index.args[1].attribute if index.args[1].is_constant else 0
+    return int(divisor) if divisor > 0 and (lanes % divisor == 0 or divisor % lanes == 0) else None
+
+
 class Lanes:
     """Evaluates scalars along an axis. All that it writes stands on one straight line of code.
 
@@ -56,7 +67,7 @@ class Lanes:
 
     def __init__(
         self,
-        writer: "FewRowsWriter",
+        writer: "Writer",
         axis: Axis | None,
         first: Value,
         place: Place,
@@ -98,7 +109,8 @@ class Lanes:
         if scalar.op == "where" and scalar.args[0] in self.holding:
             return [scalar.args[1]]
         if scalar.op == "load":
-            return [] if self._step(scalar) is not None else [each for each in scalar.args if self._varies(each)]
+            is_direct = self._step(scalar) is not None or self._repeats(scalar) is not None
+            return [] if is_direct else [each for each in scalar.args if self._varies(each)]
         return list(scalar.args)
 
     def _computed(self, scalar: Scalar) -> Value:
@@ -113,7 +125,9 @@ class Lanes:
         if scalar.op == "where" and scalar.args[0] in self.holding:
             return self.known[scalar.args[1]]
         if scalar.op == "load":
-            step = self._step(scalar)
+            step, repeats = self._step(scalar), self._repeats(scalar)
+            if repeats is not None:
+                return self._repeated(scalar, repeats)
             return self._gathered(scalar) if step is None else self._neighbours(scalar, step)
         if scalar.op in ("reduce", "accumulator", "maximum_of"):
             raise UnfusableError(f"a {scalar.op} where nothing computes it")
@@ -136,6 +150,32 @@ class Lanes:
         step = slope(load.args[places[0]], self.axis)
         return step if step in (1, -1) else None
 
+    def _repeats(self, load: Scalar) -> int | None:
+        """How many neighbouring lanes share an element, if that is known of all of them."""
+        assert self.axis is not None
+        places = [place for place, index in enumerate(load.args) if self.axis in index.axes]
+        if len(places) != 1 or self.axis is self.writer.sweep.columns:  # where blocks begin anywhere
+            return None
+        found = repeats(load.args[places[0]], self.axis, self.lanes)
+        is_one = found is not None and found >= self.lanes
+        return found if is_one or self.writer.is_unit(load, places[0]) else None
+
+    def _repeated(self, load: Scalar, times: int) -> Value:
+        """Each of some neighbouring elements in as many lanes as share it."""
+        f, ops = self.writer.f, self.writer.operands
+        assert self.axis is not None
+        place = {**self.place, self.axis: self.first}
+        pointer = ops.address(load, place, {})
+        count = max(1, self.lanes // times)
+        if count == 1:  # the first lane exists, if this is written at all
+            return f.splat(self._as_read(load, f.load(pointer, memory_type(load))), self.lanes)
+        type_, firsts = vector_of(memory_type(load), count), range(0, self.lanes, times)
+        if self.valid is None:
+            raw = f.load(pointer, type_)
+        else:
+            raw = f.load_masked(pointer, type_, f.shuffle(self.valid, firsts))
+        return self._as_read(load, f.shuffle(raw, [lane // times for lane in range(self.lanes)]))
+
     def _neighbours(self, load: Scalar, step: int) -> Value:
         f, ops, size = self.writer.f, self.writer.operands, load.dtype.itemsize
         assert self.axis is not None
@@ -146,7 +186,7 @@ class Lanes:
             pointer = f.offset(start, f.mul(self.first, size))
         else:
             pointer = ops.address(load, {**self.place, self.axis: self.first}, {})
-        type_ = vector_of(_element(load), self.lanes)
+        type_ = vector_of(memory_type(load), self.lanes)
         valid = self.valid
         if step == -1:
             turned = range(self.lanes - 1, -1, -1)
@@ -167,15 +207,13 @@ class Lanes:
             else:
                 pointer = f.offset(pointer, f.mul(f.convert(self._scalar(index), "i64"), stride))
         if self.lanes > 1:
-            return self._as_read(load, f.gather(f.offset(pointer, offsets), _element(load), self.valid))
-        return self._as_read(load, f.gather(f.offset(pointer, offsets), _element(load), self.valid))
+            return self._as_read(load, f.gather(f.offset(pointer, offsets), memory_type(load), self.valid))
+        return self._as_read(load, f.gather(f.offset(pointer, offsets), memory_type(load), self.valid))
 
     def _as_read(self, load: Scalar, raw: Value) -> Value:
         f = self.writer.f
         if load.dtype == BOOL:
             return f.compare("!=", raw, 0)
-        return raw if raw.is_float else f.convert(raw, self.writer.integer, unsigned=load.dtype.kind == "u")
-
-
-def _element(load: Scalar) -> str:
-    return "float" if is_float(load.dtype) else f"i{8 * load.dtype.itemsize}"
+        if raw.is_float:
+            return f.convert(raw, "float")
+        return f.convert(raw, self.writer.integer, unsigned=load.dtype.kind == "u")

@@ -14,7 +14,8 @@ class FewRows:
         block: Columns of a block, between two rescalings.
         single: Whether there is one row, which the code knows.
         rows: Rows of a task at most.
-        together: Rows that an accumulator adds to at once.
+        together: Rows that a column's elements are read for at once, a power of two.
+        is_whole: Whether the rows of every task are a multiple of that.
         ahead: Bytes of columns that are asked for before they are needed.
         streamed: Bytes that all tasks bring from which on that is done: less comes from a cache anyway.
     """
@@ -22,11 +23,14 @@ class FewRows:
     block: int
     single: bool = False
     rows: int = 8
-    together: int = 2
+    together: int = 1
+    is_whole: bool = True
     ahead: int = 1 << 15
-    streamed: int = 1 << 24
+    streamed: int = 1 << 21
 
 
+# Rows at once: so many sums, with as many columns as fit into the registers.
+_MOST_TOGETHER = 4
 # Bytes of a block's columns that are read for several rows, and again for the next accumulator.
 _BLOCK_BYTES = 1 << 16
 _LONGEST_BLOCK = 512
@@ -40,4 +44,7 @@ def few_rows_for(sweep: Sweep) -> FewRows:
     widths = [each.attribute[1].length for each in below(tile) if each.op == "reduce"]
     widths += [each.small.length for each in sweep.accumulators if each.small is not None]
     fitting = _BLOCK_BYTES // (4 * max(widths, default=1))
-    return FewRows(block=max(64, min(_LONGEST_BLOCK, 1 << (fitting.bit_length() - 1))))
+    block = max(64, min(_LONGEST_BLOCK, 1 << (fitting.bit_length() - 1)))
+    rows = int(sweep.rows.length) if sweep.rows.length <= FewRows.rows else FewRows.rows - 1
+    together = 1 << (min(_MOST_TOGETHER, rows).bit_length() - 1)
+    return FewRows(block=block, together=together, is_whole=rows % together == 0)

@@ -30,6 +30,7 @@ class RowState:
         self.plain = [each for each in accumulators if each.small is None]
         targets = list(self.groups)
         targets += [writer.factors[each.weight] for each in accumulators if not is_plain_weight(each)]
+        self.listed = {writer.factors[each.weight] for each in accumulators if each.selects}
         self.buffers = {each: ops.allocate(self.columns * rows) for each in dict.fromkeys(targets)}
         self.weights: dict[tuple[Scalar | None, Scalar], Value] = {}
         for each in accumulators:
@@ -101,7 +102,8 @@ class RowState:
             value = tile(target)
             is_group = target in self.groups
             if tile.valid is not None:
-                value = f.select(tile.valid, value, f.constant(-math.inf if is_group else 0.0, value.type))
+                nothing = -math.inf if is_group or target in self.listed else 0.0
+                value = f.select(tile.valid, value, f.constant(nothing, value.type))
             f.store(value, f.offset(self.at_row(buffer, row), f.shl(at, 2)), aligned=True)
             if is_group:
                 place = self._vector(self.running[self.groups.index(target)], row)

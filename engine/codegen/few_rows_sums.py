@@ -3,8 +3,9 @@
 import functools
 from typing import TYPE_CHECKING
 
-from ..scalar import Axis, Scalar
+from ..scalar import Scalar, below
 from ..sweep import Accumulator
+from .few_rows_addresses import addresses, run_of
 from .few_rows_ahead import Ahead
 from .few_rows_contract import sum_lanes
 from .few_rows_lanes import Lanes, plain_place
@@ -14,6 +15,8 @@ from .state import Stage
 if TYPE_CHECKING:
     from .few_rows import FewRowsWriter
 
+# Sums that keep a processor busy: each waits for the one before.
+_CHAINS = 8
 # Columns that are added to sums of their own at most, a power of two: chains that do not wait for each other.
 _MOST_SPREAD = 4
 
@@ -23,7 +26,9 @@ class RowSums:
 
     def __init__(self, writer: "FewRowsWriter") -> None:
         self.writer = writer
-        self.parts = [RowSum(writer, each) for each in writer.sweep.accumulators if each.small is not None]
+        self.parts = [
+            RowSum(writer, each) for each in writer.sweep.accumulators if each.small is not None and not each.selects
+        ]
         self.totals = {each.accumulator: each for each in self.parts}
 
     def add_block(self, start: Value, size: Value) -> None:
@@ -39,11 +44,15 @@ class RowSum:
         assert accumulator.small is not None
         self.writer, self.accumulator, self.small = writer, accumulator, accumulator.small
         self.column = accumulator.column
-        self.ahead = Ahead(writer, [self.column] if self.column.op == "load" else [], self.small)
+        self.loads = [each for each in below([self.column]) if each.op == "load" and self._is_plain(each)]
+        self.ahead = Ahead(writer, self.loads, self.small)
         lanes = writer.lanes
         self.chunks = -(-self.small.length // lanes)
         self.width = self.chunks * lanes
         self.registers = writer.module.target.registers // 2
+        # Whatever the number of rows, a row's columns are added in one order.
+        fitting = max(1, min(_MOST_SPREAD, self.registers // _MOST_SPREAD, _CHAINS // self.chunks))
+        self.spread = 1 << (fitting.bit_length() - 1)
         if writer.stage is not Stage.WHOLE:
             self.total = writer.room(writer.held.sums[writer.sweep.accumulators.index(accumulator)])
             return
@@ -63,10 +72,10 @@ class RowSum:
         if self._lies_along_columns():
             f.loop(0, self.writer.rows, 1, [], lambda row, _: self._add_sums(start, size, row))
             return
-        together = 1 if self.writer.sweep.rows.length == 1 else self.writer.sizes.together
+        together = self.writer.sizes.together
         pairs = f.and_(self.writer.rows, -together) if together > 1 else self.writer.rows
         f.loop(0, pairs, together, [], lambda row, _: self._add_rows(start, size, row, together))
-        if together > 1:
+        if not self.writer.sizes.is_whole:
             f.loop(pairs, self.writer.rows, 1, [], lambda row, _: self._add_rows(start, size, row, 1))
 
     def _weights(self, row: Value) -> Value:
@@ -88,7 +97,7 @@ class RowSum:
     def _add_rows(self, start: Value, size: Value, row: Value, count: int) -> None:
         f = self.writer.f
         rows = [f.add(row, number) for number in range(count)]
-        chunks = max(1, min(self.chunks, self.registers // count))
+        chunks = max(1, min(self.chunks, self.registers // (count * self.spread)))
         whole = self.small.length // self.writer.lanes
         lanes = self.writer.lanes
         done = whole // chunks * chunks
@@ -107,14 +116,11 @@ class RowSum:
         f, lanes = self.writer.f, self.writer.lanes
         weights = [self._weights(row) for row in rows]
         firsts = [f.add(first, number * lanes) for number in range(chunks)]
-        fitting = max(1, self.registers // (chunks * len(rows)))
-        spread = min(_MOST_SPREAD, 1 << (fitting.bit_length() - 1))
+        spread = self.spread
 
-        def column(index: Value, sums: list[Value], number: int) -> list[Value]:
-            at = f.add(index, number)
+        def column(at: Value, sums: list[Value], pointers: dict[Scalar, Value]) -> list[Value]:
             place = {**self.writer.operands.batch, self.writer.sweep.columns: f.add(start, at)}
             scalars: dict[Scalar, Value] = {}
-            pointers = self._pointers(place)
             values = [
                 Lanes(self.writer, self.small, each, place, scalars=scalars, pointers=pointers, valid=valid)(
                     self.column
@@ -126,35 +132,52 @@ class RowSum:
 
         def several(index: Value, sums: list[Value], ask: bool) -> list[Value]:
             if ask:
-                self.ahead.ask(f.add(start, index), f.constant(spread, "i64"))
-            after: list[Value] = []
-            for number in range(spread):
-                part = sums[number * chunks * len(rows) : (number + 1) * chunks * len(rows)]
-                after += column(index, part, number)
+                asked = first, min(chunks * lanes, self.small.length)
+                self.ahead.ask(f.add(start, index), f.constant(together, "i64"), asked)
+            after = list(sums)
+            for number, pointers in enumerate(self._pointers(f.add(start, index), together)):
+                part = slice(number % spread * width, (number % spread + 1) * width)
+                after[part] = column(f.add(index, number), after[part], pointers)
             return after
 
-        sums = [f.constant(0.0, self.writer.vector)] * (chunks * len(rows) * spread)
-        whole = f.and_(size, -spread) if spread > 1 else size
-        # The first rows ask for all.
-        asks = f.and_(self.ahead.is_far, f.and_(f.compare("==", rows[0], 0), f.compare("==", first, 0)))
+        width = chunks * len(rows)
+        together = max(spread, self._together)
+        sums = [f.constant(0.0, self.writer.vector)] * (width * spread)
+        whole = f.and_(size, -together) if together > 1 else size
+        # The first rows ask for all, each time for what is read then: requests come as evenly as they can.
+        asks = f.and_(self.ahead.is_far, f.compare("==", rows[0], 0))
         sums = f.if_else(
             asks,
-            lambda: f.loop(0, whole, spread, sums, lambda index, carried: several(index, carried, True)),
-            lambda: f.loop(0, whole, spread, sums, lambda index, carried: several(index, carried, False)),
+            lambda: f.loop(0, whole, together, sums, lambda index, carried: several(index, carried, True)),
+            lambda: f.loop(0, whole, together, sums, lambda index, carried: several(index, carried, False)),
         )
-        parts = [sums[place : place + chunks * len(rows)] for place in range(0, len(sums), chunks * len(rows))]
+        parts = [sums[place : place + width] for place in range(0, len(sums), width)]
         total = functools.reduce(lambda left, right: list(map(f.add, left, right)), parts)
-        if spread > 1:
-            total = f.loop(whole, size, 1, total, lambda index, carried: column(index, carried, 0))
+        if together > 1:
+            total = f.loop(
+                whole, size, 1, total, lambda at, sums: column(at, sums, self._pointers(f.add(start, at), 1)[0])
+            )
         for number, row in enumerate(rows):
             for place, each in enumerate(firsts):
                 self._keep(row, each, total[number * chunks + place])
 
-    def _pointers(self, place: dict[Axis, Value]) -> dict[Scalar, Value]:
-        column, ops = self.column, self.writer.operands
-        if column.op != "load" or plain_place(column, self.small) is None:
-            return {}
-        return {column: ops.address(column, place, {}, without=self.small)}
+    def _pointers(self, column: Value, count: int) -> list[dict[Scalar, Value]]:
+        """Where the elements of some columns begin, as far as they have such a place."""
+        found: list[dict[Scalar, Value]] = [{} for _ in range(count)]
+        for load in self.loads:
+            each = addresses(self.writer, load, self.small, column, count)
+            for pointers, address in zip(found, each, strict=True):
+                pointers[load] = address
+        return found
+
+    def _is_plain(self, load: Scalar) -> bool:
+        return self.writer.sweep.columns in load.axes and plain_place(load, self.small) is not None
+
+    @property
+    def _together(self) -> int:
+        """Columns whose places are found at once: those of a run, where there are any."""
+        runs = [run_of(load, self.writer.sweep.columns) for load in self.loads]
+        return max([1, *(run.within(_MOST_SPREAD) for run in runs if run is not None and run.length)])
 
     # --- elements whose columns are neighbours: vectors of weights times vectors of columns, added up by a tree
 

@@ -1,14 +1,17 @@
 """Step A: contract some columns with the block's rows, compute the tile values, store them, keep the maxima."""
 
 import functools
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ..ir import UnfusableError
 from ..scalar import Axis, Scalar, below
 from .llvm import Value
 from .masks import Masks
+from .pair_products import multiply_pairs, word_at
+from .schedule import is_product
 from .tile import TileValues
+from .values import vector_of
 from .watch import trace
 from .wide import join
 
@@ -30,6 +33,9 @@ _SHORT = frozenset({
 PIECE = 32
 
 
+# A column's part of a contraction, as a function of the contracted index.
+Sources = dict[tuple[Scalar, int], Callable[[Value], Value]]
+
 _EXPONENTIALS = frozenset({"exp", "exp2_weight", "exp_weight"})
 
 
@@ -44,11 +50,24 @@ class Fill:
         # Functions of many instructions need registers, while contractions fill them all: those wait in memory.
         is_long = any(each.op not in _SHORT and writer.sweep.columns in each.axes for each in below(tile))
         size = writer.schedule.columns * writer.block_rows
-        self.raw = {each: writer.operands.allocate(size) for each in self.contractions} if is_long else {}
+        waits = is_long or writer.schedule.contracted < writer.vectors
+        self.raw = {each: writer.operands.allocate(size) for each in self.contractions} if waits else {}
+
+    def _of_float32(self) -> list[Scalar]:
+        """Contractions but those that are products of pairs."""
+        return [each for each in self.contractions if each not in self.writer.products.rows]
+
+    def brought(self) -> dict[Scalar, Axis]:
+        """What columns bring into contractions, and along which axis."""
+        found: dict[Scalar, Axis] = {}
+        for contraction in self._of_float32():
+            small = contraction.attribute[1]
+            found |= dict.fromkeys(self._leaves(contraction.args[0], small)[1], small)
+        return found
 
     def pack(self) -> None:
         """Transpose what rows bring into contractions, once for the block."""
-        for contraction in self.contractions:
+        for contraction in self._of_float32():
             small = contraction.attribute[1]
             for leaf in self._leaves(contraction.args[0], small)[0]:
                 self.writer.operands.pack_rows(leaf, small)
@@ -96,7 +115,14 @@ class Fill:
         count = writer.schedule.columns
         tile = TileValues(writer, column, count, masks, full)
         for contraction in self.contractions:
-            self._contract(contraction, tile)
+            if contraction in writer.products.rows:
+                self._contract_pairs(contraction, tile)
+            else:
+                self._contract(contraction, tile)
+        for contraction, buffer in self.raw.items():
+            for number in range(count):
+                place = f.offset(buffer, number * writer.block_rows * 4)
+                tile.known[contraction, number] = f.load(place, writer.block_vector)
         if writer.watch.is_needed:
             running = [*running[:-1], self._watched(tile, running[-1])]
         base = f.mul(f.sub(column, start), writer.block_rows * 4)
@@ -104,9 +130,6 @@ class Fill:
             for number in range(count):
                 running = self._finish(tile, number, f.add(base, number * writer.block_rows * 4), running)
             return running
-        for contraction, buffer in self.raw.items():
-            for number in range(count):
-                f.store(tile.known[contraction, number], f.offset(buffer, number * writer.block_rows * 4))
 
         def finish(number: Value, maxima: list[Value]) -> list[Value]:
             ahead = f.mul(number, writer.block_rows * 4)
@@ -141,12 +164,13 @@ class Fill:
         exponents = [*writer.groups.values()]
         exponents += [each.args[0] for each in below(tile) if each.op in _EXPONENTIALS and pair <= each.axes]
         parts = set(below(exponents))
-        return {each for each in self.contractions if each in parts and not _is_product(each, pair)}
+        return {each for each in self.contractions if each in parts and not is_product(each, pair)}
 
-    def _in_pieces(self, length: int, piece: int, step: Callable[[Value, list[Value]], list[Value]]) -> list[Value]:
+    def _in_pieces(
+        self, length: int, piece: int, count: int, step: Callable[[Value, list[Value]], list[Value]]
+    ) -> list[Value]:
         """Sums over ``range(length)``, of pieces that are summed for themselves and added up in memory."""
         writer, f, schedule = self.writer, self.writer.f, self.writer.schedule
-        count = schedule.columns * schedule.vectors
         zeros = [f.constant(0.0, writer.vector)] * count
 
         def some(first: Value, size: int) -> list[Value]:
@@ -174,20 +198,53 @@ class Fill:
         ]
 
     def _contract(self, contraction: Scalar, tile: TileValues) -> None:
-        writer = self.writer
-        f, schedule = writer.f, writer.schedule
+        """The sums of a group of columns, for as many vectors of rows at once as the schedule says."""
+        writer, f, schedule = self.writer, self.writer.f, self.writer.schedule
+        small = contraction.attribute[1]
+        sources = {
+            (leaf, number): tile.column_source(leaf, small, number)
+            for leaf in self._leaves(contraction.args[0], small)[1]
+            for number in range(schedule.columns)
+        }
+        if contraction not in self.raw:
+            sums = self._contracted(contraction, tile, sources, range(schedule.columns), schedule.vectors, None)
+            for number in range(schedule.columns):
+                first = number * schedule.vectors
+                tile.known[contraction, number] = join(f, sums[first : first + schedule.vectors])
+            return
+        vectors = schedule.vectors if is_product(contraction, writer.sweep.pair) else schedule.contracted
+        columns = max(1, schedule.columns * schedule.contracted // vectors)
+
+        def some(first: Value, _: list[Value]) -> None:
+            ahead = f.mul(first, writer.lanes * 4)
+            for start in range(0, schedule.columns, columns):
+                numbers = range(start, start + columns)
+                sums = self._contracted(contraction, tile, sources, numbers, vectors, ahead)
+                for place, number in enumerate(numbers):
+                    where = f.offset(self.raw[contraction], f.add(ahead, number * writer.block_rows * 4))
+                    f.store(join(f, sums[place * vectors : (place + 1) * vectors]), where)
+
+        f.loop(0, schedule.vectors, vectors, [], some)
+
+    def _contracted(
+        self,
+        contraction: Scalar,
+        tile: TileValues,
+        sources: Sources,
+        numbers: Sequence[int],
+        vectors: int,
+        ahead: Value | None,
+    ) -> list[Value]:
+        """The sums of some columns and vectors of rows, those from ``ahead`` bytes on in what is packed."""
+        writer, f = self.writer, self.writer.f
         small = contraction.attribute[1]
         (body,) = contraction.args
         rows, columns = self._leaves(body, small)
-        sources = {
-            (leaf, number): tile.column_source(leaf, small, number)
-            for leaf in columns
-            for number in range(schedule.columns)
-        }
 
         def step(at: Value, sums: list[Value]) -> list[Value]:
             sums = list(sums)
             packed = f.mul(at, writer.block_rows * 4)
+            packed = packed if ahead is None else f.add(packed, ahead)
             row_values = {
                 (leaf, vector): f.load(
                     f.offset(f.offset(writer.operands.packs[leaf], packed), vector * writer.lanes * 4),
@@ -195,23 +252,51 @@ class Fill:
                     aligned=True,
                 )
                 for leaf in rows
-                for vector in range(schedule.vectors)
+                for vector in range(vectors)
             }
-            for number in range(schedule.columns):
+            for place, number in enumerate(numbers):
                 column_values = {leaf: f.splat(sources[leaf, number](at), writer.lanes) for leaf in columns}
-                for vector in range(schedule.vectors):
+                for vector in range(vectors):
                     leaves = {**column_values, **{leaf: row_values[leaf, vector] for leaf in rows}}
-                    place = number * schedule.vectors + vector
-                    sums[place] = tile.added(body, leaves, number, vector, sums[place])
+                    which = place * vectors + vector
+                    sums[which] = tile.added(body, leaves, number, vector, sums[which])
             return sums
 
         length = int(small.length)
-        sums = self._in_pieces(length, PIECE if contraction in self._exponents else length, step)
+        piece = PIECE if contraction in self._exponents else length
+        return self._in_pieces(length, piece, len(numbers) * vectors, step)
+
+    def _contract_pairs(self, contraction: Scalar, tile: TileValues) -> None:
+        """The same by products of bfloat16 pairs."""
+        writer, f, ops = self.writer, self.writer.f, self.writer.operands
+        schedule, products = writer.schedule, writer.products
+        small = contraction.attribute[1]
+        row, column = products.rows[contraction]
+        columns = [
+            ops.address(column, tile.places[number], tile.scalars[number], without=small)
+            for number in range(schedule.columns)
+        ]
+        wide = vector_of("i32", writer.lanes)
+
+        def step(at: Value, sums: list[Value]) -> list[Value]:
+            packed = f.offset(products.packs[row], f.mul(at, writer.block_rows * 4))
+            rows = [
+                f.load(f.offset(packed, vector * writer.lanes * 4), wide, aligned=True)
+                for vector in range(schedule.vectors)
+            ]
+            found = []
+            for number, pointer in enumerate(columns):
+                word = f.splat(word_at(f, f.offset(pointer, f.shl(at, 2))), writer.lanes)
+                before = sums[number * schedule.vectors : (number + 1) * schedule.vectors]
+                found += [multiply_pairs(f, total, word, each) for total, each in zip(before, rows, strict=True)]
+            return found
+
+        zeros = [f.constant(0.0, writer.vector)] * (schedule.columns * schedule.vectors)
+        words = f.constant(int(small.length) // 2, "i64")
+        sums = writer.in_steps(words, schedule.unroll, zeros, step)
         for number in range(schedule.columns):
-            first = number * schedule.vectors
-            tile.known[contraction, number] = join(f, sums[first : first + schedule.vectors])
-
-
-def _is_product(contraction: Scalar, pair: Set[Axis]) -> bool:
-    (body,) = contraction.args
-    return body.op == "multiply" and not any(pair <= each.axes for each in body.args)
+            value = join(f, sums[number * schedule.vectors : (number + 1) * schedule.vectors])
+            if contraction in self.raw:
+                f.store(value, f.offset(self.raw[contraction], number * writer.block_rows * 4))
+            else:
+                tile.known[contraction, number] = value

@@ -12,6 +12,7 @@ import numpy as np
 from ..ir import Node
 from ..scalar import Axis, Scalar, below
 from ..sweep import Accumulator, Output, Sweep
+from ..types import is_float
 
 Values = np.ndarray[Any, Any]
 
@@ -143,6 +144,8 @@ class _Evaluation:
             group = self.over(self.sweep.columns, self.value(scalar.attribute))
             return np.asarray(np.max(group, axis=self.place(self.sweep.columns), keepdims=True))
         accumulator: Accumulator = scalar.attribute
+        if accumulator.selects:
+            return self.selected(accumulator)
         streamed = self.sweep.rows if accumulator.of_columns else self.sweep.columns
         weight, column = self.value(accumulator.weight), self.value(accumulator.column)
         terms = self.padded(weight) * column
@@ -153,6 +156,14 @@ class _Evaluation:
             terms = self.padded(weights) * self.padded(terms)
         return np.asarray(np.sum(self.over(streamed, self.padded(terms)), axis=self.place(streamed), keepdims=True))
 
+    def selected(self, accumulator: Accumulator) -> Values:
+        """The places of the largest, along the axis of the list."""
+        assert accumulator.small is not None
+        place, listed = self.place(self.sweep.columns), self.place(accumulator.small)
+        weight = self.over(self.sweep.columns, self.padded(self.value(accumulator.weight)))
+        order = np.argsort(-weight, axis=place, kind="stable")
+        return np.swapaxes(np.take(order, np.arange(accumulator.small.length), axis=place), place, listed)
+
     def over(self, axis: Axis, value: Values) -> Values:
         """The values at all places of an axis that is streamed."""
         place, length = self.place(axis), axis.length
@@ -160,7 +171,7 @@ class _Evaluation:
 
 
 def _carrier(scalar: Scalar) -> Any:
-    return np.float64 if scalar.dtype.kind == "f" else scalar.dtype
+    return np.float64 if is_float(scalar.dtype) else scalar.dtype
 
 
 def cast(value: Values, scalar: Scalar) -> Values:

@@ -10,13 +10,14 @@ from collections.abc import Callable
 from ..ir import UnfusableError
 from ..scalar import Axis, Scalar, below
 from ..sweep import Sweep
-from ..types import BOOL, is_float
+from ..types import BFLOAT16, BOOL, FLOAT16, is_float
 from .apply import apply, convert
 from .layout import Layout, number_name
 from .llvm import Function, Value
-from .transpose import transpose
+from .row_packs import RowPack
 from .values import vector_of
 
+_HALVES = {FLOAT16: "half", BFLOAT16: "bfloat"}
 # An index in scalar code: the value (i64) of each axis.
 Place = dict[Axis, Value]
 
@@ -162,7 +163,11 @@ class Operands:
         """What was read, as tiles have it."""
         if load.dtype == BOOL:
             return self.f.compare("!=", raw, 0)
-        return raw if raw.is_float else self.f.convert(raw, self.integer, unsigned=load.dtype.kind == "u")
+        return (
+            self.f.convert(raw, "float")
+            if raw.is_float
+            else self.f.convert(raw, self.integer, unsigned=load.dtype.kind == "u")
+        )
 
     # --- rows
 
@@ -224,67 +229,13 @@ class Operands:
 
     def pack_rows(self, leaf: Scalar, small: Axis) -> None:
         """``pack[e][row]`` of a value of rows and a small axis."""
-        if leaf in self.packs:
-            return
-        f = self.f
-        pack = self.packs[leaf] = self.allocate(small.length * self.block)
-        load, scale = _scaled_load(leaf)
-        done = 0
-        if load is not None and self._is_plain(load, small) and small.length >= self.lanes > 1:
-            done = small.length // self.lanes * self.lanes
-            for vector in range(self.vectors):
-                self._pack_transposed(load, scale, small, vector, pack, done)
-        if done < small.length:
-            f.loop(0, self.block, 1, [], lambda row, _: self._pack_scalars(leaf, small, pack, row, done))
-
-    def _is_plain(self, load: Scalar, small: Axis) -> bool:
-        """Whether the small axis is one index of its own, its elements neighbours."""
-        places = [axis for axis, index in enumerate(load.args) if small in index.axes]
-        return len(places) == 1 and load.args[places[0]].op == "axis" and self.is_unit(load, places[0])
-
-    def _pack_transposed(
-        self, load: Scalar, scale: Scalar | None, small: Axis, vector: int, pack: Value, stop: int
-    ) -> None:
-        f, lanes = self.f, self.lanes
-        rows = []
-        for lane in range(lanes):
-            row = f.min(f.add(self.row_first, vector * lanes + lane), f.sub(self.row_stop, 1))
-            rows.append(self.address(load, {**self.batch, self.sweep.rows: row}, {}, without=small))
-
-        def columns(start: Value, _: list[Value]) -> None:
-            ahead = f.shl(start, 2)
-            values = [f.load(f.offset(row, ahead), vector_of("float", lanes)) for row in rows]
-            if scale is not None:
-                factor = f.splat(self._fixed[scale], lanes)
-                values = [f.mul(value, factor) for value in values]
-            target = f.offset(pack, f.mul(start, self.block * 4))
-            for number, value in enumerate(transpose(f, values)):
-                f.store(value, f.offset(target, (number * self.block + vector * lanes) * 4), aligned=True)
-
-        f.loop(0, stop, lanes, [], columns)
-
-    def _pack_scalars(self, leaf: Scalar, small: Axis, pack: Value, row: Value, start: int) -> None:
-        f = self.f
-        place = {**self.batch, self.sweep.rows: f.min(f.add(self.row_first, row), f.sub(self.row_stop, 1))}
-
-        def element(index: Value, _: list[Value]) -> None:
-            value = self.scalar(leaf, {**place, small: index}, {})
-            f.store(value, f.offset(pack, f.shl(f.add(f.mul(index, self.block), row), 2)))
-
-        f.loop(start, small.length, 1, [], element)
+        if leaf not in self.packs:
+            self.packs[leaf] = self.allocate(small.length * self.block)
+            RowPack(self, leaf, small).write()
 
 
 def memory_type(load: Scalar) -> str:
     """LLVM's type of an array's elements."""
+    if load.dtype in _HALVES:
+        return _HALVES[load.dtype]
     return "float" if is_float(load.dtype) else f"i{8 * load.dtype.itemsize}"
-
-
-def _scaled_load(leaf: Scalar) -> tuple[Scalar | None, Scalar | None]:
-    """A leaf that is a load, or a load times a number."""
-    if leaf.op == "load":
-        return leaf, None
-    if leaf.op == "multiply" and leaf.args[0].op == "load" and leaf.args[1].is_constant:
-        return leaf.args[0], leaf.args[1]
-    if leaf.op == "multiply" and leaf.args[1].op == "load" and leaf.args[0].is_constant:
-        return leaf.args[1], leaf.args[0]
-    return None, None

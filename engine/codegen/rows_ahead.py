@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..scalar import Axis, Scalar, below
 from ..sweep import Output
+from ..types import is_float
 from .llvm import Value
 from .state import Stage
 
@@ -31,7 +32,7 @@ class RowsAhead:
     def __init__(self, writer: "SweepWriter", low: Value, high: Value) -> None:
         self.writer, self.low, self.high = writer, low, high
         sweep = writer.sweep
-        loads = [each for each in below(writer.expressions()) if each.op == "load" and each.dtype.itemsize == 4]
+        loads = [each for each in below(writer.expressions()) if each.op == "load" and is_float(each.dtype)]
         plain = [each for each in loads if self._small(each) is not None]
         self.rows = [each for each in plain if sweep.rows in each.axes]
         # Where rows see a few columns each, the next ones see a few new ones.

@@ -85,6 +85,7 @@ def signature(
             each.small is not None and axis_name(each.small),
             each.of_columns,
             each.of_pairs,
+            each.selects and each.small is not None and int(each.small.length),
         )
         for each in sweep.accumulators
     ]
@@ -95,6 +96,7 @@ def signature(
         rows.append(("lists", [axis_name(axis) for axis in skip.listed.batch]))
     for output in sweep.outputs:
         small = None if output.small is None else axis_name(output.small)
-        rows.append(("output", output.node.dtype.name, [axis_name(axis) for axis in output.axes], small))
+        rounded = None if output.rounded is None else output.rounded.name
+        rows.append(("output", output.node.dtype.name, rounded, [axis_name(axis) for axis in output.axes], small))
         rows.append([numbers[each] for each in output.places])
     return repr(rows)

@@ -7,7 +7,8 @@ columns:
 A. some columns at a time: contract, compute the tile values, store them, keep the running maxima (``fill``);
 B. per column: weights ``exp(stored - maximum)``, and plain sums (``weights``);
 C. some outputs at a time: ``accumulator * rescaling + sum of column * weight`` (``accumulate``);
-D. some results of columns at a time: ``+= sum of row * weight`` (``column_sums``);
+D. some results of columns at a time: ``+= sum of row * weight`` (``column_sums``), or lists of the largest tile values
+   (``select``);
 E. what every pair of a row and a column adds at a place of its own (``places``).
 
 When the columns have ended, outputs are computed from rows and accumulators, and transposed back.
@@ -22,6 +23,7 @@ from collections.abc import Callable, Sequence
 from ..scalar import Axis, Scalar
 from ..sweep import Accumulator
 from .accumulate import Accumulate
+from .brought import Brought
 from .column_sums import ColumnSums
 from .dense import Dense
 from .fill import Fill
@@ -31,10 +33,12 @@ from .masks import Masks
 from .math import exp_less
 from .outputs import Outputs
 from .pair_body import PairAccumulate, PairBody, together
+from .pair_products import AccumulatePairs, PairProducts
 from .places import Places
 from .rows_ahead import RowsAhead
 from .runs import Run, Runs
 from .schedule import Schedule, schedule_for
+from .select import Selection
 from .state import Stage, state_layout
 from .tile import TileValues
 from .values import vector_of
@@ -47,7 +51,7 @@ __all__ = ["Schedule", "SweepWriter", "schedule_for"]
 
 def is_of_rows(accumulator: Accumulator) -> bool:
     """Whether it is a sum over columns, for each row of a block."""
-    return not accumulator.of_columns and not accumulator.of_pairs
+    return not accumulator.of_columns and not accumulator.of_pairs and not accumulator.selects
 
 
 class SweepWriter(Writer):
@@ -118,7 +122,9 @@ class SweepWriter(Writer):
             self._write(first, stop)
 
     def _write(self, first: Value, stop: Value) -> None:
-        for output in self.sweep.outputs:
+        for selection, output in zip(self.selections, self.sweep.outputs, strict=False):
+            selection.write(output, first, stop)
+        for output in self.sweep.outputs if not self.selections else ():
             if output.is_of_rows:
                 Outputs(self).write(output, first, stop)
 
@@ -136,13 +142,19 @@ class SweepWriter(Writer):
         f, ops, schedule = self.f, self.operands, self.schedule
         ops.prepare_rows(self._row_values(self.expressions()))
         self.fill = Fill(self)
+        self.products = PairProducts(self)
         self.fill.pack()
+        self.products.pack()
         for each in together(self.sweep):
             PairBody(self, *each).pack()
         if self.sweep.adds_up:
             self.column_sums.lay_out()
             self.places.lay_out()
         self.dense = Dense(self)
+        wide = {each.column: each.small for each in self.wide if each.small is not None}
+        in_pairs = {each.column for each in self.products.sums}
+        wide = {column: small for column, small in wide.items() if column not in in_pairs}
+        self.brought = Brought(self, {**self.fill.brought(), **wide})
         masks = self.masks = Masks(ops, self.skip, self.block_rows, schedule.strip, schedule.block)
         low, high = self.bounds = self.within(*masks.column_bounds(self.columns), schedule.block)
         self.ahead = RowsAhead(self, low, high)
@@ -180,6 +192,9 @@ class SweepWriter(Writer):
             whole = ops.allocate((self.schedule.block + 2 * room) * self.block_rows)
             self.buffers[target] = f.offset(whole, room * self.block_rows * 4)
         self.weights = Weights(self)
+        self.selections = [Selection(self, each) for each in self.sweep.accumulators if each.selects]
+        for selection in self.selections:
+            selection.begin()
         self.totals: dict[Accumulator, Value] = {}
         zero = f.constant(0.0, self.vector)
         self.wide = [each for each in self.sweep.accumulators if is_of_rows(each) and each.small is not None]
@@ -201,6 +216,8 @@ class SweepWriter(Writer):
         count = len(self.groups) + self.watch.is_needed
         before, totals = list(carried[:count]), list(carried[count:])
         self.dense.fill(start, size)
+        self.brought.fill(start, size)
+        self.products.lay_out(start, size)
 
         def group(column: Value, running: list[Value]) -> list[Value]:
             return self.fill.group(column, start, running, masks)
@@ -230,10 +247,14 @@ class SweepWriter(Writer):
             return None if group is None else split(self.f, scales[group], self.schedule.vectors)
 
         for each in self.wide:
-            if each not in self.sweep.paired:
+            if each in self.products.sums:
+                AccumulatePairs(self, each, start, size, rescaled(each.group)).write()
+            elif each not in self.sweep.paired:
                 Accumulate(self, each, start, size, rescaled(each.group)).write()
         for several in together(self.sweep):
             PairAccumulate(self, several, start, size, rescaled(several[0].group)).write()
+        for selection in self.selections:
+            selection.add(self.buffers[self.factors[selection.accumulator.weight]], start, size)
         if self.sweep.adds_up:
             self.column_sums.add(start, size)
             self.places.add(start, size)

@@ -75,6 +75,11 @@ class Target:
     has_f16c: bool
     has_bf16: bool
 
+    @property
+    def pair_product(self) -> str | None:
+        """LLVM's name of the instruction that adds products of bfloat16 pairs to a vector of float32, if it has one."""
+        return "llvm.x86.avx512bf16.dpbf16ps.512" if self.has_bf16 and self.vector_bytes == 64 else None
+
     def lanes(self, dtype: npt.DTypeLike) -> int:
         """How many elements of ``dtype`` a vector register holds."""
         return self.vector_bytes // np.dtype(dtype).itemsize

@@ -64,10 +64,13 @@ class TileValues:
     def column_source(self, leaf: Scalar, small: Axis, number: int) -> Callable[[Value], Value]:
         """A column's part of a contraction, as a function of the contracted index."""
         ops, f = self.writer.operands, self.writer.f
+        line = self.writer.brought.line(leaf, self.places[number][self.writer.sweep.columns])
+        if line is not None:
+            return lambda index: f.load(f.offset(line, f.shl(index, 2)), "float")
         plain = plain_axis(self.writer, leaf, small)
         if plain is not None:
             pointer = ops.address(leaf, self.places[number], self.scalars[number], without=small)
-            return lambda index: ops.read(leaf, f.offset(pointer, f.shl(index, 2)))
+            return lambda index: ops.read(leaf, f.offset(pointer, f.mul(index, leaf.dtype.itemsize)))
         return lambda index: ops.scalar(leaf, {**self.places[number], small: index}, {})
 
     def added(self, body: Scalar, leaves: dict[Scalar, Value], number: int, vector: int, total: Value) -> Value:

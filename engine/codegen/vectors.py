@@ -90,6 +90,11 @@ class Vectors(Division):
 
     def in_registers(self, operation: Callable[..., Value], *values: Value) -> Value:
         """An operation that exists for whole registers only, on values of any width: lane by lane it must work."""
+        lanes = values[0].lanes
+        if lanes & (lanes - 1):  # no register has so many lanes
+            every = [lane % lanes for lane in range(1 << lanes.bit_length())]
+            widened = [self.shuffle(value, every) for value in values]
+            return self.shuffle(self.in_registers(operation, *widened), range(lanes))
         width, element = bytes_of(values[0].type), element_of(values[0].type)
         if width > self.target.vector_bytes:
             lows, highs = zip(*(self.halves(value) for value in values), strict=True)
@@ -104,6 +109,10 @@ class Vectors(Division):
             for value in values
         ]
         return self.shuffle(operation(*widened), range(values[0].lanes))
+
+    def lane_bits(self, mask: Value) -> Value:
+        """The lanes of a mask as the bits of an integer, the first one lowest."""
+        return mask if mask.lanes == 1 else self._packed(mask)
 
     def _packed(self, mask: Value) -> Value:
         whole = f"i{mask.lanes}"

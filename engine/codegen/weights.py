@@ -47,13 +47,17 @@ class Weights:
     def write(self, group: Scalar | None, size: Value, sums: Sequence[Accumulator]) -> list[Value]:
         """All weights of a group, and what the block adds to each plain sum."""
         f, together = self.writer.f, self.writer.schedule.together
+        steps = [together, 1] if together > 1 else [1]
+        if any(key[0] is group for key in self.writer.products.words):  # two share a word
+            steps = [together, 2, 1] if together > 2 else [2, 1]
         # Sums of a block start at 0: long sums of float32 one by one would lose digits.
         nothing = [f.constant(0.0, self.writer.block_vector)] * len(sums)
-        several = functools.partial(self._columns, group=group, sums=sums, number=together)
-        one = functools.partial(self._columns, group=group, sums=sums, number=1)
-        whole = f.and_(size, -together)
-        totals = f.loop(0, whole, together, nothing, several)
-        return totals if together == 1 else f.loop(whole, size, 1, totals, one)
+        done, totals = f.constant(0, "i64"), nothing
+        for step in steps:
+            columns = functools.partial(self._columns, group=group, sums=sums, number=step)
+            stop = f.and_(size, -step)
+            totals, done = f.loop(done, stop, step, totals, columns), stop
+        return totals
 
     def _columns(
         self, column: Value, running: list[Value], group: Scalar | None, sums: Sequence[Accumulator], number: int
@@ -85,7 +89,10 @@ class Weights:
                 loaded = self._load(factor, ahead, number)
                 value = loaded if value is None else f.mul(value, loaded)
             assert value is not None
-            if group is not None:
+            products = writer.products
+            if key in products.words:
+                products.store_weights(key, column, value, number)
+            if group is not None and key not in products.replaced:
                 f.store(value, f.offset(buffer, ahead))
             weights[key] = value
         return weights

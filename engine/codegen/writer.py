@@ -61,13 +61,15 @@ class Writer(ABC):
         self.lanes = target.lanes("float32")
         self.vectors, self.block_rows = vectors, block_rows
         self.vector = vector_of("float", self.lanes)
+        self._holding: dict[Scalar, bool] = {}
         self._scale()
 
     def _scale(self) -> None:
         """Scales where they are free: `groups` and `factors`, by what they were."""
         factors = [each.weight for each in self.sweep.accumulators]
-        final = self.skip.through_lists([*self.sweep.groups, *factors])
-        final = fold_scales(self.elements, self.sweep, final)
+        roots = self.skip.through_lists([*self.sweep.groups, *factors])
+        # What is compared is rounded as it is written: equal numbers stay equal.
+        final = roots if self.sweep.selects else fold_scales(self.elements, self.sweep, roots)
         groups, final = final[: len(self.sweep.groups)], final[len(self.sweep.groups) :]
         if self.sweep.adds_up:
             final = in_powers_of_two(self.elements, self.sweep, final)
@@ -215,6 +217,14 @@ class Writer(ABC):
     def is_of_rows(self, scalar: Scalar) -> bool:
         """Whether it is a value of rows that is known before the columns are streamed."""
         return self.operands.varies_over_rows_only(scalar) and not needs_result(scalar)
+
+    def holds_result(self, scalar: Scalar) -> bool:
+        """Whether it is made of what only the sweep itself knows."""
+        if scalar not in self._holding:
+            for each in below([scalar]):
+                own = each.op in ("reduce", "accumulator", "maximum_of")
+                self._holding[each] = own or any(self._holding[one] for one in each.args)
+        return self._holding[scalar]
 
     def _row_values(self, everything: list[Scalar]) -> list[Scalar]:
         """Maximal row values that tiles, contractions and outputs use."""

@@ -6,25 +6,30 @@ load, is stored first and the candidate tried again. What cannot become a sweep 
 the reason is kept for `explain`.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from ..ir import Node, UnfusableError, walk
 from ..loop import Loop
+from ..segment_loop import SegmentLoop
 from ..sweep import Sweep
-from ..types import is_float
+from ..types import DType, is_float
 from .fused import Fused, as_sweep
 from .generations import begun_from
 from .join import joined
 from .join_pairs import join_pairs, pairs_alone, source_of_pairs
 from .reach import Reach, with_components
 from .rows import FEW_ROWS
+from .select import as_selection
 
 # Each position of few rows counts for more: there is one for each column that is read.
 _FEW_ROWS_COUNT = 128
 
 
-Step = Node | Fused | Loop
+Step = Node | Fused | Loop | SegmentLoop
+
+_NONE: Mapping[Node, SegmentLoop] = MappingProxyType({})
 
 
 def step_nodes(step: Step) -> tuple[Node, ...]:
@@ -50,22 +55,29 @@ class Plan:
         return [step.sweep for step in self.steps if isinstance(step, Fused)]
 
 
-def fuse(roots: Sequence[Node], rejected: Collection[Node] = (), least_work: int = 0) -> Plan:
+def fuse(
+    roots: Sequence[Node],
+    rejected: Collection[Node] = (),
+    least_work: int = 0,
+    segments: Mapping[Node, SegmentLoop] = _NONE,
+) -> Plan:
     """The plan for a graph that the passes before have finished with.
 
     Args:
         roots: The results.
         rejected: Nodes that have turned out not to be sweeps.
         least_work: Positions of tiles below which a sweep is not worth its start.
+        segments: Loops over segments, by what they return.
     """
     stored: dict[Node, str] = {}
     while True:
-        search = _Search(roots, {*rejected, *stored}, least_work)
+        search = _Search(roots, {*rejected, *stored}, least_work, segments)
         search.run()
         if not search.lost:
             plan = search.plan
             plan.not_fused += stored.items()
-            plan.steps = _ordered(roots, search.found)
+            plan.steps = _ordered(roots, {**search.found, **segments})
+            _mark_rounded(plan.steps, roots)
             return plan
         stored |= search.lost
 
@@ -77,15 +89,22 @@ class _Search:
     no part of any is ``lost``: the graph is searched again with it as an array that others read.
     """
 
-    def __init__(self, roots: Sequence[Node], rejected: Collection[Node], least_work: int) -> None:
+    def __init__(
+        self,
+        roots: Sequence[Node],
+        rejected: Collection[Node],
+        least_work: int,
+        segments: Mapping[Node, SegmentLoop],
+    ) -> None:
         self.plan = Plan()
         self.found: dict[Node, Fused] = {}
         self.lost: dict[Node, str] = {}
         self._order = with_components(walk(roots))
-        stored = {*_compared(self._order), *begun_from(self._order)}
+        self._segments = segments
+        stored = {*_compared(self._order), *begun_from(self._order), *segments}
         self._rejected, self._least_work = {*rejected, *stored}, least_work
         self._needed: set[Node] = {*roots, *stored}
-        self._reach = Reach(self._order, self._needed, self._may_be_of_pairs)
+        self._reach = Reach(self._order, self._needed, self._may_be_of_pairs, segments)
         self._meets: dict[Node, Node] = {}
         for node in reversed(self._order):
             if node.role == "pointwise":
@@ -110,16 +129,24 @@ class _Search:
         if node in self._seen:
             return False
         self._seen.add(node)
+        if node in self._segments:
+            self._needed.update(self._segments[node].inputs)
+            return False
         if self._waits(node):
             return True
         if node not in self._rejected and _is_candidate(node) and not self._reach.is_split(node):
             try:
-                found = joined(node, self.found, self._meets, self._reach) or as_sweep(node, self._reach)
-                self._take(node, found)
+                self._take(node, self._sweep_of(node))
             except UnfusableError as reason:
                 self.plan.not_fused.append((node, str(reason)))
         self._needed.update(self.found[node].inputs if node in self.found else node.operands)
         return False
+
+    def _sweep_of(self, node: Node) -> Fused:
+        if node.role == "selection":
+            return as_selection(node, self._reach)
+        sums = {each: fused for each, fused in self.found.items() if not fused.sweep.selects}
+        return joined(node, sums, self._meets, self._reach) or as_sweep(node, self._reach)
 
     def _waits(self, node: Node) -> bool:
         """Whether it is a result of pairs: of tiles that some sweep has inside, or that it would store for itself."""
@@ -168,12 +195,37 @@ def _check_work(sweep: Sweep, least: int) -> None:
 
 
 def _is_candidate(node: Node) -> bool:
+    if node.role == "selection":
+        return 0 not in node.shape and node.operands[0].role != "leaf"
     if node.role not in ("contraction", "reduction") or not is_float(node.dtype) or 0 in node.shape:
         return False
     return node.operands[0].role != "leaf" and len(node.shape) >= 1
 
 
-def _ordered(roots: Sequence[Node], found: dict[Node, Fused]) -> list[Step]:
+def _mark_rounded(steps: Sequence[Step], roots: Sequence[Node]) -> None:
+    """Say of results what type all their users round them to: so much of them counts."""
+    users: dict[Node, list[Step]] = {}
+    for step in steps:
+        for node in step_inputs(step):
+            users.setdefault(node, []).append(step)
+
+    def rounded(node: Node) -> DType | None:
+        found: set[DType | None] = {None} if node in roots else set()
+        for user in users.get(node, ()):
+            if not isinstance(user, Node):
+                found.add(None)
+            elif user.rounds:
+                found.add(user.dtype)
+            else:
+                found.add(rounded(user) if user.role == "rearrangement" else None)
+        return next(iter(found)) if len(found) == 1 else None
+
+    for step in steps:
+        for output in step.sweep.outputs if isinstance(step, Fused) else ():
+            output.rounded = rounded(output.node)
+
+
+def _ordered(roots: Sequence[Node], found: Mapping[Node, Fused | SegmentLoop]) -> list[Step]:
     """Everything that is needed, inputs before users."""
     steps: list[Step] = []
     done: set[Node] = set()

@@ -8,7 +8,7 @@ from ..ir import Node, UnfusableError
 from ..kernel import Elements
 from ..scalar import Axis, Scalar, below
 from ..sweep import Output, Sweep
-from ..types import is_float
+from ..types import FLOAT32, HALVES, is_float
 from .gathers import unseen_gathers
 from .pack import to_pack
 from .reach import Reach
@@ -44,7 +44,8 @@ class Fused:
     @property
     def is_settled_alone(self) -> bool:
         """Whether the careful path can compute the results of some rows again without those of others."""
-        return not self.sweep.of_pairs and not self.sweep.streamed and not self.sweep.looped
+        sweep = self.sweep
+        return not sweep.of_pairs and not sweep.streamed and not sweep.looped and not sweep.selects
 
     @property
     def nodes(self) -> tuple[Node, ...]:
@@ -212,7 +213,7 @@ def to_store(node: Node, fused: Fused) -> set[Node]:
     everything = below(sweep.expressions())
     flagged = columns_reductions(sweep) | unseen_gathers(sweep)
     for each in everything:
-        if any(map(_is_wide, (each, *each.args))):
+        if any(map(_is_wide, (each, *each.args))) and not _is_read_narrow(each, sweep):
             if sweep.rows.length > 1 and sweep.pair <= each.axes and not _is_read(each):
                 raise UnfusableError(f"{node.name}: tiles are float32, not {each.dtype}")
             flagged.add(each)
@@ -228,6 +229,18 @@ def to_store(node: Node, fused: Fused) -> set[Node]:
 def _is_read(scalar: Scalar) -> bool:
     """An element of a table of other floats, or that as float32: the table is stored as float32 as a whole."""
     return (scalar.args[0] if scalar.op == "astype" else scalar).op == "load"
+
+
+def _is_read_narrow(scalar: Scalar, sweep: Sweep) -> bool:
+    """Whether it is what a row or a column has of a stored array of half floats, or that as float32.
+
+    A kernel reads those as they are stored. Where several tasks add to a result everything is laid out for columns
+    and for rows: there they are widened once, before.
+    """
+    load = scalar.args[0] if scalar.op == "astype" and scalar.dtype == FLOAT32 else scalar
+    if load.op != "load" or load.dtype not in HALVES or load.attribute.role != "leaf" or sweep.adds_up:
+        return False
+    return sweep.rows.length == 1 or not sweep.pair <= load.axes
 
 
 def _is_wide(scalar: Scalar) -> bool:

@@ -8,6 +8,7 @@ from ..kernel import Elements
 from ..lengths import estimate
 from ..loop import Loop, cost
 from ..scalar import Scalar, below
+from ..segment_loop import SegmentLoop
 from ..types import Shape
 from .fuse import Plan, Step, step_inputs, step_nodes
 from .fused import Fused
@@ -106,7 +107,7 @@ def with_loops(plan: Plan, roots: Sequence[Node], loops: Mapping[Node, Loop]) ->
     """The steps of a plan, with loops in place of what they compute, inputs before users."""
     producers: dict[Node, Step] = dict(loops.items())
     for step in plan.steps:
-        if isinstance(step, Fused):
+        if isinstance(step, Fused | SegmentLoop):
             producers |= dict.fromkeys(step.nodes, step)
     steps: list[Step] = []
     done: set[Node] = set()

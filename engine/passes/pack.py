@@ -21,6 +21,8 @@ from .pair_body import is_paired, pair_parts
 FEWEST_ROWS = LEAST
 # Operations of a column's scalar that is computed for every block of rows all the same.
 _FREE = 2
+# Of what is stored in a narrow type: it is widened for a block of columns at a time, and scaled in passing.
+_NARROW = 6
 _DEAR = frozenset({"divide", "sqrt", "rsqrt", "exp", "log", "tanh", "sigmoid", "sin", "cos", "pow", "erf", "log1p"})
 # A node may be larger than what is used of it, by a slice say; not by this much.
 _LARGER = 4
@@ -32,11 +34,20 @@ def to_pack(sweep: Sweep, elements: Elements) -> set[Node]:
         return set()
     found: set[Node] = set()
     for scalar in _brought_by_columns(sweep):
-        if _cost(scalar, sweep) > (0 if _small(scalar, sweep) else _FREE):
+        if _cost(scalar, sweep) > _free(scalar, sweep):
             node = elements.origin.get(scalar)
             if node is not None and _size(node.shape) <= _LARGER * _size(axis.length for axis in scalar.axes):
                 found.add(node)
     return found
+
+
+def _free(scalar: Scalar, sweep: Sweep) -> int:
+    """So many operations are done in the sweep."""
+    small = _small(scalar, sweep)
+    if not small:
+        return _FREE
+    loads = [each for each in below([scalar]) if each.op == "load" and small & each.axes and sweep.columns in each.axes]
+    return _NARROW if any(each.dtype.itemsize < 4 for each in loads) else 0
 
 
 def _brought_by_columns(sweep: Sweep) -> list[Scalar]:

@@ -4,7 +4,7 @@ A sweep is worth while where something is contracted for pairs of a row and a co
 what no stored array is as large as. Everything else reduces arrays that are there, and takes them as they are.
 """
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from typing import NamedTuple
 
 from ..ir import Node, UnfusableError
@@ -16,7 +16,7 @@ from .generations import generations
 WIDEST_CONTRACTION = 256
 _MOST_NODES = 200
 # What no kernel has inside.
-_APART = frozenset({"leaf", "opaque", "placement"})
+_APART = frozenset({"leaf", "opaque", "placement", "selection"})
 
 
 class _Facts(NamedTuple):
@@ -54,20 +54,25 @@ class Reach:
         order: The graph's nodes, operands first.
         needed: Nodes that are made anyway, by steps before: it grows while sweeps are looked for.
         may_be_of_pairs: Whether a tile that is needed may still be one more result of a sweep.
+        made: What other kernels make: arrays to every sweep.
     """
 
     def __init__(
-        self, order: Sequence[Node], needed: Set[Node], may_be_of_pairs: Callable[[Node], bool] = lambda _: False
+        self,
+        order: Sequence[Node],
+        needed: Set[Node],
+        may_be_of_pairs: Callable[[Node], bool] = lambda _: False,
+        made: Collection[Node] = (),
     ) -> None:
         order = with_components(order)
-        self._needed, self._may_be_of_pairs = needed, may_be_of_pairs
+        self._needed, self._may_be_of_pairs, self._made = needed, may_be_of_pairs, made
         # What each node takes that is computed anew.
         self.generations = generations(order)
         self._place = {node: place for place, node in enumerate(order)}
         self._facts: dict[Node, _Facts] = {}
         self._reads: set[Node] = set()  # what depends on an array, and not on positions alone
         for node in order:
-            self._facts[node] = _facts_of(node, self._facts, _is_outer)
+            self._facts[node] = _NOTHING if node in made else _facts_of(node, self._facts, _is_outer)
             if isinstance(node, Data | Placeholder) or not self._reads.isdisjoint(node.operands):
                 self._reads.add(node)
 
@@ -118,6 +123,8 @@ class Reach:
     def _is_made(self, node: Node) -> bool:
         """Whether a step before makes it anyway. A number of each row may still be one more result of the sweep."""
         facts = self._facts[node]
+        if node in self._made:
+            return True
         if node not in self._needed or node not in self._reads:
             return False
         return (facts.is_tile and not self._may_be_of_pairs(node)) or not facts.contracts

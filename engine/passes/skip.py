@@ -169,7 +169,9 @@ def empties(sweep: Sweep, condition: Scalar) -> bool:
     """Whether a tile in which the condition is false everywhere adds nothing to any accumulator."""
     if any(_if_false(group, condition) != float("-inf") for group in sweep.groups):
         return False
-    plain = [each.weight for each in sweep.accumulators if each.group is None]
+    if any(each.selects and _if_false(each.weight, condition) != float("-inf") for each in sweep.accumulators):
+        return False
+    plain = [each.weight for each in sweep.accumulators if each.group is None and not each.selects]
     return all(_if_false(weight, condition) == 0.0 for weight in plain)
 
 

@@ -25,6 +25,7 @@ from .logarithms import of_logarithm
 from .normal import normalized
 from .pair_body import brought_along_small, is_paired, pair_parts, small_axes
 from .product import Linear, Product, add_linear
+from .rows import FEW_ROWS
 from .separate import separated
 from .totals import over_largest, total_in
 
@@ -224,8 +225,11 @@ class Streaming:
         return self.elements.apply(factor.op, body.dtype, left, right)
 
     def _of_columns(self, scalar: Scalar) -> bool:
-        """Whether columns bring it whole, along a small axis: then it can be a node's, and stored as that."""
-        if self.sweep.rows in scalar.axes or self.sweep.rows.length == 1 or not self._small(scalar):
+        """Whether columns bring it whole, along a small axis: then it can be a node's, and stored as that.
+
+        For few rows nothing is: a factor of a column alone, as the scale of quantized values, is one of their weights.
+        """
+        if self.sweep.rows in scalar.axes or self.sweep.rows.length <= FEW_ROWS or not self._small(scalar):
             return False
         return self.varies(scalar) and not any(each.is_constant for each in scalar.args)
 

@@ -2,11 +2,12 @@
 
 import json
 import operator
+from dataclasses import replace
 from typing import Any
 
 from ...engine.errors import ArgumentError, DTypeError
 from ...engine.types import as_dtype
-from .layout import DTYPES, Layout
+from .layout import DTYPES, QUANTIZED, Layout
 from .record import ATTRIBUTE
 
 
@@ -17,7 +18,7 @@ def new_layout(heads: Any, dim: Any, value_dim: Any, dtype: Any, capacity: Any) 
         ArgumentError: If a number is no positive integer.
         DTypeError: If the type is none of a store's.
     """
-    name = as_dtype(dtype).name
+    name = dtype if isinstance(dtype, str) and dtype in QUANTIZED else as_dtype(dtype).name
     if name not in DTYPES:
         raise DTypeError(f"create: a store's dtype is one of {', '.join(DTYPES)}, not {name}")
     width = positive("dim", dim)
@@ -31,6 +32,27 @@ def new_layout(heads: Any, dim: Any, value_dim: Any, dtype: Any, capacity: Any) 
         unit=1,
         sharded=False,
     )
+
+
+def with_groups(layout: Layout, group_size: Any, symmetric: Any) -> Layout:
+    """The layout, with what quantized rows share a scale.
+
+    Raises:
+        ArgumentError: If the store is not quantized, groups do not divide rows, or rows of int4 are odd.
+    """
+    if not isinstance(symmetric, bool):
+        raise ArgumentError(f"create: symmetric is True or False, not {symmetric!r}")
+    if not layout.is_quantized:
+        if group_size is not None or symmetric:
+            raise ArgumentError(f"create: group_size and symmetric are of quantized rows, and these are {layout.dtype}")
+        return layout
+    widths = layout.dim, layout.value_dim
+    if layout.dtype == "int4" and any(width % 2 for width in widths):
+        raise ArgumentError(f"create: two int4 share a byte, and a row of {widths[0]} or {widths[1]} is odd")
+    group = None if group_size is None else positive("group_size", group_size)
+    if group is not None and any(width % group for width in widths):
+        raise ArgumentError(f"create: groups of {group} do not divide rows of {widths[0]} and {widths[1]}")
+    return replace(layout, group=group, symmetric=symmetric)
 
 
 def positive(name: str, given: Any) -> int:

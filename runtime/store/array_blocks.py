@@ -22,7 +22,7 @@ def region_shape(units: Units, key: str) -> RegionShape | None:
     size = units.layout.file_bytes(key)
     if not units.mapped or size is None:
         return None
-    return RegionShape(units.layout.heads, units.layout.unit, units.layout.width(key), units.layout.stored, size)
+    return RegionShape(units.layout.heads, units.layout.unit, units.layout.width(key), units.layout.stored(key), size)
 
 
 class _ArrayBlocks:
@@ -131,7 +131,7 @@ class DecodedBlocks(_ArrayBlocks):
         """
         heads, rows, width = box
         self._check("read", rows.stop)
-        stored = out.view(self._units.layout.stored)
+        stored = out.view(self._units.layout.stored(self._key))
         for start, stop in self._spans(rows):
             for head in range(heads.start, heads.stop):
                 part = stored[head - heads.start, start - rows.start : stop - rows.start]

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...engine.errors import ArgumentError
 from .decoding import direct_decoder
-from .layout import KEYS, Layout
+from .layout import Layout
 
 Values = np.ndarray[Any, Any]
 
@@ -31,7 +31,7 @@ def _by_name(name: str) -> Any:
 
 
 def describe_codecs(layout: Layout, compressor: Any) -> dict[str, list[Any]]:
-    """Zarr's description, for keys and values, of chunks that are compressed and carry a CRC-32C.
+    """Zarr's description, for each array, of chunks that are compressed and carry a CRC-32C.
 
     The checksum is of the compressed bytes: what is damaged is found before a decompressor sees it.
 
@@ -52,11 +52,11 @@ def describe_codecs(layout: Layout, compressor: Any) -> dict[str, list[Any]]:
                 f"not {type(one).__module__}.{type(one).__qualname__}"
             )
     described = {}
-    for key in KEYS:
+    for key in layout.arrays:
         shape = (1, layout.chunk, layout.width(key))
         compressing = [*compressors, Crc32cCodec()]
         made = zarr.create_array(
-            MemoryStore(), shape=shape, chunks=shape, dtype=layout.stored, compressors=compressing, filters=None
+            MemoryStore(), shape=shape, chunks=shape, dtype=layout.stored(key), compressors=compressing, filters=None
         )
         described[key] = list(json.loads(json.dumps(made.metadata.to_dict()["codecs"])))
     return described
@@ -83,7 +83,7 @@ class ChunkCodec:
         self._chunks: dict[str, Buffer] = {"zarr.json": self._buffer(json.dumps(document).encode())}
         with zarr.config.set({"array.write_empty_chunks": True}):  # a chunk of zeros is a chunk
             self._array = zarr.open_array(MemoryStore(self._chunks), mode="r+")
-        self._rows, self._width, self._stored = layout.chunk, layout.width(key), layout.stored
+        self._rows, self._width, self._stored = layout.chunk, layout.width(key), layout.stored(key)
         self._numbers = itertools.cycle(range(_NUMBERS))
         self._direct = direct_decoder(document["codecs"])
 

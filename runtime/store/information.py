@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, fields
 
-from .layout import KEYS
 from .record import Record
 from .units import Units
 
@@ -25,6 +24,7 @@ class StoreInformation:
         bytes: Of its rows, not compressed.
         bytes_on_disk: Bytes that its files take.
         mapped: Whether files are mapped into memory, not read.
+        group_size: Of quantized rows, how many elements share a scale.
     """
 
     path: str
@@ -40,6 +40,7 @@ class StoreInformation:
     bytes: int
     bytes_on_disk: int
     mapped: bool
+    group_size: int | None = None
 
     def __str__(self) -> str:
         rows = [(field.name.replace("_", " "), getattr(self, field.name)) for field in fields(self)]
@@ -64,7 +65,8 @@ def describe_store(units: Units, record: Record) -> StoreInformation:
         chunk=layout.chunk,
         file_rows=layout.unit,
         codec=", ".join(layout.codec_names()) or None,
-        bytes=layout.heads * record.length * sum(layout.row_bytes(key) for key in KEYS),
+        bytes=layout.heads * record.length * sum(layout.row_bytes(key) for key in layout.arrays),
         bytes_on_disk=units.files.stored_bytes(),
         mapped=units.mapped,
+        group_size=(layout.group or layout.dim) if layout.is_quantized else None,
     )

@@ -10,11 +10,12 @@ from typing import Any
 
 from ...engine.errors import ArgumentError, LimitError
 from ...ops.array import Array, asarray
-from .arguments import new_attributes, new_layout, positive, whole
+from ...ops.quantization import dequantize
+from .arguments import new_attributes, new_layout, positive, whole, with_groups
 from .codec import describe_codecs
 from .files import Files, store_errors
 from .information import StoreInformation, describe_store
-from .layout import KEYS, plan
+from .layout import plan
 from .places import Lock, lock, new_place, open_files
 from .progress import progress_bar
 from .record import NAME, Record, read_record
@@ -29,8 +30,9 @@ class KVStore:
     """Keys and values in a zarr group, appended to atomically and read without being loaded.
 
     Made by `create` and `open`. The group has the arrays ``keys`` (heads, length, dim) and ``values``
-    (heads, length, value_dim); zarr and ``xarray.open_zarr`` read it as it is. Its ``zarr.json`` is the
-    commit record: replacing that file is what commits, for both arrays at once, and where the arrays' own
+    (heads, length, value_dim), and those of a quantized store their scales and zero points, (heads, length, groups),
+    beside them; zarr and ``xarray.open_zarr`` read it as it is. Its ``zarr.json`` is the
+    commit record: replacing that file is what commits, for all arrays at once, and where the arrays' own
     ``zarr.json`` say something else it is right (they are repaired when the store is opened for writing).
 
     One object at a time may write, on this machine held to by a lock that dies with its process; in a remote
@@ -55,6 +57,8 @@ class KVStore:
         compressor: Any = None,
         attrs: dict[str, Any] | None = None,
         storage_options: dict[str, Any] | None = None,
+        group_size: int | None = None,
+        symmetric: bool = False,
     ) -> "KVStore":
         """A new, empty store, open for writing.
 
@@ -63,7 +67,9 @@ class KVStore:
             heads: Number of heads.
             dim: Width of a key.
             value_dim: Width of a value; ``dim`` if None.
-            dtype: ``"float32"``, ``"float16"`` or ``"bfloat16"`` (which zarr shows as uint16).
+            dtype: ``"float32"``, ``"float16"`` or ``"bfloat16"`` (which zarr shows as uint16). ``"int8"`` or
+                ``"int4"`` (two in a byte): what is appended is quantized row by row, as by `ag.quantize`, and
+                scales and zero points are further arrays of the group.
             capacity: The most rows it may ever hold; None for no bound.
             chunk: Rows that one checksum covers, and that are compressed together; None to choose.
             compressor: None for rows as they are, which are mapped; a name (``"zstd"``, ``"gzip"``,
@@ -71,6 +77,8 @@ class KVStore:
                 compresses the last chunk anew: append many rows at once.
             attrs: Attributes of the group, plain data.
             storage_options: Of the URL's file system.
+            group_size: Of quantized rows, how many elements share a scale: it divides both widths. None for all.
+            symmetric: Whether quantized rows do without zero points.
 
         Raises:
             StoreError: If there is something at ``path``, or no room.
@@ -78,17 +86,18 @@ class KVStore:
             DTypeError: If ``dtype`` is another.
         """
         layout, attributes = new_layout(heads, dim, value_dim, dtype, capacity), new_attributes(attrs)
+        layout = with_groups(layout, group_size, symmetric)
         chunk = None if chunk is None else positive("chunk", chunk)
         files = open_files(path, storage_options)
         layout = plan(layout, chunk=chunk, remote=not files.mappable, encoded=compressor is not None)
         if compressor is not None:
             layout = replace(layout, codecs=describe_codecs(layout, compressor))
         record = Record.new(layout, attributes)
-        with new_place(files) as (place, held):
+        with new_place(files, layout.arrays) as (place, held):
             follow(place, record)
             with store_errors("create", files.locate(NAME)):
                 place.replace(NAME, record.document())
-                place.settle([f"{key}/{NAME}" for key in KEYS])
+                place.settle([f"{key}/{NAME}" for key in layout.arrays])
         return cls(files, record, held)
 
     @classmethod
@@ -147,7 +156,7 @@ class KVStore:
         Raises:
             StoreError: If the store is gone or damaged.
         """
-        return asarray(self.stored_array("keys"))
+        return self._lazy("keys")
 
     @property
     def values(self) -> Array:
@@ -156,13 +165,28 @@ class KVStore:
         Raises:
             StoreError: If the store is gone or damaged.
         """
-        return asarray(self.stored_array("values"))
+        return self._lazy("values")
+
+    def _lazy(self, key: str) -> Array:
+        record = self._session.now(key)
+        stored = {name: StoredArray(self._session.units, name, record) for name in record.layout.arrays}
+        data = asarray(stored[key])
+        if not record.layout.is_quantized:
+            return data
+        zero = stored.get(f"{key}_zero_point")
+        return dequantize(
+            data,
+            asarray(stored[f"{key}_scale"]),
+            None if zero is None else asarray(zero),
+            dtype=record.layout.dtype,
+        )
 
     def stored_array(self, key: str) -> StoredArray:
         """What ``keys`` and ``values`` read: blocks, gathered rows.
 
         Args:
-            key: ``"keys"`` or ``"values"``.
+            key: ``"keys"`` or ``"values"``; of a quantized store, whose numbers those are, also ``"keys_scale"``,
+                ``"keys_zero_point"``, ``"values_scale"``, ``"values_zero_point"``.
 
         Raises:
             StoreError: If the store is gone or damaged.
@@ -174,7 +198,8 @@ class KVStore:
         """Append rows, all or none; they would survive a crash when it returns.
 
         Args:
-            k: Keys, shape (heads, n, dim), of any float type: converted to the store's, rounding to nearest.
+            k: Keys, shape (heads, n, dim), of any float type: converted to the store's, rounding to nearest,
+                or quantized, each row for itself.
             v: Values, shape (heads, n, value_dim), likewise.
 
         Returns:
@@ -183,7 +208,8 @@ class KVStore:
         Raises:
             ShapeError: If the shapes are others.
             DTypeError: If they are not of floats.
-            LimitError: If there would be more rows than ``capacity``, or a number is beyond the store's type.
+            LimitError: If there would be more rows than ``capacity``, or a number is beyond the store's type, which NaN
+                and infinity are of a quantized one's.
             StoreError: If the disk is full, the store damaged, or not open for writing. Nothing is appended then,
                 unless the disk failed in the very last step, after the commit: ``len`` says.
         """

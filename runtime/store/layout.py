@@ -23,18 +23,25 @@ _CHUNK_BYTES, _REMOTE_CHUNK_BYTES = 2**20, 2**22
 _UNIT_BYTES, _LARGEST_UNIT_BYTES = 2**26, 2**28
 _MOST_CHUNKS_IN_UNIT = 4096
 
-# The elements, and how zarr stores them: it has no bfloat16.
+# The elements, and how zarr stores them: it has no bfloat16, and of int4 two share a byte.
 _ELEMENTS: dict[str, DType] = {
     "float32": np.dtype(np.float32),
     "float16": np.dtype(np.float16),
     "bfloat16": np.dtype(ml_dtypes.bfloat16),
+    "int8": np.dtype(np.int8),
+    "int4": np.dtype(np.uint8),
 }
 _STORED: dict[str, DType] = {
     "float32": np.dtype("<f4"),
     "float16": np.dtype("<f2"),
     "bfloat16": np.dtype("<u2"),
+    "int8": np.dtype("i1"),
+    "int4": np.dtype("u1"),
 }
 DTYPES = tuple(_ELEMENTS)
+QUANTIZED = ("int8", "int4")
+# What stands beside quantized keys and values, by the ends of their names.
+_SCALE, _ZERO_POINT = "_scale", "_zero_point"
 
 _BYTES_CODEC = {"name": "bytes", "configuration": {"endian": "little"}}
 
@@ -53,6 +60,8 @@ class Layout:
         unit: Rows of a file, a multiple of ``chunk``.
         sharded: Whether the files are zarr shards.
         codecs: zarr's description of what rows are encoded by; None for rows as they are.
+        group: Of quantized rows, how many elements share a scale; None for all of a row.
+        symmetric: Of quantized rows, whether they have no zero points.
     """
 
     heads: int
@@ -64,24 +73,46 @@ class Layout:
     unit: int
     sharded: bool
     codecs: dict[str, list[Any]] | None = None
+    group: int | None = None
+    symmetric: bool = False
 
     @property
-    def element(self) -> DType:
-        """The elements' type, as NumPy knows it."""
-        return _ELEMENTS[self.dtype]
+    def is_quantized(self) -> bool:
+        """Whether rows are numbers of few bits, with scales beside them."""
+        return self.dtype in QUANTIZED
 
     @property
-    def stored(self) -> DType:
+    def arrays(self) -> tuple[str, ...]:
+        """The names of all arrays: keys and values, then what those are read by."""
+        ends = () if not self.is_quantized else (_SCALE,) if self.symmetric else (_SCALE, _ZERO_POINT)
+        return (*KEYS, *(f"{key}{end}" for key in KEYS for end in ends))
+
+    def _named(self, key: str) -> str:
+        """The name of an array's type."""
+        return self.dtype if key in KEYS else "float32" if key.endswith(_SCALE) else "int8"
+
+    def element(self, key: str) -> DType:
+        """The type of an array's elements, as NumPy knows it."""
+        return _ELEMENTS[self._named(key)]
+
+    def stored(self, key: str) -> DType:
         """The type that zarr stores them in, little-endian."""
-        return _STORED[self.dtype]
+        return _STORED[self._named(key)]
+
+    def given_width(self, key: str) -> int:
+        """Numbers of a row of keys or values as they are appended."""
+        return self.dim if key == "keys" else self.value_dim
 
     def width(self, key: str) -> int:
-        """Elements of a row."""
-        return self.dim if key == "keys" else self.value_dim
+        """Elements of a row of an array."""
+        numbers = self.dim if key.startswith("keys") else self.value_dim
+        if key in KEYS:
+            return numbers // 2 if self.dtype == "int4" else numbers
+        return 1 if self.group is None else numbers // self.group
 
     def row_bytes(self, key: str) -> int:
         """Bytes of a row that is not encoded."""
-        return self.width(key) * self.stored.itemsize
+        return self.width(key) * self.stored(key).itemsize
 
     def unit_bytes(self, key: str) -> int:
         """Bytes of a file's rows, not encoded."""
@@ -116,20 +147,28 @@ class Layout:
 
     def array_document(self, key: str, length: int) -> dict[str, Any]:
         """The array's ``zarr.json``, of so many rows."""
-        attributes = {"element_type": "bfloat16"} if self.dtype == "bfloat16" else {}
+        named = self._named(key)
+        attributes = {"element_type": named} if named in ("bfloat16", "int4") else {}
         return {
             "zarr_format": 3,
             "node_type": "array",
             "shape": [self.heads, length, self.width(key)],
-            "data_type": self.stored.name,
+            "data_type": self.stored(key).name,
             "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [1, self.unit, self.width(key)]}},
             "chunk_key_encoding": {"name": "default", "configuration": {"separator": "."}},
-            "fill_value": 0 if self.stored.kind == "u" else 0.0,
+            "fill_value": 0 if self.stored(key).kind in "iu" else 0.0,
             "codecs": self._codecs(key),
             "attributes": attributes,
-            "dimension_names": ["head", "position", "dim" if key == "keys" else "value_dim"],
+            "dimension_names": ["head", "position", self._dimension(key)],
             "storage_transformers": [],
         }
+
+    def _dimension(self, key: str) -> str:
+        """The name of the last axis: xarray has one length for each."""
+        name = "dim" if key.startswith("keys") else "value_dim"
+        if key in KEYS:
+            return f"{name}_pair" if self.dtype == "int4" else name
+        return f"{name}_group"
 
     def _codecs(self, key: str) -> list[Any]:
         if self.codecs is not None:
@@ -151,7 +190,10 @@ class Layout:
 
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
-        return asdict(self)
+        plain = asdict(self)
+        if not self.is_quantized:  # as it was before there were such
+            del plain["group"], plain["symmetric"]
+        return plain
 
 
 def plan(shape: Layout, *, chunk: int | None, remote: bool, encoded: bool) -> Layout:
@@ -163,7 +205,7 @@ def plan(shape: Layout, *, chunk: int | None, remote: bool, encoded: bool) -> La
         remote: Whether it lies where files are replaced as a whole.
         encoded: Whether rows will be compressed.
     """
-    row = max(shape.row_bytes(key) for key in KEYS)
+    row = max(shape.row_bytes(key) for key in shape.arrays)
     if chunk is None:
         chunk = 1 << max(0, ((_REMOTE_CHUNK_BYTES if remote else _CHUNK_BYTES) // row).bit_length() - 1)
         chunk = chunk if shape.capacity is None else min(chunk, shape.capacity)

@@ -1,13 +1,14 @@
 """From a path or a URL to files, and the right to write them."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ...engine.errors import ArgumentError, StoreError
 from .files import Files, LocalFiles, new_folder, store_errors
+from .layout import KEYS
 from .lock import NAME, ProcessLock, WriterLock
 from .remote_files import RemoteFiles
 
@@ -47,10 +48,14 @@ def lock(files: Files) -> Lock:
 
 
 @contextmanager
-def new_place(files: Files) -> Iterator[tuple[Files, Lock]]:
+def new_place(files: Files, arrays: Sequence[str] = KEYS) -> Iterator[tuple[Files, Lock]]:
     """Where a new store's files are put in the block, and the right to write them there.
 
     On this machine the store appears at once when the block ends; elsewhere with its record, put last.
+
+    Args:
+        files: The place.
+        arrays: The names of its arrays.
 
     Raises:
         StoreError: If something is there already.
@@ -75,8 +80,8 @@ def new_place(files: Files) -> Iterator[tuple[Files, Lock]]:
     taken: Lock | None = None
     try:
         with store_errors("create", place), new_folder(local.root) as folder:
-            for name in ("keys/checksums", "values/checksums"):
-                (folder / name).mkdir(parents=True)
+            for name in arrays:
+                (folder / name / "checksums").mkdir(parents=True)
             taken = WriterLock(folder / NAME, place)
             yield LocalFiles(folder), taken
     except BaseException:

@@ -14,11 +14,12 @@ import numpy as np
 
 from ...engine.errors import StoreError
 from .files import Files
-from .layout import KEYS, Layout
+from .layout import Layout
 
 NAME = "zarr.json"
 ATTRIBUTE = "attngraph"
-_FORMAT = 1
+# The second one came with quantized rows: what has none is read by what knows the first.
+_FORMAT, _QUANTIZED_FORMAT = 1, 2
 # Earlier truncations that are told apart; older ones are merged with their successors.
 _MOST_TRUNCATIONS = 16
 
@@ -51,7 +52,7 @@ class Record:
     @classmethod
     def new(cls, layout: Layout, attributes: dict[str, Any]) -> "Record":
         """Of an empty store."""
-        tails = dict.fromkeys(KEYS, (0,) * layout.heads)
+        tails = dict.fromkeys(layout.arrays, (0,) * layout.heads)
         return cls(layout, uuid.uuid4().hex, 0, 0, tails, 0, (), attributes)
 
     def appended(self, rows: int, tails: dict[str, tuple[int, ...]]) -> "Record":
@@ -81,7 +82,7 @@ class Record:
     def document(self) -> bytes:
         """The group's ``zarr.json``."""
         own: dict[str, Any] = {
-            "format": _FORMAT,
+            "format": _QUANTIZED_FORMAT if self.layout.is_quantized else _FORMAT,
             "layout": self.layout.to_json(),
             "identity": self.identity,
             "generation": self.generation,
@@ -91,7 +92,7 @@ class Record:
             "lowest": [list(pair) for pair in self.lowest],
         }
         own["checksum"] = _checksum(own)
-        arrays = {key: self.layout.array_document(key, self.length) for key in KEYS}
+        arrays = {key: self.layout.array_document(key, self.length) for key in self.layout.arrays}
         group = {
             "zarr_format": 3,
             "node_type": "group",
@@ -113,14 +114,17 @@ class Record:
         except (ValueError, KeyError, TypeError, AttributeError):
             raise StoreError(f"{operation}: {file} is not, or no longer, the record of an attngraph store") from None
         try:
-            if own["format"] > _FORMAT:
-                raise StoreError(f"{operation}: {file} has format {own['format']}; this attngraph reads {_FORMAT}")
+            if own["format"] > _QUANTIZED_FORMAT:
+                known = _QUANTIZED_FORMAT
+                raise StoreError(f"{operation}: {file} has format {own['format']}; this attngraph reads {known}")
             if own.pop("checksum") != _checksum(own):
                 raise StoreError(f"{operation}: {file} is damaged: its checksum is not its contents'")
-            tails = {key: tuple(np.frombuffer(bytes.fromhex(own["tails"][key]), "<u4").tolist()) for key in KEYS}
+            layout = Layout(**own["layout"])
+            checked = {key: bytes.fromhex(own["tails"][key]) for key in layout.arrays}
+            tails = {key: tuple(np.frombuffer(tail, "<u4").tolist()) for key, tail in checked.items()}
             lowest = tuple((number, kept) for number, kept in own["lowest"])
             numbers = own["generation"], own["length"], tails, own["truncations"]
-            return cls(Layout(**own["layout"]), own["identity"], *numbers, lowest, attributes)
+            return cls(layout, own["identity"], *numbers, lowest, attributes)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise StoreError(f"{operation}: {file} is damaged: {error!r}") from None
 

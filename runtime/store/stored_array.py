@@ -9,7 +9,6 @@ from ...engine.blocks import Blocks, HeadwiseBlocks
 from ...engine.errors import ArgumentError, DTypeError, IndexOutOfRangeError, StoreError
 from ...engine.types import DType
 from .array_blocks import DecodedBlocks, ViewedBlocks
-from .layout import KEYS
 from .places import open_files
 from .record import NAME, Record, read_document, read_record
 from .units import Units
@@ -50,8 +49,8 @@ class StoredArray:
     """
 
     def __init__(self, units: Units, key: str, record: Record) -> None:
-        if key not in KEYS:
-            raise ArgumentError(f"StoredArray: a store has {' and '.join(KEYS)}, not {key!r}")
+        if key not in record.layout.arrays:
+            raise ArgumentError(f"StoredArray: a store has {' and '.join(record.layout.arrays)}, not {key!r}")
         self.key = key
         self._units = units
         self._length = record.length
@@ -81,7 +80,7 @@ class StoredArray:
     @property
     def dtype(self) -> DType:
         """The elements' type; ``ml_dtypes.bfloat16`` for bfloat16."""
-        return self._units.layout.element
+        return self._units.layout.element(self.key)
 
     @property
     def ndim(self) -> int:
@@ -140,7 +139,7 @@ class StoredArray:
         self._check_range(head, start, stop)
         self._check_there("read", stop)
         if start == stop:
-            return self._shown(np.empty((0, self.shape[2]), self._units.layout.stored))
+            return self._shown(np.empty((0, self.shape[2]), self._units.layout.stored(self.key)))
         pieces = [self._units.rows("read", self.key, head, first, last) for first, last in self._spans(start, stop)]
         if len(pieces) == 1:
             return self._shown(pieces[0])
@@ -167,7 +166,7 @@ class StoredArray:
         if self.shape[0] == 1:
             return self.read(0, 0, self._length)[None]
         self._check_there("read", self._length)
-        rows = np.empty(self.shape, self._units.layout.stored)
+        rows = np.empty(self.shape, self._units.layout.stored(self.key))
         for head in range(self.shape[0]):
             for start, stop in self._spans(0, self._length):
                 rows[head, start:stop] = self._units.rows("read", self.key, head, start, stop)
@@ -197,7 +196,7 @@ class StoredArray:
         order = None if np.all(positions[1:] >= positions[:-1]) else np.argsort(positions, kind="stable")
         ascending = positions if order is None else positions[order]
         heads = range(self.shape[0]) if head is None else [head]
-        found = np.empty((len(heads), positions.size, self.shape[2]), self._units.layout.stored)
+        found = np.empty((len(heads), positions.size, self.shape[2]), self._units.layout.stored(self.key))
         for place, one in enumerate(heads):
             self._gather_head(one, ascending, found[place])
         self._check_there("gather", last)

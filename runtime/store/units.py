@@ -88,7 +88,7 @@ class Units:
         size = self.layout.file_bytes(key)
         assert size is not None, "rows as they are have files of one size"
         contents = MAPS.contents(self.files.locate(name), size)
-        rows = contents[: self.layout.unit_bytes(key)].view(self.layout.stored)
+        rows = contents[: self.layout.unit_bytes(key)].view(self.layout.stored(key))
         return rows.reshape(self.layout.unit, self.layout.width(key))
 
     def _ranged(self, key: str, name: str, first: int, last: int) -> Values:
@@ -97,7 +97,7 @@ class Units:
         if len(contents) != (last - first) * row:
             missing = (last - first) * row - len(contents)
             raise WrongSizeError(f"it ends {missing} bytes too early: it was truncated")
-        return np.frombuffer(contents, self.layout.stored).reshape(last - first, self.layout.width(key))
+        return np.frombuffer(contents, self.layout.stored(key)).reshape(last - first, self.layout.width(key))
 
     def check_size(self, operation: str, key: str, head: int, unit: int, length: int) -> None:
         """Raise StoreError where a file is missing or has another size than it should have."""

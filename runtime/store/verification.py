@@ -9,7 +9,6 @@ import numpy as np
 
 from ...engine.errors import StoreError
 from . import checksums
-from .layout import KEYS
 from .record import NAME, Record
 from .units import Units
 
@@ -21,7 +20,8 @@ class Problem:
     """Something in a store that is not as it was written.
 
     Attributes:
-        array: ``"keys"`` or ``"values"``; None for what belongs to both.
+        array: ``"keys"``, ``"values"``, or what quantized ones are read by (``"keys_scale"`` …); None for what belongs
+            to all.
         head: Which head; None where it concerns all.
         chunk: Which chunk, the first where there are several; None where it concerns no rows.
         rows: First row, and behind the last one.
@@ -51,7 +51,7 @@ class Verification:
     Attributes:
         path: The store's.
         length: Rows that were committed.
-        chunks: How many chunks were compared with their checksums, over both arrays and all heads.
+        chunks: How many chunks were compared with their checksums, over all arrays and all heads.
         problems: What is wrong, and where.
     """
 
@@ -78,9 +78,9 @@ def verify(units: Units, record: Record) -> Verification:
     """Read everything, and compare. The record itself was checked when it was read."""
     layout = record.layout
     problems = list(_metadata(units, record))
-    for key in KEYS:
+    for key in layout.arrays:
         problems += _rows(units, record, key)
-    chunks = 2 * layout.heads * -(-record.length // layout.chunk)
+    chunks = len(layout.arrays) * layout.heads * -(-record.length // layout.chunk)
     return Verification(units.files.describe()[0], record.length, chunks, tuple(problems))
 
 
@@ -88,7 +88,7 @@ def _metadata(units: Units, record: Record) -> Iterator[Problem]:
     """What zarr reads must say the same as the record."""
     files, layout = units.files, record.layout
     documents = {NAME: json.loads(record.document())}
-    documents |= {f"{key}/{NAME}": layout.array_document(key, record.length) for key in KEYS}
+    documents |= {f"{key}/{NAME}": layout.array_document(key, record.length) for key in layout.arrays}
     for name, expected in documents.items():
         array = name.partition("/")[0] if "/" in name else None
         try:

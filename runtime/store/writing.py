@@ -18,7 +18,7 @@ import numpy as np
 from ...engine.errors import StoreError
 from . import checksums
 from .files import Files, punch_hole, store_errors, write_all
-from .layout import KEYS, Layout
+from .layout import Layout
 from .maps import WrongSizeError
 from .record import NAME, Record, read_record
 from .units import Units
@@ -44,7 +44,7 @@ def append_rows(units: Units, record: Record, rows: dict[str, Values]) -> Record
     names: list[str] = []
     tails = {}
     try:
-        for key in KEYS:
+        for key in layout.arrays:
             full, tails[key] = checksums.advance(layout, record.tails[key], record.length, rows[key])
             for head in range(layout.heads):
                 _write_rows(units, key, head, record.length, rows[key][head], names)
@@ -53,7 +53,7 @@ def append_rows(units: Units, record: Record, rows: dict[str, Values]) -> Record
                 names += checksums.add_full(files, layout, key, first, full, "append")
         with store_errors("append", files.describe()[0]):
             files.settle(names)
-        return commit(files, record, record.appended(rows[KEYS[0]].shape[1], tails), "append")
+        return commit(files, record, record.appended(rows[layout.arrays[0]].shape[1], tails), "append")
     except StoreError:
         with suppress(StoreError):  # unless it failed behind the record's replacement, which is what counts
             if read_record(files, "append").generation == record.generation:
@@ -105,7 +105,7 @@ def _write_in_place(units: Units, key: str, name: str, rows: Values, first: int,
 def _whole(units: Units, key: str, before: Values, rows: Values) -> bytes:
     """All of a file that holds these rows and otherwise zeros."""
     layout = units.layout
-    filled = np.zeros((layout.unit, layout.width(key)), layout.stored)
+    filled = np.zeros((layout.unit, layout.width(key)), layout.stored(key))
     filled[: len(before)] = before
     filled[len(before) : len(before) + len(rows)] = rows
     return filled.tobytes() + layout.index(key) if layout.codecs is None else units.codec(key).encode(filled)
@@ -130,7 +130,7 @@ def commit(files: Files, before: Record, after: Record, operation: str) -> Recor
 
 def follow(files: Files, record: Record) -> None:
     """Let the arrays' own metadata say what the record says; it is right without them, so they may fail to."""
-    for key in KEYS:
+    for key in record.layout.arrays:
         name = f"{key}/zarr.json"
         document = json.dumps(record.layout.array_document(key, record.length)).encode()
         with suppress(OSError):
@@ -153,7 +153,7 @@ def _give_back(units: Units, record: Record) -> None:
     unit, rows = divmod(record.length, layout.unit)
     if not rows or not units.mapped:
         return
-    for key in KEYS:
+    for key in layout.arrays:
         for head in range(layout.heads):
             with suppress(OSError):
                 path = units.files.locate(layout.name(key, head, unit))
@@ -168,17 +168,17 @@ def truncate_rows(units: Units, record: Record, length: int) -> Record:
     """
     files, layout = units.files, units.layout
     start = length // layout.chunk * layout.chunk
-    tails = dict.fromkeys(KEYS, (0,) * layout.heads)
+    tails = dict.fromkeys(layout.arrays, (0,) * layout.heads)
     if start < length:
         stop = min(record.length, start + layout.chunk)
-        for key in KEYS:
+        for key in layout.arrays:
             expected = checksums.committed(files, record, key, start // layout.chunk, 1, "truncate")[0]
             tails[key] = tuple(
                 _shorter_tail(units, key, head, start, length, stop, int(expected[head]))
                 for head in range(layout.heads)
             )
     after = commit(files, record, record.truncated(length, tails), "truncate")
-    for key in KEYS:
+    for key in layout.arrays:
         for head in range(layout.heads):
             gone = range(-(-length // layout.unit), -(-record.length // layout.unit))
             _remove_units(files, layout, length, [layout.name(key, head, unit) for unit in gone])

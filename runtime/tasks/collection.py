@@ -11,6 +11,7 @@ from ...engine.errors import ArgumentError
 from ...engine.evaluate import evaluate_now
 from ...engine.interpreter import finish
 from ...engine.ir import Node, Values
+from ...engine.room import is_alone
 from ...ops.array import Array
 from .cutting import LEAST_THREADED, Chunks, Resources
 from .graph import Made, TaskGraph, Wanted
@@ -124,7 +125,7 @@ def _result(pieces: Sequence[Any], node: Node, made: Made) -> Values:
         return evaluate_now([node])[0]
     named = {place: (box, each[made.number]) for place, (box, each) in enumerate(zip(made.boxes, pieces, strict=True))}
     value = finish(assembled(node.shape, node.dtype, named), node.type, False)
-    return value if value.base is None and value.flags.writeable else np.array(value)
+    return value if is_alone(value) and value.flags.writeable else np.array(value)
 
 
 def _persisted(

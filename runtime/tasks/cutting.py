@@ -34,6 +34,10 @@ class Resources(NamedTuple):
     least: float
     limit: int | None
 
+    def share_of(self, tasks: int) -> int | None:
+        """Bytes for one of so many tasks, of what those that run at once may take together."""
+        return None if self.limit is None else self.limit // max(1, min(tasks, self.workers))
+
 
 class Chunks(NamedTuple):
     """How a step is cut.

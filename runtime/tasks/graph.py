@@ -121,7 +121,8 @@ class TaskGraph:
         threads = None if len(parts_of) * len(chunks.splits) == 1 else 1
         for place, part in enumerate(parts_of):
             if is_streamed and division.splits.count == 1:
-                key = self._read_in_blocks(name, number, place, part, threads)
+                limit = self.resources.share_of(len(parts_of))
+                key = self._read_in_blocks(name, place, work.Cut(number, part, (0, 1), threads, limit))
             elif len(chunks.splits) == 1:
                 key = self._in_one_go(name, number, place, part, parts, threads)
             else:
@@ -147,10 +148,10 @@ class TaskGraph:
             boxes = tuple(parts.result_box(output, part) for part in parts_of)
             self.values[node] = Made(output, boxes, tuple(keys))
 
-    def _read_in_blocks(self, name: str, number: int, place: int, part: Part, threads: int | None) -> Key:
-        key = (self._name(f"{name}-streamed"), number, place)
-        inputs = [self._input(node) for node in work.inputs_of_step(self.job, number)]
-        self._put(f"{name}-streamed", key, work.streamed, work.Cut(number, part, (0, 1), threads), *inputs)
+    def _read_in_blocks(self, name: str, place: int, cut: work.Cut) -> Key:
+        key = (self._name(f"{name}-streamed"), cut.step, place)
+        inputs = [self._input(node) for node in work.inputs_of_step(self.job, cut.step)]
+        self._put(f"{name}-streamed", key, work.streamed, cut, *inputs)
         return key
 
     def _in_one_go(self, name: str, number: int, place: int, part: Part, parts: Parts, threads: int | None) -> Key:

@@ -49,12 +49,14 @@ class Cut(NamedTuple):
         part: Rows and places.
         splits: Of its columns: the first, and the one behind the last.
         threads: Of a kernel.
+        limit: Bytes that it may take while others do theirs; None for what the process may take.
     """
 
     step: int
     part: Part
     splits: tuple[int, int]
     threads: int | None
+    limit: int | None = None
 
 
 class Partial(NamedTuple):
@@ -151,7 +153,8 @@ def streamed(job: Job, cut: Cut, *inputs: Any) -> Any:
     arrays = dict(zip(inputs_of_step(job, cut.step), inputs, strict=True))
     guarded = stream.guarded if job.check_finite else ()
     accused = [node for node in guarded if node in arrays and not is_finite(arrays[node])]
-    run = StreamingRun(stream, settings, settings.memory_limit, guarded)
+    limits = [each for each in (cut.limit, settings.memory_limit) if each is not None]
+    run = StreamingRun(stream, settings, min(limits, default=None), guarded)
     found = run.results(arrays, accused=accused, part=cut.part)
     return UNDECIDED if found is None else tuple(found)
 

@@ -293,6 +293,17 @@ def test_every_way_to_tile(monkeypatch, name):
         check(expression, sweeps=sweeps)
 
 
+@pytest.mark.parametrize(("rows", "columns"), [(70, 150), (64, 17), (3, 128)])
+def test_vectors_of_a_block_are_contracted_one_after_the_other(monkeypatch, rows, columns):
+    """As those of differences are: beside products, under masks, with what is not finite watched."""
+    q, k, v = inputs(rows=rows, columns=columns)
+    distance = ag.sum((q[..., :, None, :] - k[..., None, :, :]) ** 2, axis=-1)
+    causal = ag.arange(rows)[:, None] + 5 >= ag.arange(columns)
+    monkeypatch.setattr(kernels, "schedule_for", lambda *_, **__: Schedule(4, 16, 4, together=1, at_once=1))
+    for score in (-distance, ag.sqrt(1 + distance) + q @ k.mT, ag.where(causal, q @ k.mT - distance, -ag.inf)):
+        check(ag.softmax(score, axis=-1) @ v, sweeps=1)
+
+
 def test_long_sweeps_have_blocks_of_several_vectors():
     q, k, v = inputs(rows=1100, columns=70, width=16)
     check(ag.attention(q, k, v), sweeps=1)

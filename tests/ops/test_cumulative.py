@@ -26,6 +26,16 @@ def test_every_layout(layout):
     check(ag.cumulative_sum(x, 0), np.cumsum(x.astype(float), 0), dtype="float32")
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_many_sums_side_by_side(layout, dtype, axis):
+    """They take a step together, in the same order."""
+    x = laid_out(data((24, 25, 26), dtype), layout)
+    check(ag.cumulative_sum(x, axis), np.cumsum(wide(x), axis), dtype=dtype, roundings=0.01)
+    check(ag.cumulative_sum(x[:, :0], 1), np.zeros((24, 0, 26)), dtype=dtype)
+
+
 def test_the_axis_may_be_left_out_for_one_axis():
     check(ag.cumulative_sum([1, 2, 3]), [1, 3, 6])
     check(np.cumsum(ag.asarray([[1, 2], [3, 4]])), [1, 3, 6, 10])

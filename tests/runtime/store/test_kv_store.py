@@ -161,7 +161,7 @@ def test_capacity_is_a_limit(path):
         ({"value_dim": True}, ag.ArgumentError, "value_dim is an integer, not True"),
         ({"capacity": 0}, ag.ArgumentError, "capacity is at least 1"),
         ({"chunk": -1}, ag.ArgumentError, "chunk is at least 1"),
-        ({"dtype": "int8"}, ag.DTypeError, "one of float32, float16, bfloat16, not int8"),
+        ({"dtype": "int16"}, ag.DTypeError, "one of float32, float16, bfloat16, int8, int4, not int16"),
         ({"dtype": "float64"}, ag.DTypeError, "not float64"),
         ({"compressor": "rar"}, ag.ArgumentError, "no compressor 'rar'"),
         ({"compressor": 5}, ag.ArgumentError, "not builtins.int"),

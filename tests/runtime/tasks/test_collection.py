@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import attngraph as ag
 from attngraph.engine import program, splits
+from attngraph.runtime.tasks.cutting import Resources
 
 
 @pytest.fixture(autouse=True)
@@ -211,3 +212,10 @@ def test_explanations_say_how_it_is_cut():
     text = str(ag.explain(x.to_dask((1, 1, 64, -1))))
     assert "note: tasks of dask: " in text
     assert "2 x 3 pieces of the batch, 3 of rows, 1 of keys" in text
+
+
+@pytest.mark.parametrize(
+    ("limit", "tasks", "share"), [(None, 8, None), (1200, 1, 1200), (1200, 3, 400), (1200, 99, 300)]
+)
+def test_tasks_that_run_at_once_share_the_limit(limit, tasks, share):
+    assert Resources(workers=4, least=1.0, limit=limit).share_of(tasks) == share
