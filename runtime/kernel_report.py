@@ -58,7 +58,11 @@ class KernelReport:
 
     @property
     def domain(self) -> str:
-        """What it goes over: ``dense range``, ``bounds``, ``tested tiles``, ``block list``, or ``every element``."""
+        """What it goes over.
+
+        ``dense range``, ``bounds``, ``tested tiles`` or ``block list`` of a sweep; ``CSR rows`` of a loop over
+        segments, ``every element`` of another one.
+        """
         return str(self._kernel.goes_over) if self._domain is None else self._domain.kind
 
     @property

@@ -151,6 +151,16 @@ def test_a_loop_goes_over_every_element():
     assert "domain: every element" in str(kernel)
 
 
+def test_pairs_are_rows_of_a_list():
+    rng = np.random.default_rng(0)
+    pairs = ag.SparseMask.coo(rng.integers(0, LENGTH, 900), rng.integers(0, COLUMNS, 900), SHAPE)
+    q, k = (rng.standard_normal((1, HEADS, n, 16)).astype("float32") for n in SHAPE)
+    kernels = ag.explain(ag.attention(q, k, k, mask=pairs)).kernels
+    assert "CSR rows" in [kernel.domain for kernel in kernels]
+    for kernel in kernels:
+        assert f"domain: {kernel.domain}" in str(kernel)
+
+
 def test_nothing_at_all():
     q = np.zeros((1, 1, 0, 16), "float32")
     for kernel in ag.explain(
