@@ -30,8 +30,10 @@ class Listed(Pattern):
     def __init__(
         self, shape: tuple[int, ...], block: tuple[int, int], owners: Values, members: Values, kind: str
     ) -> None:
-        self.shape, self.block, self.owners, self.members, self.kind = shape, block, owners, members, kind
-        self.grid = tuple(-(-length // size) for length, size in zip(shape[-2:], block, strict=True))
+        self.shape, self.owners, self.members, self.kind = shape, owners, members, kind
+        # A block larger than all there is is as large as that.
+        self.block = min(block[0], shape[-2]), min(block[1], shape[-1])
+        self.grid = tuple(-(-length // size) for length, size in zip(shape[-2:], self.block, strict=True))
         self.heads = shape[0] if len(shape) > 2 else 1
         sizes = np.bincount(owners, minlength=self.heads * self.grid[0])
         self.longest = int(sizes.max(initial=0))

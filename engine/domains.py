@@ -71,10 +71,8 @@ def tables_of(skip: Skip) -> list[Node]:
     """The arrays by which it is decided what is gone over."""
     own = {node for each in skip.summaries for node in (each.low, each.high)}
     scalars = [*skip.expressions(), *_masks(skip), *(each.value for each in skip.summaries)]
-    if skip.listed is not None:
-        scalars += [skip.listed.which, skip.listed.value]
     loads = [each.attribute for each in below(scalars) if each.op == "load"]
-    return [node for node in dict.fromkeys(loads) if node not in own]
+    return [node for node in dict.fromkeys([*lists_of(skip), *loads]) if node not in own]
 
 
 def domain_of(skip: Skip, block_rows: int, columns: tuple[int, int], arrays: Mapping[Node, Values] | None) -> Domain:
@@ -84,7 +82,7 @@ def domain_of(skip: Skip, block_rows: int, columns: tuple[int, int], arrays: Map
         skip: The classification.
         block_rows: Rows of a block.
         columns: Columns that are tested together, as `Summaries` has them.
-        arrays: Those of `tables_of`; None if some are not there.
+        arrays: Those of `tables_of`, as far as conditions are to count; None if lists or bounds are not known.
     """
     tile = block_rows, columns[0]
     if arrays is None:
@@ -93,9 +91,23 @@ def domain_of(skip: Skip, block_rows: int, columns: tuple[int, int], arrays: Map
     return Domain(kind_of(skip), tile, *count.result())
 
 
-def _masks(skip: Skip) -> list[Scalar]:
-    """Conditions that hide, of what is known before the sweep."""
-    return [part for part in skip.skipping if not any(each.op in _COMPUTED for each in below([part]))]
+def lists_of(skip: Skip) -> list[Node]:
+    """The arrays that lists of columns are made of."""
+    if skip.listed is None:
+        return []
+    loads = [each.attribute for each in below([skip.listed.which, skip.listed.value]) if each.op == "load"]
+    return [skip.listed.starts, skip.listed.indices, *loads]
+
+
+def _masks(skip: Skip, arrays: Mapping[Node, Values] | None = None) -> list[Scalar]:
+    """Conditions that hide, of what is known before the sweep: of all arrays, or of these."""
+
+    def is_known(each: Scalar) -> bool:
+        if each.op == "load" and arrays is not None and each.attribute not in arrays:
+            return False
+        return each.op not in _COMPUTED
+
+    return [part for part in skip.skipping if all(map(is_known, below([part])))]
 
 
 class _Count:
@@ -103,7 +115,7 @@ class _Count:
 
     def __init__(self, skip: Skip, tile: tuple[int, int], arrays: Mapping[Node, Values]) -> None:
         self.skip, self.tile, self.arrays, sweep = skip, tile, arrays, skip.sweep
-        varying = set().union(*(each.axes for each in [*skip.expressions(), *_masks(skip)]))
+        varying = set().union(*(each.axes for each in [*skip.expressions(), *_masks(skip, arrays)]))
         self.batch = [axis for axis in sweep.batch if axis in varying]
         others = [axis for axis in sweep.batch if axis not in varying]
         self.times = math.prod(int(estimate(axis.length)) for axis in others)
@@ -191,7 +203,7 @@ class _Count:
         if len(tiles) > most:
             self.is_estimate = True
             tiles = tiles[np.arange(most) * len(tiles) // most]
-        masks = _masks(self.skip)
+        masks = _masks(self.skip, self.arrays)
         if not masks or not len(tiles):
             return total
         (rows, columns), sweep = self.lengths, self.skip.sweep

@@ -22,7 +22,7 @@ from .codegen.sweep import SweepWriter, schedule_for
 from .codegen.target import Target, named_target
 from .codegen.writer import Parts, Writer
 from .config import Settings
-from .domains import Domain, domain_of
+from .domains import Domain, domain_of, lists_of, tables_of
 from .intervals import widest_interval
 from .ir import Node, Values
 from .jit import NativeModule, compile_text
@@ -258,13 +258,17 @@ class SweepKernel:
         schedule = chosen_schedule(self.skip, target)
         return schedule, target, rows_of(schedule, target)
 
-    def domain(self, settings: Settings, arrays: Mapping[Node, Values] | None) -> Domain:
-        """What it goes over; of the arrays that decide that (`domains.tables_of`), None if some are not there."""
+    def domain(self, settings: Settings, arrays: Mapping[Node, Values]) -> Domain:
+        """What it goes over, from what is known of the arrays that decide that (`domains.tables_of`).
+
+        Lists are enough: what further conditions leave out of them may depend on arrays that are not there.
+        """
         schedule, _, rows = self.schedule(settings)
-        skip = self.skip
-        if arrays is not None and not hold(skip, arrays):
+        skip, is_known = self.skip, arrays.keys() >= {*tables_of(self.skip)}
+        if not (is_known and hold(skip, arrays)):
             skip = Skip(self.sweep, self.fused.elements, reads=False)
-        return domain_of(skip, rows, columns_of_stretches(schedule), arrays)
+        is_enough = is_known or (bool(lists_of(skip)) and arrays.keys() >= {*lists_of(skip)})
+        return domain_of(skip, rows, columns_of_stretches(schedule), arrays if is_enough else None)
 
     def for_plain_arrays(self, settings: Settings) -> Compiled:
         """The code for arrays in rows-first order."""

@@ -14,6 +14,9 @@ from ..engine.passes.fused import Fused
 from ..engine.program import Program
 from ..engine.segment_loop import SegmentLoop
 
+# Bytes of an array, at most, that is computed to explain by what a kernel is decided.
+_MOST_BYTES = 1 << 26
+
 
 class KernelReport:
     """One sweep or loop of a program, compiled for arrays in rows-first order when something of the code is asked for.
@@ -48,14 +51,18 @@ class KernelReport:
         if not isinstance(self._kernel, SweepKernel):
             return None
         tables = tables_of(self._kernel.skip)
-        is_there = not any(isinstance(each, Placeholder) for each in walk(tables))
-        arrays = dict(zip(tables, evaluate_now(tables), strict=True)) if is_there and tables else {}
-        found: Domain = self._kernel.domain(self._settings, arrays if is_there else None)
+        known = [node for node in tables if _can_be_known(node)]
+        arrays = dict(zip(known, evaluate_now(known), strict=True)) if known else {}
+        found: Domain = self._kernel.domain(self._settings, arrays)
         return found
 
     @property
     def domain(self) -> str:
-        """What it goes over: ``dense range``, ``bounds``, ``tested tiles``, ``block list``, or ``every element``."""
+        """What it goes over.
+
+        ``dense range``, ``bounds``, ``tested tiles`` or ``block list`` of a sweep; ``CSR rows`` of a loop over
+        segments, ``every element`` of another one.
+        """
         return str(self._kernel.goes_over) if self._domain is None else self._domain.kind
 
     @property
@@ -113,3 +120,9 @@ class KernelReport:
         )
 
     __repr__ = __str__
+
+
+def _can_be_known(node: Node) -> bool:
+    """Whether a report may look at an array: one that is there, or a small one that depends on no argument."""
+    is_there = node.role == "leaf" or node.type.nbytes <= _MOST_BYTES
+    return is_there and not any(isinstance(each, Placeholder) for each in walk([node]))

@@ -61,6 +61,7 @@ class SweepWriter(Writer):
         lanes = parts.target.lanes("float32")
         super().__init__(parts, schedule.vectors, schedule.vectors * lanes, state_layout(parts.sweep, schedule, lanes))
         self.schedule = schedule
+        self.selections: list[Selection] = []  # of a sweep that selects, when it has begun
         self.block_vector = vector_of("float", self.block_rows)
         self.selections: list[Selection] = []
 

@@ -210,6 +210,19 @@ def test_tasks_of_dask():
     np.testing.assert_array_equal(x.to_dask((1, 1, 256, -1)).compute(scheduler="sync"), x.compute())
 
 
+@pytest.mark.parametrize("length", [5, 64])
+@pytest.mark.parametrize("size", [64, (50, 300)], ids=str)
+def test_keys_cut_by_dask(length, size):
+    """Pieces of runs end where blocks of columns do: the bits are the same wherever keys are cut."""
+    pytest.importorskip("dask")
+    columns = 3 * splits.UNIT + 77
+    q, k, v, _ = arrays(2, length, columns)
+    x = ag.attention(q, k, v, mask=blocks(length, columns, size, density=0.2))
+    expected = x.compute()
+    for keys in (splits.UNIT, 2 * splits.UNIT):
+        np.testing.assert_array_equal(x.to_dask(keys=keys).compute(scheduler="sync"), expected)
+
+
 def test_shapes_that_do_not_fit():
     q, k, v, _ = arrays(2, 90, 110)
     for mask in (

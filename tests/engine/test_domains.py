@@ -120,6 +120,17 @@ def test_tables_that_are_arguments_are_not_known():
     assert "depends on arrays that are arguments" in str(kernel)
 
 
+def test_lists_are_enough_where_further_conditions_are_not_known():
+    rng = np.random.default_rng(0)
+    q, k = (rng.standard_normal((1, HEADS, n, 16)).astype("float32") for n in SHAPE)
+    listed, documents = MASKS["blocks"].predicate("a test", SHAPE), np.arange(COLUMNS) // 50
+    compiled = ag.compile(lambda q, k, d: ag.attention(q, k, k, mask=listed & (d[None, :] > 1)))
+    compiled(q, k, documents)
+    (kernel,) = ag.explain(compiled).kernels
+    assert kernel.domain == "block list"
+    assert kernel.density == pytest.approx(MASKS["blocks"].density, rel=1e-12)
+
+
 def test_backward_skips_the_same_tiles():
     rng = np.random.default_rng(0)
     q, k = (rng.standard_normal((1, HEADS, n, 16)).astype("float32") for n in SHAPE)
@@ -138,6 +149,16 @@ def test_a_loop_goes_over_every_element():
     (kernel,) = ag.explain(ag.exp(ag.asarray(x)).sum(1)).kernels
     assert (kernel.domain, kernel.tiles, kernel.density) == ("every element", None, None)
     assert "domain: every element" in str(kernel)
+
+
+def test_pairs_are_rows_of_a_list():
+    rng = np.random.default_rng(0)
+    pairs = ag.SparseMask.coo(rng.integers(0, LENGTH, 900), rng.integers(0, COLUMNS, 900), SHAPE)
+    q, k = (rng.standard_normal((1, HEADS, n, 16)).astype("float32") for n in SHAPE)
+    kernels = ag.explain(ag.attention(q, k, k, mask=pairs)).kernels
+    assert "CSR rows" in [kernel.domain for kernel in kernels]
+    for kernel in kernels:
+        assert f"domain: {kernel.domain}" in str(kernel)
 
 
 def test_nothing_at_all():

@@ -1,5 +1,7 @@
 """Runs of columns against an array of all pairs: a run is what its rows see, and nothing else is seen."""
 
+import tracemalloc
+
 import hypothesis.strategies as st
 import numpy as np
 import pytest
@@ -83,6 +85,22 @@ def test_neighbours_are_one_run():
     _, (begins, runs) = made([{0, 1, 3}], numbers, True, 16)
     assert begins.tolist() == [0, 2, 4]
     assert runs[:4].tolist() == [[0, 20, 65535], [30, 40, 65535]] * 2
+
+
+def test_long_sequences_have_no_table_of_blocks():
+    """All is in proportion to rows, columns and entries: a table of 2 ** 28 blocks would be seen."""
+    positions = np.arange(2**18)[None] // 16
+    lists = [set() for _ in range(2**14)]
+    for place in range(0, 2**14, 7):
+        lists[place] = {place, 2**14 - 1 - place}
+    tracemalloc.start()
+    try:
+        _, (begins, runs) = made(lists, (positions, positions), True, 16)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2**26
+    assert begins[-1] == len(runs) - 1 == sum(map(len, lists))
 
 
 @pytest.mark.parametrize("sides", [("r", "r"), ("rc", "c"), ("", "c")])
