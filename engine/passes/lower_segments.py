@@ -257,6 +257,7 @@ def lower_segments(
         _members([each.node for each in asked], inputs),
         inputs,
         watches_of(scalars, trusted),
+        elements.edge_index,
         elements,
     )
     if max(map(loop.lanes, scalars)) > _MOST_LANES:
