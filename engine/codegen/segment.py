@@ -41,7 +41,8 @@ class SegmentWriter:
         for each in self.passes:
             for scalar in each.fills:
                 self.rooms[scalar] = self.edge_bytes
-                self.edge_bytes += bytes_of(vector_of(_in_memory(held(scalar.dtype)), loop.lanes(scalar)))
+                size = bytes_of(vector_of(_in_memory(held(scalar.dtype)), loop.lanes(scalar)))
+                self.edge_bytes += -(-size // 8) * 8
         self.seen = sorted({self._type(each) for each in loop.watches})
         self.ahead = self._asked_for_ahead()
         self.totals = [output for output in loop.outputs if output.extent == "total"]
