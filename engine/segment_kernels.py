@@ -17,7 +17,7 @@ from .jit import NativeModule, compile_text
 from .kernels import generator_hash
 from .loop_binding import memory_type
 from .segment_loop import SegmentLoop, SegmentOutput
-from .segment_order import Order, order_of
+from .segment_order import Order, in_order, order_of
 from .types import carrier
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class SegmentKernel:
         order = order_of(arrays[loop.ids], int(rows), loop.wraps, settings.cache_dir)
         if order is None:
             return None
-        given = [_plain(arrays[node]) for node in loop.inputs]
+        given = [_plain(arrays[node], order, node in loop.numbers_of_edges) for node in loop.inputs]
         if any(not array.size for array in given):  # clamped indices are read even where nothing is there
             return None
         types = tuple([memory_type(array.dtype) for array in given])
@@ -165,5 +165,8 @@ class SegmentKernel:
         return found
 
 
-def _plain(array: Values) -> Values:
+def _plain(array: Values, order: Order, is_of_edges: bool) -> Values:
+    """An array as kernels read it: rows first; numbers of edges in their order."""
+    if is_of_edges and order.order is not None:
+        return in_order(array, order.order)
     return np.require(array, requirements=("C", "A"))

@@ -17,6 +17,7 @@ from .lengths import estimate
 from .loop import Watch, cost
 from .order import postorder
 from .scalar import Axis, Scalar, show
+from .types import is_integer
 
 # What a result has an element for: each row, each edge, or the whole graph, a sum over all edges.
 Extent = Literal["row", "edge", "total"]
@@ -44,6 +45,7 @@ class SegmentLoop:
         members: Everything that is computed inside, operands first: what NumPy runs where a watch is set off.
         inputs: The nodes whose arrays it loads; the ids are the first.
         watches: Values that must not leave the range of numbers, and how.
+        edge_index: An edge as an index.
         elements: What its scalars are made by.
     """
 
@@ -55,6 +57,7 @@ class SegmentLoop:
     members: tuple[Node, ...]
     inputs: tuple[Node, ...]
     watches: dict[Scalar, Watch]
+    edge_index: Scalar
     elements: Elements
 
     @property
@@ -71,6 +74,13 @@ class SegmentLoop:
     def reductions(self) -> list[Scalar]:
         """Sums and maxima over the edges of a row, inner ones first."""
         return [each for each in self.scalars if self.is_over_edges(each)]
+
+    @cached_property
+    def numbers_of_edges(self) -> frozenset[Node]:
+        """Inputs of one integer for each edge, which are read in the order of edges: where others lie, say."""
+        loads = [each for each in self.scalars if each.op == "load"]
+        others = {each.attribute for each in loads if each.args != (self.edge_index,)}
+        return frozenset(each.attribute for each in loads if is_integer(each.dtype) and each.attribute not in others)
 
     def is_over_edges(self, scalar: Scalar) -> bool:
         """Whether it reduces over the edges of a row."""

@@ -41,6 +41,7 @@ class Order(NamedTuple):
 
 # Of arrays that never change, by their identity; an entry ends with its array.
 _known: dict[tuple[int, int, bool], tuple[Any, Order | None]] = {}
+_lists: dict[tuple[int, int], tuple[Any, Any, Values]] = {}
 _modules: dict[tuple[str, bool], NativeModule] = {}
 
 
@@ -60,6 +61,22 @@ def order_of(ids: Values, count: int, wraps: bool, cache_dir: str) -> Order | No
     found = _sorted(np.ascontiguousarray(ids), count, wraps, cache_dir)
     if never_changes(ids):
         _known[key] = weakref.ref(ids, lambda _: _known.pop(key, None)), found
+    return found
+
+
+def in_order(numbers: Values, order: Values) -> Values:
+    """A number of each edge, in the order of edges: made once for arrays that never change."""
+    key = id(numbers), id(order)
+    known = _lists.get(key)
+    if known is not None and known[0]() is numbers and known[1]() is order:
+        return known[2]
+    found: Values = numbers[order]
+    if never_changes(numbers):
+
+        def forget(_: object) -> None:
+            _lists.pop(key, None)
+
+        _lists[key] = weakref.ref(numbers, forget), weakref.ref(order, forget), found
     return found
 
 

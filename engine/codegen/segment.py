@@ -21,7 +21,7 @@ from .values import bytes_of, element_of, vector_of
 # Edges that a sum adds before it is put to the others.
 _BLOCK = 64
 # Edges by which rows of other arrays are asked for ahead.
-_AHEAD = 12
+_AHEAD = 24
 _LINE = 64
 _MOST_LINES = 16
 # What the passes carry from edge to edge: sums and maxima, then what watches have seen.
@@ -41,7 +41,8 @@ class SegmentWriter:
         for each in self.passes:
             for scalar in each.fills:
                 self.rooms[scalar] = self.edge_bytes
-                self.edge_bytes += bytes_of(vector_of(_in_memory(held(scalar.dtype)), loop.lanes(scalar)))
+                size = bytes_of(vector_of(_in_memory(held(scalar.dtype)), loop.lanes(scalar)))
+                self.edge_bytes += -(-size // 8) * 8
         self.seen = sorted({self._type(each) for each in loop.watches})
         self.ahead = self._asked_for_ahead()
         self.totals = [output for output in loop.outputs if output.extent == "total"]
@@ -242,7 +243,7 @@ class SegmentWriter:
         f, values = self.f, self.values
         if is_first:
             self._ask_ahead(at)
-        values.start_edge(self._edge_at(at))
+        values.start_edge(self._edge_at(at), at)
         room = f.offset(f["scratch"], f.mul(f.sub(at, self.begin), self.edge_bytes))
         for scalar in each.kept:
             type_ = vector_of(_in_memory(held(scalar.dtype)), self.loop.lanes(scalar))
@@ -278,7 +279,7 @@ class SegmentWriter:
             return
         f, values = self.f, self.values
         place = f.min(f.add(at, _AHEAD), f.sub(self.slots["edges"], 1))
-        values.start_edge(self._edge_at(place))
+        values.start_edge(self._edge_at(place), place)
         for load in self.ahead:
             for each in load.args:
                 if is_computed(each):

@@ -46,6 +46,7 @@ class SegmentValues:
         self.inputs = {node: number for number, node in enumerate(loop.inputs)}
         self.row: Value | None = None
         self.edge: Value | None = None
+        self.place: Value | None = None
         self.fixed: dict[Scalar, Value] = {}
         self.of_row: dict[Scalar, Value] = {}
         self.of_edge: dict[Scalar, Value] = {}
@@ -55,9 +56,9 @@ class SegmentValues:
         """From here on values are those of this row, which has edges or none."""
         self.row, self.occupied, self.of_row = row, occupied, {}
 
-    def start_edge(self, edge: Value) -> None:
-        """From here on values are those of this edge as well."""
-        self.edge, self.of_edge = edge, {}
+    def start_edge(self, edge: Value, place: Value) -> None:
+        """From here on values are those of this edge as well, at this place of the order."""
+        self.edge, self.place, self.of_edge = edge, place, {}
 
     def known(self, scalar: Scalar) -> Value | None:
         """The value, if it has been computed."""
@@ -243,9 +244,11 @@ class SegmentValues:
                 ahead, known = steps
                 for axis, step in known.items():
                     if axis is self.loop.row or axis is self.loop.edge:
-                        pointer = f.offset(pointer, f.mul(self._position(axis), step * stride))
-                places = [dict(zip(axes, place, strict=True)) for place in _places(axes)]
-                more = [ahead + sum(known.get(axis, 0) * place for axis, place in each.items()) for each in places]
+                        place = self.place if node in self.loop.numbers_of_edges else self._position(axis)
+                        assert place is not None
+                        pointer = f.offset(pointer, f.mul(place, step * stride))
+                places = [dict(zip(axes, each, strict=True)) for each in _places(axes)]
+                more = [ahead + sum(known.get(axis, 0) * at for axis, at in each.items()) for each in places]
                 offsets = [have + stride * each for have, each in zip(offsets, more, strict=True)]
             elif not small:
                 pointer = f.offset(pointer, f.mul(self.index(index), stride))

@@ -15,8 +15,8 @@ from .watches import watches_of
 
 # What no loop has inside, unless it reduces segments.
 _APART = frozenset({"leaf", "opaque", "placement", "contraction"})
-# Elements of one value for an edge: beyond this, registers are far too few.
-_MOST_LANES = 256
+# Elements of one value for an edge: beyond this, code takes seconds to make.
+_MOST_LANES = 512
 # Scalars of a loop at most: LLVM's time grows faster than their number.
 _MOST_SCALARS = 400
 
@@ -257,6 +257,7 @@ def lower_segments(
         _members([each.node for each in asked], inputs),
         inputs,
         watches_of(scalars, trusted),
+        elements.edge_index,
         elements,
     )
     if max(map(loop.lanes, scalars)) > _MOST_LANES:

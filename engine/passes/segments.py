@@ -144,20 +144,17 @@ class _Search:
 
     def _joined(self, grouping: Grouping, asked: Asked) -> _Group | None:
         for group in self.groups:
-            if group.grouping != grouping:
+            if group.grouping != grouping or self._reads(group, asked.node) & self._bits[asked.node]:
                 continue
             before = group.asked, group.loop
             loop = self._lowered(grouping, [*group.asked, asked], group.apart)
-            if loop is None or self._is_read_by(loop, asked.node):
+            if loop is None:
                 continue
             group.asked, group.loop = [*group.asked, asked], loop
             if self._is_acyclic():
                 return group
             group.asked, group.loop = before
         return None
-
-    def _is_read_by(self, loop: SegmentLoop, node: Node) -> bool:
-        return node in loop.inputs
 
     def _alone(self, grouping: Grouping, asked: Asked) -> _Group | None:
         apart: set[Node] = set()
@@ -212,10 +209,11 @@ class _Search:
             found |= self._bits[node]
         return found
 
-    def _reads(self, group: _Group) -> int:
+    def _reads(self, group: _Group, without: Node | None = None) -> int:
         found = 0
         for node in group.loop.inputs:
-            found |= self._below[node]
+            if node is not without:
+                found |= self._below[node]
         return found
 
     # --- afterwards
