@@ -288,8 +288,8 @@ def test_a_checkpoint_changes_no_gradient_and_keeps_less():
         assert ag.explain(again).memory.peak_bytes < 0.5 * ag.explain(plain).memory.peak_bytes
 
 
-@pytest.mark.parametrize("group", [1, 3])
-def test_a_checkpoint_keeps_less_of_a_deep_model(group):
+@pytest.mark.parametrize(("group", "share"), [(1, 0.4), (2, 0.7)])
+def test_a_checkpoint_keeps_less_of_a_deep_model(group, share):
     weight = np.ones((64, 64), "float32") / 64
 
     def block(x):
@@ -300,13 +300,13 @@ def test_a_checkpoint_keeps_less_of_a_deep_model(group):
         return x
 
     def loss(x, block):
-        for _ in range(12 // group):
+        for _ in range(4 // group):
             x = block(x)
         return ag.sum(x * x)
 
     x = np.linspace(-1, 1, 512 * 64, dtype="float32").reshape(512, 64)
     plain, again = (ag.explain(ag.grad(loss)(x, each)) for each in (block, ag.checkpoint(block)))
-    assert again.memory.peak_bytes < 0.4 * plain.memory.peak_bytes
+    assert again.memory.peak_bytes < share * plain.memory.peak_bytes
 
 
 def test_what_is_computed_anew_joins_nothing_that_was_there_before():

@@ -73,7 +73,7 @@ def test_one_pass_gives_all_gradients(name, rows, columns, width, value_width, b
 
 @pytest.mark.parametrize("name", ["poincare", "gatv2"])
 def test_long_sweeps_and_any_number_of_threads(name):
-    given = arrays(name, 1100, 1090, 64)
+    given = arrays(name, 1100, 1090, 16)
     with ag.config.set(threads=1):
         one = check(name, given, "causal", tolerance=3e-5)
     for threads in (2, 3):
