@@ -1,8 +1,9 @@
 """What columns bring in a narrow type, widened for a block of columns.
 
 Tiles read columns as scalars and broadcast them: each would be converted for itself, again for every block of rows.
-Instead a block of columns is taken once, by vectors along the small axis, and left in a buffer ``[column][e]``
-of float32: freed of its zero point, scaled, or whatever makes it what is contracted or summed. No array of float32 is made.
+Instead a block of columns is taken once, by vectors along the small axis, and left in a buffer ``[column][e]`` of
+float32: freed of its zero point, scaled, or whatever makes it what is contracted or summed. No array of float32 is
+made.
 """
 
 from typing import TYPE_CHECKING
