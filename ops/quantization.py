@@ -191,7 +191,8 @@ def quantize(
     node = lift(x, "quantize")
     if not is_float(node.dtype):
         raise DTypeError(f"quantize: takes a float array, not {node.type}")
-    low, high = _limits("quantize", dtype)
+    dtype = _kind("quantize", dtype)
+    low, high = _LIMITS[dtype]
     axis, size = _grouped_axis(node, per, group_size)
     if dtype == "int4" and node.shape[-1] % 2:
         raise ShapeError(f"quantize: two int4 share a byte, and the width of {node.type} is odd")
@@ -238,15 +239,16 @@ def dequantize(
         DTypeError: If a type is another.
         ArgumentError: If a scale is missing or given twice, or the zero point is a number beyond the type.
     """
+    asked = None if dtype is None else _kind("dequantize", dtype)
     if isinstance(data, Quantized):
-        if scale is not None or zero_point is not None or dtype not in (None, data.dtype):
+        if scale is not None or zero_point is not None or asked not in (None, data.dtype):
             raise ArgumentError("dequantize: a Quantized has a scale, a zero point and a type of its own")
-        data, scale, zero_point, dtype = data
+        data, scale, zero_point, asked = data
     if scale is None:
         raise ArgumentError("dequantize: scale is missing")
     node = lift(data, "dequantize")
-    kind = dtype or ("int4" if node.dtype == _UINT8 else "int8")
-    low, high = _limits("dequantize", kind)
+    kind = asked or ("int4" if node.dtype == _UINT8 else "int8")
+    low, high = _LIMITS[kind]
     if node.dtype != (_UINT8 if kind == "int4" else _INT8):
         stored = "uint8, two in a byte" if kind == "int4" else "int8"
         raise DTypeError(f"dequantize: {kind} numbers are stored as {stored}, not as {node.type}")
@@ -267,16 +269,16 @@ def _computed(array: Any) -> Any:
     return array.compute() if isinstance(array, Array) else array
 
 
-def _limits(function: str, dtype: Any) -> tuple[int, int]:
+def _kind(function: str, dtype: Any) -> str:
     name = dtype if isinstance(dtype, str) else getattr(dtype, "__name__", str(dtype))
     if name not in _LIMITS:
         raise DTypeError(f'{function}: dtype is "int8" or "int4", not {dtype!r}')
-    return _LIMITS[name]
+    return str(name)
 
 
 def _grouped_axis(node: Node, per: Any, group_size: Any) -> tuple[int, int]:
     """The axis, counted from the end, along which groups lie, and how long they are."""
-    if per not in ("token", "channel"):
+    if not isinstance(per, str) or per not in ("token", "channel"):
         raise ArgumentError(f'quantize: per is "token" or "channel", not {per!r}')
     if len(node.shape) < 2:
         raise ShapeError(f"quantize: takes (…, length, dim), not {node.type}")

@@ -45,6 +45,5 @@ def few_rows_for(sweep: Sweep) -> FewRows:
     widths += [each.small.length for each in sweep.accumulators if each.small is not None]
     fitting = _BLOCK_BYTES // (4 * max(widths, default=1))
     block = max(64, min(_LONGEST_BLOCK, 1 << (fitting.bit_length() - 1)))
-    rows = int(sweep.rows.length) if sweep.rows.length <= FewRows.rows else FewRows.rows - 1
-    together = 1 << (min(_MOST_TOGETHER, rows).bit_length() - 1)
-    return FewRows(block=block, together=together, is_whole=rows % together == 0)
+    # One code for any number of rows: those that are left over are taken one by one.
+    return FewRows(block=block, together=_MOST_TOGETHER, is_whole=False)

@@ -63,7 +63,6 @@ class SweepWriter(Writer):
         self.schedule = schedule
         self.selections: list[Selection] = []  # of a sweep that selects, when it has begun
         self.block_vector = vector_of("float", self.block_rows)
-        self.selections: list[Selection] = []
 
     def _stretch_of_rows(self, batch: dict[Axis, Value], chunk: Value) -> None:
         f, ops = self.f, self.operands

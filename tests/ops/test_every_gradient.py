@@ -17,6 +17,7 @@ WITHOUT = {
         bitwise_or bitwise_right_shift bitwise_xor equal greater greater_equal isfinite isinf isnan less less_equal
         logical_and logical_not logical_or logical_xor not_equal signbit and_masks or_masks noop_mask""",
     "what it rounds no difference shows": "astype",
+    "integers go in or come out": "pack_int4 unpack_int4 quantize dequantize",
     "nothing goes in": "arange asarray constant eye full full_like ones ones_like placeholder zeros zeros_like",
     "it is no function of arrays": """batch store compile compute explain create_block_mask grad gradients isdtype
         random_features result_type value_and_grad vjp""",
@@ -27,7 +28,7 @@ WITHOUT = {
 OPERATORS_WITHOUT = {
     "integers or booleans come out": """AllTrue AnyTrue Argmax Argmin Argsort Topk BitwiseAnd BitwiseInvert BitwiseOr
         BitwiseLeftShift BitwiseRightShift BitwiseXor Equal Greater GreaterEqual Isfinite Isinf Isnan Less LessEqual
-        LogicalAnd LogicalNot LogicalOr LogicalXor NotEqual Signbit""",
+        LogicalAnd LogicalNot LogicalOr LogicalXor NotEqual Signbit InLists UnpackInt4""",
     "nothing goes in": "Arange NoPath",
     "it is gone once there are gradients": "Differentiated",
     "kernels make a softmax of it": "Share Shift",
