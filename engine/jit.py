@@ -13,7 +13,7 @@ from typing import Any, Literal
 from weakref import WeakValueDictionary
 
 from .errors import CompileError
-from .native_code import COMPILER, LinkedCode, TargetLike, compiling, emit_assembly, emit_object, link
+from .native_code import LinkedCode, TargetLike, compiler, compiling, emit_assembly, emit_object, link
 from .object_cache import ObjectCache
 
 Cached = Literal["memory", "disk", "no"]
@@ -172,7 +172,7 @@ def compile_unkept(text: str, entries: Sequence[str], target: TargetLike) -> Nat
 
 
 def _digest(key: str, entries: Sequence[str], target: TargetLike) -> str:
-    made_from = (key, tuple(entries), target.triple, target.cpu, target.features, COMPILER)
+    made_from = (key, tuple(entries), target.triple, target.cpu, target.features, compiler())
     return hashlib.sha256(ascii(made_from).encode()).hexdigest()
 
 

@@ -10,16 +10,15 @@ import functools
 import itertools
 import os
 import struct
+import sys
 import threading
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import llvmlite
-from llvmlite import binding
-
 from .errors import CompileError
+from .lazily import Lazily
 
 _LINES_OF_MESSAGE = 6
 # A linker keeps 9 KB of a module that has long been unloaded; so each serves for so many modules only.
@@ -27,8 +26,14 @@ _MODULES_OF_LINKER = 100
 # What LLVM may call of its own accord and every process has, and names that mean nothing.
 _ALWAYS_THERE = frozenset({"memcpy", "memmove", "memset", "memcmp", "_GLOBAL_OFFSET_TABLE_", ".TOC.", ""})
 
-# What an object depends on, besides its text and target: versions, and how this file compiles.
-COMPILER = (llvmlite.__version__, binding.llvm_version_info, "speed 3, large code model, no passes", 1)
+binding: Any = Lazily("llvmlite.binding")
+_llvmlite: Any = Lazily("llvmlite")
+
+
+@functools.cache
+def compiler() -> tuple[Any, ...]:
+    """What an object depends on, besides its text and target: versions, and how this file compiles."""
+    return _llvmlite.__version__, binding.llvm_version_info, "speed 3, large code model, no passes", 1
 
 
 class TargetLike(Protocol):
@@ -64,7 +69,8 @@ class LinkedCode:
 
 # Held by whoever compiles or links, and taken before llvmlite's own lock.
 compiling = threading.RLock()
-_llvm: AbstractContextManager[Any] = getattr(binding.ffi.lib, "_lock", None) or nullcontext()
+# LLVM's lock, while a child is born.
+_held: list[AbstractContextManager[Any]] = []
 _libraries = itertools.count()
 
 
@@ -209,11 +215,14 @@ def undefined_symbols(image: bytes) -> set[str]:
 def _before_fork() -> None:
     """LLVM is in order only between calls: no child may be born during another thread's."""
     compiling.acquire()
-    _llvm.__enter__()
+    loaded = sys.modules.get("llvmlite.binding")
+    lock = None if loaded is None else getattr(loaded.ffi.lib, "_lock", None)
+    _held.append(nullcontext() if lock is None else lock)
+    _held[-1].__enter__()
 
 
 def _after_fork() -> None:
-    _llvm.__exit__(None, None, None)
+    _held.pop().__exit__(None, None, None)
     compiling.release()
 
 

@@ -10,12 +10,13 @@ from string import Template
 from typing import Any, NamedTuple
 
 import numpy as np
-from llvmlite import binding
 
 from .config import config
 from .jit import compile_text
+from .lazily import Lazily
 from .worker_ir import TEXT
 
+_binding: Any = Lazily("llvmlite.binding")
 _LINE = 64
 _SLOTS = 32
 _MOST_WORKERS = 512
@@ -175,7 +176,7 @@ def worker_code() -> WorkerCode:
     Raises:
         CompileError: If they cannot be compiled.
     """
-    triple = binding.get_process_triple()
+    triple = _binding.get_process_triple()
     pause = "call void @llvm.x86.sse2.pause()" if triple.startswith("x86_64") else ""
     text = Template(TEXT).substitute(_LAYOUT, **_CONSTANTS, PAUSE=pause)
     pointer, number = ctypes.c_void_p, ctypes.c_int64

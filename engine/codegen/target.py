@@ -6,13 +6,15 @@ Levels of x86-64: https://gitlab.com/x86-psABIs/x86-64-ABI (v2: SSE4.2, v3: AVX2
 import dataclasses
 import functools
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import llvmlite.binding as llvm
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import CompileError
+from ..lazily import Lazily
+
+llvm: Any = Lazily("llvmlite.binding")
 
 _LEVELS: dict[str, frozenset[str]] = {}
 _LEVELS["x86-64-v2"] = frozenset({"cx16", "sahf", "popcnt", "sse3", "ssse3", "sse4.1", "sse4.2"})
