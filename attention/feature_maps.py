@@ -162,7 +162,7 @@ class RandomFeatures(FeatureMap):
         return np.asarray(directions * lengths)
 
 
-def _orthogonal(rng: np.random.Generator, width: int) -> np.ndarray[Any, Any]:
+def _orthogonal(rng: "np.random.Generator", width: int) -> np.ndarray[Any, Any]:
     """A rotation or reflection, every one as likely as any other: the signs make QR's factors unique."""
     q, r = np.linalg.qr(rng.standard_normal((width, width)))
     return np.asarray((q * np.sign(np.diagonal(r))).T)

@@ -1,10 +1,10 @@
 """Attention with a score function of the user's: PyTorch FlexAttention's interface (arXiv:2412.05496)."""
 
-import logging
 from collections.abc import Callable
 from typing import Any
 
 from ..engine.errors import ArgumentError, DTypeError, ShapeError
+from ..engine.lazily import Lazily
 from ..engine.tracing import tracing
 from ..engine.types import broadcast, is_float
 from ..ops import torch_vectors as torch_vectors  # what indexing makes while a function of scalars is traced
@@ -16,7 +16,7 @@ from .block_mask import BlockMask, index_arrays
 from .inputs import check_signature, checked_flag, checked_inputs, checked_scale, log_sums, scores_of, weighted_values
 from .sparse_mask import SparseMask
 
-_log = logging.getLogger(__name__)
+_logging: Any = Lazily("logging")
 
 ScoreFunction = Callable[[Array, Array, Array, Array, Array], Any]
 
@@ -61,7 +61,7 @@ def flex_attention(
     if kernel_options is not None and not isinstance(kernel_options, dict):
         raise ArgumentError(f"{function}: kernel_options is a dict or None, not {kernel_options!r}")
     if kernel_options:
-        _log.debug("flex_attention: kernel_options %s are ignored", kernel_options)
+        _logging.getLogger(__name__).debug("flex_attention: kernel_options %s are ignored", kernel_options)
     if score_mod is not None and not callable(score_mod):
         raise ArgumentError(f"{function}: score_mod is a function, not {score_mod!r}")
     if block_mask is not None and not isinstance(block_mask, BlockMask | SparseMask):

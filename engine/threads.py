@@ -9,12 +9,18 @@ import importlib
 import os
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from .lazily import Lazily
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
+_futures: Any = Lazily("concurrent.futures")
 
 Values = np.ndarray[Any, Any]
 
@@ -39,11 +45,11 @@ class _Pools:
         self._before: list[int] = []
         self._running = 0
 
-    def pool(self, threads: int) -> ThreadPoolExecutor:
+    def pool(self, threads: int) -> "ThreadPoolExecutor":
         """The pool with this many workers, made on first use."""
         with self._lock:
             if threads not in self._pools:
-                self._pools[threads] = ThreadPoolExecutor(threads, thread_name_prefix="attngraph")
+                self._pools[threads] = _futures.ThreadPoolExecutor(threads, thread_name_prefix="attngraph")
             return self._pools[threads]
 
     @contextmanager

@@ -6,13 +6,15 @@ Levels of x86-64: https://gitlab.com/x86-psABIs/x86-64-ABI (v2: SSE4.2, v3: AVX2
 import dataclasses
 import functools
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from ..errors import CompileError
 from ..lazily import Lazily
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
 
 llvm: Any = Lazily("llvmlite.binding")
 
@@ -82,7 +84,7 @@ class Target:
         """LLVM's name of the instruction that adds products of bfloat16 pairs to a vector of float32, if it has one."""
         return "llvm.x86.avx512bf16.dpbf16ps.512" if self.has_bf16 and self.vector_bytes == 64 else None
 
-    def lanes(self, dtype: npt.DTypeLike) -> int:
+    def lanes(self, dtype: "DTypeLike") -> int:
         """How many elements of ``dtype`` a vector register holds."""
         return self.vector_bytes // np.dtype(dtype).itemsize
 
