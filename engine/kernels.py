@@ -258,13 +258,18 @@ class SweepKernel:
         schedule = chosen_schedule(self.skip, target)
         return schedule, target, rows_of(schedule, target)
 
+    @property
+    def tables(self) -> list[Node]:
+        """Arrays that decide what it goes over."""
+        return tables_of(self.skip)
+
     def domain(self, settings: Settings, arrays: Mapping[Node, Values]) -> Domain:
-        """What it goes over, from what is known of the arrays that decide that (`domains.tables_of`).
+        """What it goes over, from what is known of the arrays that decide that (`tables`).
 
         Lists are enough: what further conditions leave out of them may depend on arrays that are not there.
         """
         schedule, _, rows = self.schedule(settings)
-        skip, is_known = self.skip, arrays.keys() >= {*tables_of(self.skip)}
+        skip, is_known = self.skip, arrays.keys() >= {*self.tables}
         if not (is_known and hold(skip, arrays)):
             skip = Skip(self.sweep, self.fused.elements, reads=False)
         is_enough = is_known or (bool(lists_of(skip)) and arrays.keys() >= {*lists_of(skip)})

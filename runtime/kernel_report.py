@@ -1,18 +1,19 @@
 """What `explain` tells of a compiled kernel."""
 
 import functools
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..engine.config import Settings
-from ..engine.domains import Domain, Tiles, tables_of
 from ..engine.evaluate import evaluate_now
 from ..engine.ir import Node, walk
-from ..engine.kernels import SweepKernel
 from ..engine.leaves import Placeholder
 from ..engine.loop import Loop
 from ..engine.passes.fused import Fused
 from ..engine.program import Program
 from ..engine.segment_loop import SegmentLoop
+
+if TYPE_CHECKING:
+    from ..engine.domains import Domain, Tiles
 
 # Bytes of an array, at most, that is computed to explain by what a kernel is decided.
 _MOST_BYTES = 1 << 26
@@ -37,6 +38,7 @@ class KernelReport:
             self._kernel, kind = program.loops[number], "loop"
         else:
             self._kernel, kind = program.segments[number], "loop over segments"
+        self._is_sweep = isinstance(step, Fused)
         ran = step.sweep if isinstance(step, Fused) else step
         self._settings = settings
         self.name = f"{kind} of " + ", ".join(f"{node.name} {node.type}" for node in step.nodes)
@@ -46,11 +48,11 @@ class KernelReport:
         self.bytes = sum(node.type.nbytes for node in nodes)
 
     @functools.cached_property
-    def _domain(self) -> Domain | None:
+    def _domain(self) -> "Domain | None":
         """What a sweep goes over, found out when it is first asked for; other kernels say so themselves."""
-        if not isinstance(self._kernel, SweepKernel):
+        if not self._is_sweep:
             return None
-        tables = tables_of(self._kernel.skip)
+        tables = self._kernel.tables
         known = [node for node in tables if _can_be_known(node)]
         arrays = dict(zip(known, evaluate_now(known), strict=True)) if known else {}
         found: Domain = self._kernel.domain(self._settings, arrays)
@@ -66,7 +68,7 @@ class KernelReport:
         return str(self._kernel.goes_over) if self._domain is None else self._domain.kind
 
     @property
-    def tiles(self) -> Tiles | None:
+    def tiles(self) -> "Tiles | None":
         """How many tiles of a sweep are run, how many of them with masks, and how many are skipped.
 
         Of many tiles some are looked at. None for a loop, and where masks depend on arrays that are arguments.
