@@ -3,7 +3,6 @@
 import importlib.util
 import sys
 from collections.abc import Callable, Sequence
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -18,8 +17,11 @@ def when_loaded(name: str, act: Callable[[ModuleType], None]) -> None:
         sys.meta_path.insert(0, _Watch(name, act))
 
 
-class _Watch(MetaPathFinder):
-    """Finds nothing itself: it lets others find the module, and is told when that has been run."""
+class _Watch:
+    """Finds nothing itself: it lets others find the module, and is told when that has been run.
+
+    (The base class of finders, and that of loaders, take a start 5 ms, and need not be.)
+    """
 
     def __init__(self, name: str, act: Callable[[ModuleType], None]) -> None:
         self.name = name
@@ -34,11 +36,12 @@ class _Watch(MetaPathFinder):
         finally:
             sys.meta_path.insert(0, self)
         if spec is not None and spec.loader is not None:
-            spec.loader = _Told(spec.loader, self)
+            told: Any = _Told(spec.loader, self)
+            spec.loader = told
         return spec
 
 
-class _Told(Loader):
+class _Told:
     """A module's own loader, which says when it is done."""
 
     def __init__(self, loader: Any, watch: _Watch) -> None:

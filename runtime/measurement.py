@@ -1,6 +1,5 @@
 """What running a program takes, step by step, beside what the machine could do at most."""
 
-import statistics
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -9,10 +8,13 @@ import numpy as np
 from ..engine.config import config
 from ..engine.errors import ArgumentError
 from ..engine.ir import Node, Values
+from ..engine.lazily import Lazily
 from ..engine.leaves import Leaf, Placeholder
 from ..engine.program import Program
 from ..engine.types import is_float
 from .kernel_report import KernelReport
+
+_statistics: Any = Lazily("statistics")
 
 
 class MeasuredStep(NamedTuple):
@@ -103,7 +105,7 @@ def measured(
         flops = 0 if report is None else report.flops
         size = _bytes(step) if isinstance(step, Node) else report.bytes if report is not None else 0
         name = repr(step) if report is None else report.name
-        steps.append(MeasuredStep(name, statistics.median(times), flops, size, limits.seconds(flops, size)))
+        steps.append(MeasuredStep(name, _statistics.median(times), flops, size, limits.seconds(flops, size)))
     return Measurement(tuple(steps), results is not None, limits.flops, limits.bytes)
 
 
