@@ -123,7 +123,7 @@ class SweepKernel:
             PinnedError: If the code depends on a length that is another one in this call.
         """
         of = _unchanged if bound is None else bound.of
-        held = {node: _aligned(arrays[node]) for node in self.fused.inputs}
+        held = {node: aligned(arrays[node]) for node in self.fused.inputs}
         assert all(array.shape == of(node.shape) for node, array in held.items())
         splits = splits_of(self.sweep, of, self._flops_of_position)
         if splits.count > 1:
@@ -399,7 +399,8 @@ def written_by(schedule: Schedule | FewRows, parts: Parts) -> Writer:
     return FewRowsWriter(parts, schedule) if isinstance(schedule, FewRows) else SweepWriter(parts, schedule)
 
 
-def _aligned(array: Values) -> Values:
+def aligned(array: Values) -> Values:
+    """The array, or a copy of one whose elements lie where a processor may refuse to read them."""
     return array if array.flags.aligned else array.copy()
 
 

@@ -1,25 +1,23 @@
 """Compiled loops: bound to arrays, compiled for a kind of strides, found again by what their code depends on."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from . import workers
 from .codegen.loop import LoopWriter
-from .codegen.loop_layout import HEAD, Form, loop_signature
+from .codegen.loop_layout import HEAD, loop_signature
 from .codegen.loop_legal import check_loop_scalar as check_loop_scalar
 from .codegen.loop_passes import passes_of
 from .codegen.target import Target, named_target
 from .config import Settings
 from .ir import Node, Values
-from .jit import NativeModule, compile_text
-from .kernels import generator_hash
-from .lengths import estimate
+from .kernels import aligned
 from .loop import Loop
 from .loop_binding import Fit, Strides, plain_strides, reads_of
+from .loop_codes import CompiledLoop, LoopCodes
 from .part_runs import Block, Range
 from .scalar import Axis
 from .types import carrier
@@ -33,25 +31,6 @@ _WORTH_SHARING = 1 << 18
 _MOST_BINDINGS = 16
 # The slot that a watch sets.
 TROUBLE = HEAD.index("trouble")
-
-
-class CompiledLoop(NamedTuple):
-    """Code for one loop and one form."""
-
-    module: NativeModule
-    key: str
-    text: Callable[[], str]
-    writer: LoopWriter
-
-    @property
-    def ir(self) -> str:
-        """The LLVM IR."""
-        return self.text()
-
-    @property
-    def scratch_bytes(self) -> int:
-        """Scratch memory of a thread, for rows of the length that the loop was planned with."""
-        return self.writer.scratch_bytes(estimate(self.writer.loop.inner.length))
 
 
 class LoopBinding(NamedTuple):
@@ -90,8 +69,7 @@ class LoopKernel:
         self._types = [carrier(node.type) for node in loop.nodes]
         self._lengths = tuple(axis.length for axis in (*loop.lead, loop.inner))
         self._bindings: dict[tuple[Target, tuple[int, ...], Strides], LoopBinding] = {}
-        self._codes: dict[tuple[Target, Form], CompiledLoop] = {}
-        self._signature: str | None = None
+        self._codes = LoopCodes(loop, "loop", loop_signature, LoopWriter)
 
     def __call__(
         self, arrays: Mapping[Node, Values], settings: Settings, bound: "Bound | None" = None
@@ -108,7 +86,7 @@ class LoopKernel:
             CompileError: If LLVM rejects what was written.
             PinnedError: If the code depends on a length that is another one in this call.
         """
-        given = [_aligned(arrays[node]) for node in self.loop.inputs]
+        given = [aligned(arrays[node]) for node in self.loop.inputs]
         binding = self.bound(tuple([(array.strides, array.dtype) for array in given]), settings, bound)
         return self._enter(binding, given, [ahead for *_, ahead in binding.inputs], settings)
 
@@ -123,7 +101,7 @@ class LoopKernel:
             settings: Threads, target and cache directory.
         """
         blocks = [arrays[node] for node in self.loop.inputs]
-        given = [_aligned(block.values) for block in blocks]
+        given = [aligned(block.values) for block in blocks]
         axes = (*self.loop.lead, self.loop.inner)
         lengths = tuple(stop - first for first, stop in (ranges.get(axis, (0, axis.length)) for axis in axes))
         binding = self.bound(tuple([(array.strides, array.dtype) for array in given]), settings, lengths=lengths)
@@ -196,7 +174,7 @@ class LoopKernel:
     def _bind(self, target: Target, lengths: Sequence[int], strides: Strides, cache_dir: str) -> LoopBinding:
         loop = self.loop
         fit = Fit(loop, lengths, strides)
-        compiled = self._compiled(target, fit.form, cache_dir)
+        compiled = self._codes.of(target, fit.form, cache_dir)
         layout = compiled.writer.layout
         values = fit.slots(self.cost, bool(loop.reductions)) | layout.values
         template = np.zeros(len(layout.places), np.int64)
@@ -216,19 +194,3 @@ class LoopKernel:
             compiled.writer.scratch_bytes(fit.lengths[-1]),
             math.prod(lengths) * self.cost >= _WORTH_SHARING,
         )
-
-    def _compiled(self, target: Target, form: Form, cache_dir: str) -> CompiledLoop:
-        found = self._codes.get((target, form))
-        if found is None:
-            if self._signature is None:
-                self._signature = loop_signature(self.loop)
-            writer = LoopWriter(self.loop, form, target)
-            key = "\n".join([generator_hash(), repr((target, form)), self._signature])
-            text = cache(writer.write)
-            module = compile_text(text, ["loop"], target, key=key, cache_dir=cache_dir)
-            found = self._codes[target, form] = CompiledLoop(module, key, text, writer)
-        return found
-
-
-def _aligned(array: Values) -> Values:
-    return array if array.flags.aligned else array.copy()

@@ -1,8 +1,7 @@
 """Compiled loops over segments: compiled for the types of arrays, found again by what their code depends on."""
 
-from collections.abc import Callable, Mapping
-from functools import cache
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -10,12 +9,11 @@ from . import workers
 from .codegen.loop_legal import check_loop_scalar as check_loop_scalar
 from .codegen.segment import SegmentWriter
 from .codegen.segment_layout import SegmentForm, segment_signature
-from .codegen.target import Target, named_target
+from .codegen.target import named_target
 from .config import Settings
 from .ir import Node, Values
-from .jit import NativeModule, compile_text
-from .kernels import generator_hash
 from .loop_binding import memory_type
+from .loop_codes import CompiledLoop, LoopCodes
 from .segment_loop import SegmentLoop, SegmentOutput
 from .segment_order import Order, in_order, order_of
 from .types import carrier
@@ -29,25 +27,6 @@ _MOST_KEPT = 1 << 23
 _WORTH_SHARING = 1 << 12
 
 
-class CompiledSegments(NamedTuple):
-    """Code for one loop over segments and one form."""
-
-    module: NativeModule
-    key: str
-    text: Callable[[], str]
-    writer: SegmentWriter
-
-    @property
-    def ir(self) -> str:
-        """The LLVM IR."""
-        return self.text()
-
-    @property
-    def scratch_bytes(self) -> int:
-        """Scratch memory of a thread, for each edge of the longest row."""
-        return self.writer.edge_bytes
-
-
 class SegmentKernel:
     """A loop over segments that runs natively. Compiled at its first call."""
 
@@ -57,8 +36,7 @@ class SegmentKernel:
     def __init__(self, loop: SegmentLoop) -> None:
         self.loop = loop
         self._types = [carrier(node.type) for node in loop.nodes]
-        self._codes: dict[tuple[Target, SegmentForm], CompiledSegments] = {}
-        self._signature: str | None = None
+        self._codes = LoopCodes(loop, "segments", segment_signature, SegmentWriter)
 
     def __call__(
         self, arrays: Mapping[Node, Values], settings: Settings, bound: "Bound | None" = None
@@ -86,16 +64,16 @@ class SegmentKernel:
         types = tuple([memory_type(array.dtype) for array in given])
         target = named_target(settings.target)
         form = SegmentForm(types, order.order is None, keeps_edges=True)
-        compiled = self._compiled(target, form, settings.cache_dir)
+        compiled = self._codes.of(target, form, settings.cache_dir)
         if compiled.writer.scratch_bytes(order.longest) > _MOST_KEPT:
-            compiled = self._compiled(target, form._replace(keeps_edges=False), settings.cache_dir)
+            compiled = self._codes.of(target, form._replace(keeps_edges=False), settings.cache_dir)
         if bound is not None:
             bound.check()
         return self._run(compiled, order, given, int(edges), settings, bound)
 
     def _run(
         self,
-        compiled: CompiledSegments,
+        compiled: CompiledLoop,
         order: Order,
         given: list[Values],
         edges: int,
@@ -147,22 +125,10 @@ class SegmentKernel:
         """What tasks have summed is summed, in their order."""
         return array.sum(axis=0).astype(carrier(output.node.type)) if output.extent == "total" else array
 
-    def for_plain_arrays(self, settings: Settings) -> CompiledSegments:
+    def for_plain_arrays(self, settings: Settings) -> CompiledLoop:
         """The code for edges in the order of their rows."""
         types = tuple([memory_type(carrier(node.type)) for node in self.loop.inputs])
-        return self._compiled(named_target(settings.target), SegmentForm(types, True, True), settings.cache_dir)
-
-    def _compiled(self, target: Target, form: SegmentForm, cache_dir: str) -> CompiledSegments:
-        found = self._codes.get((target, form))
-        if found is None:
-            if self._signature is None:
-                self._signature = segment_signature(self.loop)
-            writer = SegmentWriter(self.loop, form, target)
-            key = "\n".join([generator_hash(), repr((target, form)), self._signature])
-            text = cache(writer.write)
-            module = compile_text(text, ["segments"], target, key=key, cache_dir=cache_dir)
-            found = self._codes[target, form] = CompiledSegments(module, key, text, writer)
-        return found
+        return self._codes.of(named_target(settings.target), SegmentForm(types, True, True), settings.cache_dir)
 
 
 def _plain(array: Values, order: Order, is_of_edges: bool) -> Values:

@@ -89,10 +89,10 @@ class SegmentLoop:
     def small_axes(self, scalar: Scalar) -> list[Axis]:
         """The small axes that it varies over, in the order of lanes: those of results before those that are summed."""
         found = (each for each in scalar.axes if each is not self.row and each is not self.edge)
-        return sorted(found, key=self._places.__getitem__)
+        return sorted(found, key=self.places.__getitem__)
 
     @cached_property
-    def _places(self) -> dict[Axis, tuple[int, int, str]]:
+    def places(self) -> dict[Axis, tuple[int, int, str]]:
         """Where lanes have each small axis."""
         found: dict[Axis, tuple[int, int, str]] = {}
         for output in self.outputs:

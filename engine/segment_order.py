@@ -13,7 +13,7 @@ from .codegen.segment_order import ENTRY, OUTSIDE, SORTED, order_text
 from .codegen.target import host_target
 from .ir import Values
 from .jit import NativeModule, compile_text
-from .kernels import generator_hash
+from .kernels import aligned, generator_hash
 from .leaves import never_changes
 
 # Edges of a task, and how many edges a row counts for besides its own.
@@ -81,8 +81,7 @@ def in_order(numbers: Values, order: Values) -> Values:
 
 
 def _sorted(ids: Values, count: int, wraps: bool, cache_dir: str) -> Order | None:
-    if not ids.flags.aligned:
-        ids = ids.copy()
+    ids = aligned(ids)
     starts = np.empty(count + 2, np.int64)
     order = np.empty(ids.size, np.int64)
     function = _module(ids.dtype, cache_dir).function(ENTRY, ctypes.c_int64, *_ARGUMENTS)

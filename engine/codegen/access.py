@@ -1,10 +1,10 @@
 """Memory: addresses in bytes, vectors and scalars, masks for ragged ends, gathers and scatters."""
 
 from .control import Control
-from .values import Operand, Value, bytes_of, constant, element_of, integer_of, lanes_of, mangled, vector_of
+from .values import HALF_TYPES, Operand, Value, bytes_of, constant, element_of, integer_of, lanes_of, mangled, vector_of
 
 # Not every processor has masks, or constants, of these: they are read as integers.
-_HALVES = ("half", "bfloat")
+_HALVES = tuple(HALF_TYPES.values())
 
 
 class Access(Control):

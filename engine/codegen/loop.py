@@ -8,14 +8,17 @@ hundred terms, those of float64 with what was rounded away, so a long row loses 
 import math
 from collections.abc import Callable, Sequence
 
+from ..lengths import estimate
 from ..loop import Loop
 from ..scalar import Scalar
+from .compensated import added
 from .llvm import Function, Module, Value
-from .loop_layout import HEAD, Form, LoopLayout
+from .loop_layout import HEAD, Form, LoopLayout, read_slots
 from .loop_passes import Pass, passes_of, row_scalars
 from .loop_values import Lanes, Scalars, held
+from .loop_watch import leaves_numbers
 from .target import Target
-from .values import bytes_of, element_of, vector_of, with_element
+from .values import bytes_of, vector_of
 
 # Vectors that a sum adds before it is put to the others.
 _BLOCK = 8
@@ -43,6 +46,11 @@ class LoopWriter:
         self.kept = [scalar for each in self.passes for scalar in each.fills]
         self.seen = [type_ for type_ in _FLOATS if any(held(each.dtype) == type_ for each in loop.watches)]
 
+    @property
+    def planned_scratch_bytes(self) -> int:
+        """Scratch memory of each thread, for rows of the length that the loop was planned with."""
+        return self.scratch_bytes(estimate(self.loop.inner.length))
+
     def scratch_bytes(self, length: int) -> int:
         """Scratch memory that each thread needs for rows of this length."""
         return len(self.kept) * 32 * ((length + 4 * self.lanes - 1) // 4)
@@ -57,11 +65,7 @@ class LoopWriter:
 
     def _write(self) -> None:
         f = self.f
-        slots: dict[object, Value] = {}
-        for name, slot in self.layout.places.items():
-            type_ = "ptr" if name[-1] == "pointer" else "double" if name[0] == "float" else "i64"
-            slots[name] = f.load(f.offset(f["descriptor"], 8 * slot), type_)
-        self.slots = slots
+        self.slots = slots = read_slots(f, self.layout.places)
         self.scalars = Scalars(f, self.loop, self.form, slots)
         self._fixed()
         stride = f.mul(f.ashr(f.add(slots["length"], 4 * self.lanes - 1), 2), 4 * 8)
@@ -159,24 +163,11 @@ class LoopWriter:
                 value = value if valid is None else f.select(valid, value, f.constant(0.0, value.type))
                 term = f.mul(value, 0.0)
             else:
-                wrong = f.or_(f.is_nan(value), f.compare("==", value, math.inf))
-                if kind == "mask":
-                    wrong = f.or_(wrong, self._made_here(scalar, value, value_of))
+                wrong = leaves_numbers(f, kind, value, map(value_of, scalar.args))
                 wrong = wrong if valid is None else f.and_(wrong, valid)
                 term = f.select(wrong, f.constant(math.nan, value.type), f.constant(0.0, value.type))
             seen[place] = f.add(seen[place], term if term.lanes == lanes else f.splat(term, lanes))
         return seen
-
-    def _made_here(self, scalar: Scalar, value: Value, value_of: ValueOf) -> Value:
-        """Whether it is -inf without an infinite argument."""
-        f = self.f
-        brought = f.constant(0, with_element(value.type, "i1"))
-        for argument in scalar.args:
-            given = value_of(argument)
-            if given is not None and given.is_float:
-                given = given if given.lanes == value.lanes else f.splat(given, value.lanes)
-                brought = f.or_(brought, f.compare("==", f.abs(given), math.inf))
-        return f.and_(f.compare("==", value, -math.inf), f.not_(brought))
 
     # --- passes
 
@@ -266,20 +257,12 @@ class LoopWriter:
         """Totals, and what their last additions rounded away, with the sums of a block."""
         f = self.f
         result: State = []
-        with f.flags(""):
-            for number in range(len(totals) // 2):
-                total, lost = totals[2 * number : 2 * number + 2]
-                parts = state[number * unroll : (number + 1) * unroll]
+        for number in range(len(totals) // 2):
+            parts = state[number * unroll : (number + 1) * unroll]
+            with f.flags(""):
                 while len(parts) > 1:
                     parts = [f.add(left, right) for left, right in zip(parts[::2], parts[1::2], strict=True)]
-                (part,) = parts
-                if element_of(part.type) == "float":
-                    result += [f.add(total, f.convert(part, "double")), lost]
-                    continue
-                whole = f.add(total, part)
-                back = f.sub(whole, total)
-                error = f.add(f.sub(total, f.sub(whole, back)), f.sub(part, back))
-                result += [whole, f.add(lost, error)]
+            result += added(f, totals[2 * number], totals[2 * number + 1], parts[0])
         return result
 
     def _finish(self, sums: list[Scalar], totals: State, peaks: list[Scalar], state: State, unroll: int) -> None:

@@ -5,12 +5,13 @@ other in every array are one axis, so most loops have none or one.
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from ..loop import Loop, cost
 from ..scalar import Axis, Scalar
 from .layout import number_name
+from .llvm import Function, Value
 
 # How elements that are next to each other along a row lie in an array: they do not vary, they are the same
 # element, neighbours, or apart.
@@ -60,6 +61,15 @@ class LoopLayout:
 
     def _add(self, name: Any) -> None:
         self.places[name] = len(self.places)
+
+
+def read_slots(f: Function, places: Mapping[Any, int]) -> dict[Any, Value]:
+    """What a call has put into its descriptor, by name."""
+    found: dict[Any, Value] = {}
+    for name, slot in places.items():
+        type_ = "ptr" if name[-1] == "pointer" else "double" if name[0] == "float" else "i64"
+        found[name] = f.load(f.offset(f["descriptor"], 8 * slot), type_)
+    return found
 
 
 def numbers_of(scalars: Sequence[Scalar]) -> dict[Any, int]:

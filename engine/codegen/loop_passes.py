@@ -8,7 +8,7 @@ from ..order import postorder
 from ..scalar import Axis, Scalar, below
 
 # What takes as long as this many additions is kept rather than computed again.
-_WORTH_KEEPING = 6
+WORTH_KEEPING = 6
 
 
 @dataclass
@@ -57,10 +57,15 @@ def passes_of(loop: Loop, keeps_rows: bool) -> list[Pass]:
         arguments = [arg for scalar in each.scalars if scalar.op != "load" for arg in scalar.args]
         each.before = row_scalars([one for one in (*arguments, *roots) if one not in inside and one not in each.kept])
         done.update(each.scalars)
+    fill_for_later(passes)
+    return passes
+
+
+def fill_for_later(passes: Sequence[Pass]) -> None:
+    """Say of each pass what it leaves in buffers: what later ones take from there."""
     for number, each in enumerate(passes):
         wanted = {scalar for later in passes[number + 1 :] for scalar in later.kept}
         each.fills = [scalar for scalar in each.scalars if scalar in wanted]
-    return passes
 
 
 def row_scalars(roots: Sequence[Scalar]) -> list[Scalar]:
@@ -80,7 +85,7 @@ def _needed(roots: Sequence[Scalar], inner: Axis, done: set[Scalar]) -> tuple[se
             order.append(scalar)
         elif scalar not in seen and inner in scalar.axes:
             seen.add(scalar)
-            if scalar in done and _total(scalar, inner) >= _WORTH_KEEPING:
+            if scalar in done and _total(scalar, inner) >= WORTH_KEEPING:
                 kept.add(scalar)
                 continue
             stack.append((scalar, True))

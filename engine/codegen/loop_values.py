@@ -1,15 +1,16 @@
 """The scalars of a loop as instructions: one number at a time, or a vector along the row."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from ..loop import Loop
 from ..scalar import Scalar
-from ..types import BOOL, FLOATS, DType, is_float, is_integer
+from ..types import BOOL, DType, is_float, is_integer
 from .apply import apply
 from .layout import number_name
 from .llvm import Function, Value
 from .loop_layout import Form
-from .values import bits_of, bytes_of, vector_of
-
-_HALVES = {"float16": "half", "bfloat16": "bfloat"}
+from .values import HALF_TYPES, bits_of, bytes_of, vector_of
 
 
 def held(dtype: DType) -> str:
@@ -36,9 +37,23 @@ def _cast(f: Function, value: Value, source: DType, target: DType) -> Value:
     if is_float(source) and is_integer(target):
         return f.saturated(value, element, unsigned=target.kind == "u")
     converted = f.convert(value, element, unsigned=source.kind == "u")
-    if target in FLOATS and target.name in _HALVES and target != source:
-        return f.convert(f.convert(converted, _HALVES[target.name]), element)
+    if target in HALF_TYPES and target != source:
+        return f.convert(f.convert(converted, HALF_TYPES[target]), element)
     return converted
+
+
+def program_number(f: Function, scalar: Scalar, slots: Mapping[Any, Value]) -> Value:
+    """A number of the program."""
+    element = held(scalar.dtype)
+    name = number_name(scalar)
+    if name is None or element == "i1":
+        return f.constant(int(scalar.attribute) if element == "i1" else scalar.attribute, element)
+    return f.convert(slots[name], element)
+
+
+def as_read(f: Function, load: Scalar, raw: Value) -> Value:
+    """What memory holds, in the type that is computed with."""
+    return f.compare("!=", raw, 0) if load.dtype == BOOL else f.convert(raw, held(load.dtype))
 
 
 class Scalars:
@@ -54,14 +69,6 @@ class Scalars:
         self._spread: dict[Scalar, Value] = {}
         self._spread_fixed: dict[Scalar, Value] = {}
 
-    def number(self, scalar: Scalar) -> Value:
-        """A number of the program."""
-        f, element = self.f, held(scalar.dtype)
-        name = number_name(scalar)
-        if name is None or element == "i1":
-            return f.constant(int(scalar.attribute) if element == "i1" else scalar.attribute, element)
-        return f.convert(self.slots[name], element)
-
     def start_row(self, coordinates: list[Value], pointers: dict[tuple[str, int], Value]) -> None:
         """From here on values are those of this row."""
         self.coordinates, self.pointers = coordinates, pointers
@@ -76,25 +83,19 @@ class Scalars:
         """The value of a scalar whose arguments are known."""
         f = self.f
         if scalar.is_constant:
-            value = self.number(scalar)
+            value = program_number(f, scalar, self.slots)
         elif scalar.op == "axis":
             places = dict(self.form.places)
             value = self.coordinates[places[self.loop.lead.index(scalar.attribute)]]
         elif scalar.op == "load":
             number = self.loads[scalar]
-            value = self.as_read(scalar, f.load(self.pointers["in", number], self.form.operands[number][0]))
+            value = as_read(f, scalar, f.load(self.pointers["in", number], self.form.operands[number][0]))
         else:
             args = [self.known(each) for each in scalar.args]
             value = computed(f, scalar, [each for each in args if each is not None])
         is_fixed = scalar.is_constant or (bool(scalar.args) and all(each in self.fixed for each in scalar.args))
         (self.fixed if is_fixed and scalar.op != "load" else self.row)[scalar] = value
         return value
-
-    def as_read(self, load: Scalar, raw: Value) -> Value:
-        """What memory holds, in the type that is computed with."""
-        if load.dtype == BOOL:
-            return self.f.compare("!=", raw, 0)
-        return self.f.convert(raw, held(load.dtype))
 
     def spread(self, scalar: Scalar, lanes: int) -> Value:
         """The value in every lane. Asked for before the loop that uses it, it is made once a row."""
@@ -118,7 +119,7 @@ class Lanes:
         """The value of a scalar whose arguments are known."""
         f = self.f
         if scalar.op == "load":
-            value = self.scalars.as_read(scalar, self._loaded(scalar))
+            value = as_read(f, scalar, self._loaded(scalar))
         elif scalar.op == "axis":
             first = f.add(self.start, self.ahead)
             value = f.add(f.splat(first, self.lanes), f.iota(self.lanes, "i64"))

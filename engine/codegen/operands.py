@@ -10,14 +10,13 @@ from collections.abc import Callable
 from ..ir import UnfusableError
 from ..scalar import Axis, Scalar, below
 from ..sweep import Sweep
-from ..types import BFLOAT16, BOOL, FLOAT16, is_float
+from ..types import BOOL, is_float
 from .apply import apply, convert
 from .layout import Layout, number_name
 from .llvm import Function, Value
 from .row_packs import RowPack
-from .values import vector_of
+from .values import HALF_TYPES, vector_of
 
-_HALVES = {FLOAT16: "half", BFLOAT16: "bfloat"}
 # An index in scalar code: the value (i64) of each axis.
 Place = dict[Axis, Value]
 
@@ -236,6 +235,6 @@ class Operands:
 
 def memory_type(load: Scalar) -> str:
     """LLVM's type of an array's elements."""
-    if load.dtype in _HALVES:
-        return _HALVES[load.dtype]
+    if load.dtype in HALF_TYPES:
+        return HALF_TYPES[load.dtype]
     return "float" if is_float(load.dtype) else f"i{8 * load.dtype.itemsize}"

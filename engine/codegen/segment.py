@@ -11,12 +11,16 @@ from collections.abc import Callable
 
 from ..scalar import Scalar
 from ..segment_loop import SegmentLoop, is_computed
+from .compensated import added
 from .llvm import Function, Module, Value
+from .loop_layout import read_slots
+from .loop_passes import Pass
 from .loop_values import held
-from .segment_layout import POINTERS, SegmentForm, SegmentLayout, SegmentPass, passes_over_edges, row_values
+from .loop_watch import leaves_numbers
+from .segment_layout import POINTERS, SegmentForm, SegmentLayout, passes_over_edges, row_values
 from .segment_values import SegmentValues
 from .target import Target
-from .values import bytes_of, element_of, vector_of
+from .values import bytes_of, vector_of
 
 # Edges that a sum adds before it is put to the others.
 _BLOCK = 64
@@ -46,6 +50,11 @@ class SegmentWriter:
         self.seen = sorted({self._type(each) for each in loop.watches})
         self.ahead = self._asked_for_ahead()
         self.totals = [output for output in loop.outputs if output.extent == "total"]
+
+    @property
+    def planned_scratch_bytes(self) -> int:
+        """Scratch memory of each thread, for each edge of the longest row."""
+        return self.edge_bytes
 
     def scratch_bytes(self, edges: int) -> int:
         """Scratch memory that each thread needs for rows of at most so many edges."""
@@ -77,11 +86,7 @@ class SegmentWriter:
 
     def _write(self) -> None:
         f = self.f
-        slots: dict[object, Value] = {}
-        for name, slot in self.layout.places.items():
-            type_ = "ptr" if name[-1] == "pointer" else "double" if name[0] == "float" else "i64"
-            slots[name] = f.load(f.offset(f["descriptor"], 8 * slot), type_)
-        self.slots = slots
+        self.slots = slots = read_slots(f, self.layout.places)
         self.bounds, self.starts, self.order = (slots[each, "pointer"] for each in POINTERS)
         self.values = SegmentValues(f, self.loop, self.form, slots, self.layout.lengths)
         for scalar in self.loop.scalars:
@@ -118,11 +123,9 @@ class SegmentWriter:
             total, lost = carried[2 * number : 2 * number + 2]
             value = f.add(total, lost)
             pointer = self.slots["out", self.loop.outputs.index(output), "pointer"]
-            size = bytes_of(value.type)
             axes = [axis for axis in output.small if axis is not None]
             value = self.values.spread_value(value, self.loop.small_axes(output.value), axes)
-            size = bytes_of(value.type)
-            f.store(value, f.offset(pointer, f.mul(task, size)))
+            f.store(value, f.offset(pointer, f.mul(task, bytes_of(value.type))))
         return carried[sums:]
 
     def _entry(self, pointer: Value, index: Value) -> Value:
@@ -140,10 +143,10 @@ class SegmentWriter:
         for number, output in enumerate(self.loop.outputs):
             if output.extent == "row":
                 self._store(number, row)
-        added: State = []
+        sums: State = []
         for number, output in enumerate(self.totals):
-            added += self._added(totals[2 * number : 2 * number + 2], self.values.value(output.value))
-        return [*added, *seen]
+            sums += added(f, totals[2 * number], totals[2 * number + 1], self.values.value(output.value))
+        return [*sums, *seen]
 
     def _row_values(self, scalars: list[Scalar], seen: State) -> State:
         """Compute what is wanted of the row, and watch it."""
@@ -176,26 +179,15 @@ class SegmentWriter:
             if kind == "finite":
                 seen[place] = f.add(seen[place], f.mul(value, 0.0))
                 continue
-            wrong = f.or_(f.is_nan(value), f.compare("==", value, math.inf))
-            if kind == "mask":
-                wrong = f.or_(wrong, self._made_here(scalar, value))
+            axes = self.loop.small_axes(scalar)
+            wrong = leaves_numbers(f, kind, value, (self.values.spread(each, axes) for each in scalar.args))
             nan, zero = f.constant(math.nan, value.type), f.constant(0.0, value.type)
             seen[place] = f.add(seen[place], f.select(wrong, nan, zero))
         return [outside, *seen]
 
-    def _made_here(self, scalar: Scalar, value: Value) -> Value:
-        """Whether it is -inf without an infinite argument."""
-        f, axes = self.f, self.loop.small_axes(scalar)
-        brought = f.constant(0, vector_of("i1", value.lanes))
-        for argument in scalar.args:
-            given = self.values.spread(argument, axes)
-            if given.is_float:
-                brought = f.or_(brought, f.compare("==", f.abs(given), math.inf))
-        return f.and_(f.compare("==", value, -math.inf), f.not_(brought))
-
     # --- passes
 
-    def _pass(self, each: SegmentPass, seen: State, *, is_first: bool) -> State:
+    def _pass(self, each: Pass, seen: State, *, is_first: bool) -> State:
         f = self.f
         sums = [one for one in each.reductions if one.attribute[0] == "sum"]
         peaks = [one for one in each.reductions if one.attribute[0] != "sum"]
@@ -209,10 +201,10 @@ class SegmentWriter:
         def block(first: Value, carried: State) -> State:
             stop = f.min(f.add(first, _BLOCK), self.end)
             state = edges(first, stop, [*zeros, *carried[len(totals) :]])
-            added: State = []
+            after: State = []
             for number in range(len(sums)):
-                added += self._added(carried[2 * number : 2 * number + 2], state[number])
-            return [*added, *state[len(sums) :]]
+                after += added(f, carried[2 * number], carried[2 * number + 1], state[number])
+            return [*after, *state[len(sums) :]]
 
         if sums:
             state = f.loop(self.begin, self.end, _BLOCK, [*totals, *rest], block)
@@ -228,18 +220,7 @@ class SegmentWriter:
     def _wide(self, scalar: Scalar) -> str:
         return vector_of("double", self.loop.lanes(scalar))
 
-    def _added(self, before: State, part: Value) -> State:
-        """A total, and what its additions rounded away, with one more part."""
-        f, (total, lost) = self.f, before
-        with f.flags(""):
-            if element_of(part.type) == "float":
-                return [f.add(total, f.convert(part, "double")), lost]
-            whole = f.add(total, part)
-            back = f.sub(whole, total)
-            error = f.add(f.sub(total, f.sub(whole, back)), f.sub(part, back))
-            return [whole, f.add(lost, error)]
-
-    def _edge(self, each: SegmentPass, at: Value, state: State, is_first: bool) -> State:
+    def _edge(self, each: Pass, at: Value, state: State, is_first: bool) -> State:
         f, values = self.f, self.values
         if is_first:
             self._ask_ahead(at)

@@ -1,6 +1,5 @@
 """How a loop over segments finds its operands, in how many passes it goes over the edges of a row, and what is kept."""
 
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from ..order import postorder
@@ -8,11 +7,10 @@ from ..scalar import Scalar, below
 from ..segment_loop import SegmentLoop, arguments, edge_cost
 from .layout import number_name
 from .loop_layout import numbers_of
+from .loop_passes import WORTH_KEEPING, Pass, fill_for_later
 
 HEAD = ("tasks", "edges", "trouble")
 POINTERS = ("bounds", "starts", "order")
-# What takes as long as this many additions is kept for the next pass rather than computed again.
-_WORTH_KEEPING = 6
 
 
 class SegmentForm(NamedTuple):
@@ -44,28 +42,7 @@ class SegmentLayout:
         self.lengths = {scalar: ("length", number) for number, scalar in enumerate(lengths)}
 
 
-@dataclass
-class SegmentPass:
-    """One pass over the edges of a row.
-
-    Attributes:
-        reductions: What it reduces.
-        stored: Places of the outputs of edges that it writes.
-        kept: What it takes from buffers that earlier passes filled.
-        scalars: What it computes for every edge, arguments first.
-        fills: What it leaves in buffers.
-        before: What it needs of the row, arguments first.
-    """
-
-    reductions: list[Scalar]
-    stored: list[int]
-    kept: set[Scalar] = field(default_factory=set)
-    scalars: list[Scalar] = field(default_factory=list)
-    fills: list[Scalar] = field(default_factory=list)
-    before: list[Scalar] = field(default_factory=list)
-
-
-def passes_over_edges(loop: SegmentLoop, keeps_edges: bool) -> list[SegmentPass]:
+def passes_over_edges(loop: SegmentLoop, keeps_edges: bool) -> list[Pass]:
     """One for every level of reductions; what an edge stores is stored as soon as it is known."""
     levels: dict[Scalar, int] = {}
     for reduction in loop.reductions:
@@ -73,7 +50,7 @@ def passes_over_edges(loop: SegmentLoop, keeps_edges: bool) -> list[SegmentPass]
     of_outputs = [_level(loop, output.value, levels) if output.extent == "edge" else -1 for output in loop.outputs]
     count = 1 + max([*levels.values(), *of_outputs], default=-1)
     passes = [
-        SegmentPass(
+        Pass(
             [each for each, level in levels.items() if level == number],
             [place for place, level in enumerate(of_outputs) if level == number],
         )
@@ -83,9 +60,7 @@ def passes_over_edges(loop: SegmentLoop, keeps_edges: bool) -> list[SegmentPass]
     for each in passes:
         _fill(loop, each, done if keeps_edges else set())
         done.update(each.scalars)
-    for number, each in enumerate(passes):
-        wanted = {scalar for later in passes[number + 1 :] for scalar in later.kept}
-        each.fills = [scalar for scalar in each.scalars if scalar in wanted]
+    fill_for_later(passes)
     return passes
 
 
@@ -99,7 +74,7 @@ def row_values(loop: SegmentLoop, roots: list[Scalar]) -> list[Scalar]:
     return postorder(roots, lambda scalar: () if loop.is_over_edges(scalar) else arguments(scalar))
 
 
-def _fill(loop: SegmentLoop, each: SegmentPass, done: set[Scalar]) -> None:
+def _fill(loop: SegmentLoop, each: Pass, done: set[Scalar]) -> None:
     """What a pass computes, what it keeps from before, and what it needs of the row."""
     roots = [reduction.args[0] for reduction in each.reductions]
     roots += [loop.outputs[number].value for number in each.stored]
@@ -114,7 +89,7 @@ def _fill(loop: SegmentLoop, each: SegmentPass, done: set[Scalar]) -> None:
     def inside(scalar: Scalar) -> tuple[Scalar, ...]:
         if loop.edge not in scalar.axes:
             return ()
-        if scalar in done and scalar.op != "load" and total(scalar) >= _WORTH_KEEPING * -(-loop.lanes(scalar) // 8):
+        if scalar in done and scalar.op != "load" and total(scalar) >= WORTH_KEEPING * -(-loop.lanes(scalar) // 8):
             each.kept.add(scalar)
             return ()
         return arguments(scalar)

@@ -12,10 +12,9 @@ from ..lengths import estimate
 from ..passes.lower_loop import affine
 from ..scalar import Axis, Scalar
 from ..segment_loop import SegmentLoop, is_computed
-from ..types import BOOL
-from .layout import number_name
+from .apply import RULES
 from .llvm import Function, Value
-from .loop_values import computed, held
+from .loop_values import as_read, computed, program_number
 from .segment_layout import SegmentForm
 from .values import bytes_of, constants, vector_of
 
@@ -90,7 +89,7 @@ class SegmentValues:
     def _computed(self, scalar: Scalar) -> Value:
         f = self.f
         if scalar.is_constant:
-            return self._number(scalar)
+            return program_number(f, scalar, self.slots)
         if scalar.op == "length":
             return self.slots[self.lengths[scalar]]
         if scalar.op == "axis":
@@ -98,10 +97,7 @@ class SegmentValues:
         if scalar.op == "load":
             return self._loaded(scalar)
         if scalar.op == "inside":
-            index, length = self.index(scalar.args[0]), self.value(scalar.args[1])
-            length = f.splat(length, index.lanes)
-            wrapped = f.select(f.compare("<", index, 0), f.add(index, length), index)
-            return f.max(f.min(wrapped, f.sub(length, 1)), 0)
+            return RULES["inside"](f, *self._index_and_length(scalar))
         if scalar.op == "reduce":
             return self._reduced(scalar)
         if scalar.op == "occupied":
@@ -111,17 +107,11 @@ class SegmentValues:
 
     def outside(self, scalar: Scalar) -> Value:
         """Whether the index that an ``inside`` holds lies outside."""
-        f = self.f
-        index, length = self.index(scalar.args[0]), self.value(scalar.args[1])
-        length = f.splat(length, index.lanes)
-        return f.any_lane(f.or_(f.compare("<", index, f.sub(0, length)), f.compare(">=", index, length)))
+        return self.f.any_lane(RULES["outside"](self.f, *self._index_and_length(scalar)))
 
-    def _number(self, scalar: Scalar) -> Value:
-        f, element = self.f, held(scalar.dtype)
-        name = number_name(scalar)
-        if name is None or element == "i1":
-            return f.constant(int(scalar.attribute) if element == "i1" else scalar.attribute, element)
-        return f.convert(self.slots[name], element)
+    def _index_and_length(self, inside: Scalar) -> tuple[Value, Value]:
+        index, length = self.index(inside.args[0]), self.value(inside.args[1])
+        return index, self.f.splat(length, index.lanes)
 
     def _position(self, axis: Axis) -> Value:
         if axis is self.loop.row:
@@ -157,7 +147,7 @@ class SegmentValues:
     def _reduced(self, scalar: Scalar) -> Value:
         """Along a small axis: halves are added until one is left."""
         f, (kind, axis) = self.f, scalar.attribute
-        axes = sorted({*self.loop.small_axes(scalar.args[0]), axis}, key=self._order)
+        axes = sorted({*self.loop.small_axes(scalar.args[0]), axis}, key=self.loop.places.__getitem__)
         value = self.spread(scalar.args[0], axes)
         place = axes.index(axis)
         inner = _lanes(axes[place + 1 :])
@@ -199,9 +189,6 @@ class SegmentValues:
             else self.f.shuffle(value, [lane % value.lanes for lane in range(lanes)])
         )
 
-    def _order(self, axis: Axis) -> tuple[int, int, str]:
-        return self.loop._places[axis]
-
     # --- memory
 
     def _loaded(self, load: Scalar) -> Value:
@@ -211,7 +198,7 @@ class SegmentValues:
         lanes = self.loop.lanes(load)
         if moving is not None:
             steps = f.add(moving, constants(offsets, "i64")) if len(offsets) > 1 else f.add(moving, offsets[0])
-            return self._as_read(load, f.gather(f.offset(pointer, steps), type_))
+            return as_read(f, load, f.gather(f.offset(pointer, steps), type_))
         size = bytes_of(type_)
         first, last = min(offsets), max(offsets)
         span = (last - first) // size + 1
@@ -219,11 +206,8 @@ class SegmentValues:
             raw = f.load(f.offset(pointer, first), vector_of(type_, span))
             order = [(each - first) // size for each in offsets]
             value = raw if order == list(range(span)) else f.shuffle(raw, order, "ordered")
-            return self._as_read(load, value)
-        return self._as_read(load, f.gather(f.offset(pointer, constants(offsets, "i64")), type_))
-
-    def _as_read(self, load: Scalar, raw: Value) -> Value:
-        return self.f.compare("!=", raw, 0) if load.dtype == BOOL else self.f.convert(raw, held(load.dtype))
+            return as_read(f, load, value)
+        return as_read(f, load, f.gather(f.offset(pointer, constants(offsets, "i64")), type_))
 
     def address(self, load: Scalar) -> tuple[Value, list[int], Value | None]:
         """Where a load reads: an address, for each lane how far from it, and what is added to these if it varies."""

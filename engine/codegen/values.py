@@ -10,10 +10,14 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..types import BFLOAT16, FLOAT16
+
 Number = int | float
 
 _BITS = {"half": 16, "bfloat": 16, "float": 32, "double": 64, "ptr": 64}
-FLOATS = ("half", "bfloat", "float", "double")
+# How LLVM calls half floats.
+HALF_TYPES = {FLOAT16: "half", BFLOAT16: "bfloat"}
+FLOATS = (*HALF_TYPES.values(), "float", "double")
 
 
 @dataclass(frozen=True, slots=True)
