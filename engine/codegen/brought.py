@@ -45,8 +45,7 @@ class Brought:
         return bool(narrow_loads(leaf, small))
 
     def _width(self, leaf: Scalar) -> int:
-        lanes = self.writer.lanes
-        return -(-int(self.small[leaf].length) // lanes) * lanes
+        return self.writer.padded(int(self.small[leaf].length))
 
     def fill(self, start: Value, size: Value) -> None:
         """Widen a block of columns, and those before it that its last group takes along."""

@@ -64,7 +64,7 @@ class ColumnSums:
         self.brought: dict[tuple[Accumulator, Scalar], Value] = {}
         for place in self.places:
             for leaf in self._leaves(place.total):
-                size = self.padded(place.width) * writer.block_rows
+                size = self.writer.padded(place.width) * writer.block_rows
                 self.brought[place.total, leaf] = writer.operands.allocate(size)
         paired = [place for place in self.places if place.total in writer.sweep.paired]
         self.pairs = {place.total: PairSums(self, place) for place in paired}
@@ -77,13 +77,9 @@ class ColumnSums:
         """What rows bring to a sum along its small axis."""
         return PairBody(self.writer, total).rows if total in self.writer.sweep.paired else (total.column,)
 
-    def padded(self, width: int) -> int:
-        """So many elements in whole vectors."""
-        return -(-width // self.lanes) * self.lanes
-
     def _parts(self, width: int) -> list[tuple[int, int]]:
         """First element, and how many vectors, of what is held in registers at once."""
-        vectors = self.padded(width) // self.lanes
+        vectors = self.writer.padded(width) // self.lanes
         return [(first * self.lanes, min(self.vectors, vectors - first)) for first in range(0, vectors, self.vectors)]
 
     # --- elements of a result; of its last vector some may lie outside
@@ -152,7 +148,7 @@ class ColumnSums:
         writer, f, ops = self.writer, self.writer.f, self.writer.operands
         small = total.small
         assert small is not None
-        width, padded = int(small.length), self.padded(int(small.length))
+        width, padded = int(small.length), writer.padded(int(small.length))
         is_plain = bring.op == "load" and bring.args[-1].op == "axis" and bring.args[-1].attribute is small
         is_plain = is_plain and writer.is_unit(bring, len(bring.args) - 1)
         is_plain = is_plain and all(small not in each.axes for each in bring.args[:-1])
@@ -234,7 +230,7 @@ class ColumnSums:
     def row_vector(self, place: Place, leaf: Scalar, number: Value, element: int) -> Value:
         """Some elements of what a row of the block brings."""
         f = self.writer.f
-        line = f.offset(self.brought[place.total, leaf], f.mul(number, self.padded(place.width) * 4))
+        line = f.offset(self.brought[place.total, leaf], f.mul(number, self.writer.padded(place.width) * 4))
         return f.load(f.offset(line, element * 4), self.writer.vector, aligned=True)
 
     def over_rows(self, zeros: list[Value], row: Callable[[Value, list[Value]], list[Value]]) -> list[Value]:
@@ -248,7 +244,7 @@ class ColumnSums:
 
         def begin(place: Place) -> tuple[ColumnFactor, Value | None]:
             factor = ColumnFactor(writer, place.output)
-            return factor, None if factor.is_fixed else writer.operands.allocate(self.padded(place.width))
+            return factor, None if factor.is_fixed else writer.operands.allocate(self.writer.padded(place.width))
 
         def finish(place: Place, begun: tuple[ColumnFactor, Value | None], line: Value, column: Value) -> None:
             factor, room = begun

@@ -158,7 +158,7 @@ class Contraction:
         most = min(sizes.together, self.writer.lanes)
         many = f.and_(rows, -most) if most > 1 else rows
         f.loop(0, many, most, [], lambda row, _: self._fill_rows(column, last, row, most))
-        if not sizes.is_whole:
+        if most > 1:
             f.loop(many, rows, 1, [], lambda row, _: self._fill_rows(column, last, row, 1))
 
     def _fill_rows(self, column: Value, last: Value | None, row: Value, rows: int) -> None:

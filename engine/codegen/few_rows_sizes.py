@@ -15,7 +15,6 @@ class FewRows:
         single: Whether there is one row, which the code knows.
         rows: Rows of a task at most.
         together: Rows that a column's elements are read for at once, a power of two.
-        is_whole: Whether the rows of every task are a multiple of that.
         ahead: Bytes of columns that are asked for before they are needed.
         streamed: Bytes that all tasks bring from which on that is done: less comes from a cache anyway.
     """
@@ -24,7 +23,6 @@ class FewRows:
     single: bool = False
     rows: int = 8
     together: int = 1
-    is_whole: bool = True
     ahead: int = 1 << 14
     streamed: int = 1 << 21
 
@@ -46,4 +44,4 @@ def few_rows_for(sweep: Sweep) -> FewRows:
     fitting = _BLOCK_BYTES // (4 * max(widths, default=1))
     block = max(64, min(_LONGEST_BLOCK, 1 << (fitting.bit_length() - 1)))
     # One code for any number of rows: those that are left over are taken one by one.
-    return FewRows(block=block, together=_MOST_TOGETHER, is_whole=False)
+    return FewRows(block=block, together=_MOST_TOGETHER)

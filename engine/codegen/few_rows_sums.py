@@ -76,7 +76,7 @@ class RowSum:
         together = self.writer.sizes.together
         pairs = f.and_(self.writer.rows, -together) if together > 1 else self.writer.rows
         f.loop(0, pairs, together, [], lambda row, _: self._add_rows(start, size, row, together))
-        if not self.writer.sizes.is_whole:
+        if together > 1:
             f.loop(pairs, self.writer.rows, 1, [], lambda row, _: self._add_rows(start, size, row, 1))
 
     def _weights(self, row: Value) -> Value:

@@ -119,11 +119,11 @@ class Fill:
                 self._contract_pairs(contraction, tile)
             else:
                 self._contract(contraction, tile)
-        for contraction, buffer in self.raw.items():
-            for number in range(count):
-                place = f.offset(buffer, number * writer.block_rows * 4)
-                tile.known[contraction, number] = f.load(place, writer.block_vector)
         if writer.watch.is_needed:
+            for contraction, buffer in self.raw.items():
+                for number in range(count):
+                    place = f.offset(buffer, number * writer.block_rows * 4)
+                    tile.known[contraction, number] = f.load(place, writer.block_vector)
             running = [*running[:-1], self._watched(tile, running[-1])]
         base = f.mul(f.sub(column, start), writer.block_rows * 4)
         if not self.raw:

@@ -128,8 +128,7 @@ class PairProducts:
     def width(self, accumulator: Accumulator) -> int:
         """Elements of what a column brings, in whole vectors."""
         assert accumulator.small is not None
-        lanes = self.writer.lanes
-        return -(-int(accumulator.small.length) // lanes) * lanes
+        return self.writer.padded(int(accumulator.small.length))
 
     def store_weights(self, key: Key, column: Value, weights: Value, number: int) -> None:
         """Leave the weights of neighbouring columns as words; the last one may be alone."""

@@ -31,7 +31,7 @@ class PairSums:
         self.columns = max(1, (registers - _SPARE - self.vectors * len(self.pair.rows)) // held)
         # Columns whose elements are no neighbours are collected here.
         scattered = [leaf for leaf in self.pair.columns if not self._is_plain(leaf)]
-        self.collected = {leaf: self.writer.operands.allocate(sums.padded(place.width)) for leaf in scattered}
+        self.collected = {leaf: self.writer.operands.allocate(self.writer.padded(place.width)) for leaf in scattered}
 
     def _is_plain(self, leaf: Scalar) -> bool:
         return plain_axis(self.writer, leaf, self.pair.small) is not None

@@ -218,6 +218,10 @@ class Writer(ABC):
         """Whether it is a value of rows that is known before the columns are streamed."""
         return self.operands.varies_over_rows_only(scalar) and not needs_result(scalar)
 
+    def padded(self, width: int) -> int:
+        """So many elements in whole vectors."""
+        return -(-width // self.lanes) * self.lanes
+
     def holds_result(self, scalar: Scalar) -> bool:
         """Whether it is made of what only the sweep itself knows."""
         if scalar not in self._holding:

@@ -1,6 +1,6 @@
 """A part of a graph as a sweep: lowered, and split from what has to be stored before."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..check import check_sweep
@@ -72,10 +72,18 @@ def as_sweep(node: Node, reach: Reach) -> Fused:
     Raises:
         UnfusableError: If there is none.
     """
-    inside = reach.inlined(summed_product(node) or node)
+    return settled(node, reach.inlined(summed_product(node) or node), lowered)
+
+
+def settled(node: Node, inside: set[Node], lower: Callable[[Node, set[Node]], Fused]) -> Fused:
+    """The sweep that ``lower`` makes of a node, once all that it cannot have inside is stored before.
+
+    Raises:
+        UnfusableError: If there is none.
+    """
     for _ in range(MOST_TRIES):
         try:
-            fused = lowered(node, inside)
+            fused = lower(node, inside)
             must_store = to_store(node, fused) or to_pack(fused.sweep, fused.elements)
         except UnfusableError as reason:
             must_store = culprit(reason, node, inside)

@@ -9,8 +9,7 @@ from ..kernel import Elements
 from ..scalar import Axis, Scalar
 from ..sweep import Accumulator, Output, Sweep
 from ..types import FLOAT32
-from .fused import FEWEST_COLUMNS, MOST_TRIES, Fused, culprit, finish, to_store
-from .pack import to_pack
+from .fused import FEWEST_COLUMNS, Fused, settled
 from .reach import Reach
 from .rows import axis_of_rows
 
@@ -24,18 +23,7 @@ def as_selection(node: Node, reach: Reach) -> Fused:
     Raises:
         UnfusableError: If there is none.
     """
-    inside = reach.inlined(node)
-    for _ in range(MOST_TRIES):
-        try:
-            fused = _lowered(node, inside)
-            must_store = to_store(node, fused) or to_pack(fused.sweep, fused.elements)
-        except UnfusableError as reason:
-            must_store = culprit(reason, node, inside)
-        if not must_store:
-            finish(fused)
-            return fused
-        inside = inside - must_store
-    raise UnfusableError(f"{node.name}: too many parts to store first")
+    return settled(node, reach.inlined(node), _lowered)
 
 
 def _lowered(node: Node, inside: set[Node]) -> Fused:
