@@ -11,7 +11,7 @@ from ..ops.creation import arange
 from ..ops.kinds import whole
 from ..ops.registry import public
 from .dot_product import attention
-from .inputs import Inputs, checked_inputs
+from .inputs import Inputs, causal_offset, checked_inputs, checked_scale
 
 _FUNCTION = "attention_error"
 _ROWS = 256
@@ -93,14 +93,13 @@ def _exact(inputs: Inputs, chosen: Values, is_causal: bool | str, scale: Any, en
     query, key, value = (Array(lift(each.astype(FLOAT64).compute())) for each in inputs[:3])
     *batch, queries, keys = inputs.scores_shape
     at_once = max(1, _SCORES // max(1, int(np.prod(batch, dtype=np.int64)) * keys))
-    offset = keys - queries if isinstance(is_causal, str) else 0
-    # What is not an alignment at all is refused there, where alignments are known.
-    attention(query[..., :0, :], key, value, is_causal=is_causal, scale=scale, enable_gqa=enable_gqa)
+    offset = causal_offset(_FUNCTION, is_causal, queries, keys)
+    checked_scale(_FUNCTION, scale, query.shape[-1])
     pieces = [np.zeros((*query.shape[:-2], 0, value.shape[-1]))]
     for start in range(0, len(chosen), at_once):
         places = chosen[start : start + at_once]
         visible = None
-        if is_causal:
+        if offset is not None:
             visible = Array(lift(places[:, None] + offset)) >= arange(keys)[None, :]
         rows = query[..., places, :]
         found = attention(rows, key, value, mask=visible, scale=scale, enable_gqa=enable_gqa)

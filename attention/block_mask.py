@@ -7,7 +7,7 @@ import numpy as np
 
 from ..engine.errors import ArgumentError, DTypeError, ShapeError
 from ..engine.evaluate import evaluate_now
-from ..engine.tiles import EMPTY, FULL, PARTIAL, States, block_states
+from ..engine.tiles import EMPTY, States, block_states
 from ..engine.tracing import tracing
 from ..engine.types import BOOL, broadcast
 from ..ops.array import Array, lift
@@ -16,6 +16,7 @@ from ..ops.registry import public
 from ..ops.shape import broadcast_to
 from .block_picture import drawn, share_of_empty
 from .inputs import check_signature
+from .patterns import states_of
 
 MaskFunction = Callable[[Array, Array, Array, Array], Any]
 
@@ -116,9 +117,7 @@ class BlockMask:
                 np.add.reduceat(values.sum(axis=2), edges, axis=-1) if columns else np.zeros((batch, heads, 0))
             )
         count = np.stack(visible, axis=2) if visible else np.zeros((batch, heads, 0, len(edges)))
-        row_sizes = np.minimum(height, rows - np.arange(0, rows, height))
-        column_sizes = np.minimum(width, columns - edges)
-        return np.where(count == 0, EMPTY, np.where(count == row_sizes[:, None] * column_sizes, FULL, PARTIAL))
+        return states_of(count, self.shape, block)
 
     def sparsity(self) -> float:
         """Per cent of the blocks in which nothing is visible; 0 for no blocks at all."""

@@ -11,7 +11,16 @@ from ..ops.creation import arange
 from ..ops.registry import public
 from ..ops.selection import where
 from .block_mask import BlockMask
-from .inputs import Inputs, checked_flag, checked_inputs, checked_scale, log_sums, scores_of, weighted_values
+from .inputs import (
+    Inputs,
+    causal_offset,
+    checked_flag,
+    checked_inputs,
+    checked_scale,
+    log_sums,
+    scores_of,
+    weighted_values,
+)
 from .pair_attention import attention_of_pairs, takes_pairs
 from .sparse_mask import SparseMask
 
@@ -112,7 +121,7 @@ def _attended(
     inputs: Inputs, scale: Any, mask: Any, bias: Any, is_causal: bool | str, *, wants_lse: bool
 ) -> tuple[Array, Array | None]:
     """Attention, and the logarithms of its sums where they are wanted."""
-    offset = _offset(inputs, is_causal)
+    offset = causal_offset(inputs.function, is_causal, *inputs.scores_shape[-2:])
     pattern = mask.pattern if isinstance(mask, SparseMask) else None
     if takes_pairs(pattern):
         mask.check_fits(inputs.function, inputs.scores_shape)
@@ -130,17 +139,7 @@ def _is_zero(value: Any) -> bool:
 
 def causal(inputs: Inputs, scores: Array, is_causal: bool | str) -> Array:
     """The scores of what ``is_causal`` lets queries see; -inf elsewhere."""
-    return _causal(scores, _offset(inputs, is_causal))
-
-
-def _offset(inputs: Inputs, is_causal: bool | str) -> int | None:
-    """What is added to a query's position to find the last key that it sees; None where it sees all."""
-    if isinstance(is_causal, bool | np.bool_):
-        return 0 if is_causal else None
-    if str(is_causal) != "lower_right":
-        raise ArgumentError(f'{inputs.function}: is_causal is True, False or "lower_right", not {is_causal!r}')
-    rows, columns = inputs.scores_shape[-2:]
-    return columns - rows
+    return _causal(scores, causal_offset(inputs.function, is_causal, *scores.shape[-2:]))
 
 
 def _causal(scores: Array, offset: int | None) -> Array:

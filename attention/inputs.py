@@ -151,6 +151,19 @@ def checked_scale(function: str, scale: Any, width: int) -> Any:
     return scale
 
 
+def causal_offset(function: str, is_causal: Any, queries: int, keys: int) -> int | None:
+    """What is added to a query's position to find the last key that it sees; None where it sees all.
+
+    Raises:
+        ArgumentError: If ``is_causal`` is neither a boolean nor ``"lower_right"``.
+    """
+    if isinstance(is_causal, bool | np.bool_):
+        return 0 if is_causal else None
+    if not isinstance(is_causal, str) or is_causal != "lower_right":
+        raise ArgumentError(f'{function}: is_causal is True, False or "lower_right", not {is_causal!r}')
+    return keys - queries
+
+
 def checked_flag(function: str, name: str, value: Any) -> bool:
     """A switch given as an option.
 

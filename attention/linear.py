@@ -20,7 +20,7 @@ from ..ops.kinds import whole
 from ..ops.registry import public
 from ..ops.selection import where
 from .feature_maps import FeatureMap, feature_map_of
-from .inputs import Inputs, checked_flag, checked_inputs, checked_scale
+from .inputs import Inputs, causal_offset, checked_flag, checked_inputs, checked_scale
 from .linear_state import LinearAttentionState, State, Sums, causal, checked_state, given_away, grown, read, shifted
 
 _FUNCTION = "linear_attention"
@@ -110,14 +110,15 @@ def linear_attention(
     features = feature_map_of(feature_map)
     inputs = checked_inputs(_FUNCTION, query, key, value, enable_gqa)
     wants_state = checked_flag(_FUNCTION, "return_state", return_state)
-    alignment, chunk = _alignment(is_causal), _chunk_size(chunk_size)
-    width = inputs.query.shape[-1]
+    length, width = inputs.query.shape[-2:]
+    offset = causal_offset(_FUNCTION, is_causal, length, inputs.key.shape[-2])
+    chunk = _chunk_size(chunk_size)
     root = _root(features.default_scale(width) if scale is None else checked_scale(_FUNCTION, scale, width))
     parts: list[Array] = []
     before: Any = state
-    for stretch in _stretches(inputs, features, alignment, chunk):
+    for stretch in _stretches(inputs, features, offset, chunk):
         problem = _problem(stretch, features, root, before, chunk)
-        sums, after = _sums(problem, alignment)
+        sums, after = _sums(problem, offset)
         parts.append(_normalized(sums, features.is_positive))
         before = after
     out = concat(parts, axis=-2) if len(parts) > 1 else parts[0]
@@ -125,7 +126,7 @@ def linear_attention(
     return (out, _given_away(inputs, problem, after)) if wants_state else out
 
 
-def _stretches(inputs: Inputs, features: FeatureMap, alignment: str | None, chunk: int) -> list[Inputs]:
+def _stretches(inputs: Inputs, features: FeatureMap, offset: int | None, chunk: int) -> list[Inputs]:
     """A long sequence as several, each of which begins with the state that the one before leaves.
 
     So what is kept on the way is that of one stretch, in memory that the next one takes over, and features need only be
@@ -133,20 +134,12 @@ def _stretches(inputs: Inputs, features: FeatureMap, alignment: str | None, chun
     long sequences have one form.
     """
     length = inputs.query.shape[-2]
-    if alignment is None or length != inputs.key.shape[-2] or length < _LONG or not features.is_of_rows:
+    if offset is None or length != inputs.key.shape[-2] or length < _LONG or not features.is_of_rows:
         return [inputs]
     size = -(-length // (_STRETCHES * chunk)) * chunk
     pieces = [slice(start, start + size) for start in range(0, length, size)]
     of_each = [[each[..., piece, :] for each in inputs[:3]] for piece in pieces]
     return [inputs._replace(query=query, key=key, value=value) for query, key, value in of_each]
-
-
-def _alignment(is_causal: Any) -> str | None:
-    if isinstance(is_causal, bool | np.bool_):
-        return "upper_left" if is_causal else None
-    if isinstance(is_causal, str) and is_causal == "lower_right":
-        return "lower_right"
-    raise ArgumentError(f'{_FUNCTION}: is_causal is True, False or "lower_right", not {is_causal!r}')
 
 
 def _chunk_size(given: Any) -> int:
@@ -197,16 +190,15 @@ def _ungrouped(inputs: Inputs, batch: tuple[int, ...]) -> tuple[int, ...]:
     return batch if inputs.groups == 1 else (*batch[:-2], batch[-2] * batch[-1])
 
 
-def _sums(problem: _Problem, alignment: str | None) -> tuple[Sums, State | None]:
+def _sums(problem: _Problem, offset: int | None) -> tuple[Sums, State | None]:
     """For all queries, and the state after all keys; None if nothing ever came."""
     query, key, value = problem.query, problem.key, problem.value
     queries, keys = query.shape[-2], key.shape[-2]
-    if alignment is None or not queries or not keys:
+    if offset is None or not queries or not keys:
         after = grown(problem.state, key, value, problem.shift) if keys else problem.state
         return _read(problem, after, query), after
     # Queries ahead of all keys see the state alone, those behind them everything; keys ahead belong to the state.
-    ahead = keys - queries if alignment == "lower_right" else 0
-    early, begun = max(-ahead, 0), max(ahead, 0)
+    early, begun = max(-offset, 0), max(offset, 0)
     paired = min(queries, keys)
     before = problem.state
     if begun:
