@@ -164,16 +164,24 @@ class FewRowsWriter(Writer):
         self.sums = RowSums(self)
         masks = Masks(self.operands, self.skip, self.sizes.rows, self.sizes.block, self.sizes.block)
         low, high = self.within(*masks.column_bounds(self.columns), self.sizes.block)
-        if any(self._has_runs(each) for each in below(self.expressions())):
+        has_runs = any(self._has_runs(each) for each in below(self.expressions()))
+        if has_runs:
             low = f.and_(low, -ALIGNMENT)
+
+        def is_full(start: Value, last: Value) -> Value:
+            full = masks.is_full(start, last)
+            if not has_runs or self.skip.listed is None:
+                return full
+            # Lists begin anywhere: only from a multiple on do runs of columns lie as they are read together.
+            return f.and_(full, f.compare("==", f.and_(start, ALIGNMENT - 1), 0))
 
         def block(start: Value, stop: Value, _: list[Value]) -> list[Value]:
             size, last = f.sub(stop, start), f.sub(stop, 1)
             if masks.tests:
                 live = f.not_(masks.is_empty(start, last))
-                f.when(live, lambda: self._block(start, size, masks, masks.is_full(start, last)))
+                f.when(live, lambda: self._block(start, size, masks, is_full(start, last)))
             else:
-                self._block(start, size, masks, masks.is_full(start, last))
+                self._block(start, size, masks, is_full(start, last))
             return []
 
         step = self.sizes.block

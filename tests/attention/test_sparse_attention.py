@@ -361,3 +361,18 @@ def _nodes(x):
     from attngraph.engine.ir import walk
 
     return walk([x.node])
+
+
+@pytest.mark.parametrize(("rows", "page", "block"), [(1, 16, 20), (4, 16, 7), (3, 8, 100), (8, 32, 13)])
+def test_lists_of_blocks_over_keys_in_pages(rows, page, block):
+    """Blocks begin anywhere in a page; columns are read together where they lie in one."""
+    rng = np.random.default_rng(0)
+    pools = [rng.standard_normal((512 // page, 2, page, 16), dtype="float32") for _ in range(2)]
+    table, lengths = rng.permutation(512 // page).reshape(2, -1), np.array([256, 131])
+    q = rng.standard_normal((2, 4, rows, 16), dtype="float32")
+    mask = ag.SparseMask.blocks([(0, n) for n in range(0, -(-256 // block), 2)], (rows, block), (rows, 256))
+    keys, values = (ag.pages(pool, table, lengths) for pool in pools)
+    expression = ag.attention(q, keys, values, mask=mask, enable_gqa=True)
+    with ag.config.set(target="reference64"):
+        exact = expression.compute()
+    np.testing.assert_allclose(expression.compute(), exact, rtol=2e-5, atol=2e-6)
