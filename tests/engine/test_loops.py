@@ -385,7 +385,7 @@ def test_what_cannot_be_compiled_runs_on_numpy(monkeypatch):
     def refuse(*args, **kwargs):
         raise CompileError("compile: LLVM rejects a kernel:\n  something")
 
-    monkeypatch.setattr("attngraph.engine.loops.compile_text", refuse)
+    monkeypatch.setattr("attngraph.engine.loop_codes.compile_text", refuse)
     x = ag.asarray(array(11, 23, seed=5))
     result = ag.exp(x * 1.7) - x
     made = planned(result)

@@ -13,7 +13,7 @@ import pytest
 from sweeps import VARIANTS, array, inputs
 
 import attngraph as ag
-from attngraph.engine import kernels, loops, program
+from attngraph.engine import kernels, loop_codes, loops, program
 from attngraph.engine.codegen.target import foreign_target, host_target, named_target
 from attngraph.engine.config import config
 from attngraph.engine.errors import CompileError
@@ -179,7 +179,7 @@ def texts_for(monkeypatch, compiling_for):
             return Written()
 
         compiling_for(foreign_target(architecture.triple, architecture.cpu, architecture.features))
-        for module in (kernels, loops):
+        for module in (kernels, loop_codes):
             monkeypatch.setattr(module, "compile_text", keep)
         for expression in expressions:
             before = len(found)
