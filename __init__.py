@@ -87,7 +87,6 @@ from .ops.einsum import einsum
 from .ops.erf import erf
 from .ops.exponential import exp, exp2, expm1, log, log1p, log2, log10, logaddexp, rsqrt, sqrt
 from .ops.gradients import checkpoint, grad, gradients, stop_gradient, value_and_grad, vjp
-from .ops.graph import CSR
 from .ops.indexing import take, take_along_axis
 from .ops.joining import concat, repeat, roll, split, stack, tile, unstack
 from .ops.linear_algebra import matmul, tensordot, vecdot
@@ -163,17 +162,24 @@ __version__ = "0.1.0"
 sys.modules[f"{__name__}.manifold"] = manifold
 
 if TYPE_CHECKING:
+    from .ops.graph import CSR
     from .runtime.batch import BatchSummary, batch
     from .runtime.store import KVStore
     from .runtime.storing import store
 else:
     # What takes a tenth of the whole import's time, or is for few: loaded when it is asked for.
-    _LATER = {"KVStore": "store", "BatchSummary": "batch", "batch": "batch", "store": "storing"}
+    _LATER = {
+        "BatchSummary": "runtime.batch",
+        "CSR": "ops.graph",
+        "KVStore": "runtime.store",
+        "batch": "runtime.batch",
+        "store": "runtime.storing",
+    }
 
     def __getattr__(name, _import=importlib.import_module, _later=_LATER):
         if name not in _later:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        globals()[name] = getattr(_import(f"{__name__}.runtime.{_later[name]}"), name)
+        globals()[name] = getattr(_import(f"{__name__}.{_later[name]}"), name)
         return globals()[name]
 
     del _LATER
