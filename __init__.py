@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from . import attention
+from . import runtime as runtime  # registers what xarray is to know of
 from .attention import (
     BlockMask,
     LinearAttentionState,
@@ -134,7 +135,6 @@ from .ops.pages import pages
 from .ops.quantization import Quantized, dequantize, pack_int4, quantize, unpack_int4
 from .ops.reduction import all, any, argmax, argmin, max, min, prod, sum
 from .ops.rounding import ceil, floor, round, trunc
-from .ops.scalar_function import ScalarFunction, scalar_function
 from .ops.segment import segment_max, segment_mean, segment_softmax, segment_sum
 from .ops.selection import where
 from .ops.shape import (
@@ -153,8 +153,6 @@ from .ops.sorting import argsort, sort, topk
 from .ops.statistics import mean, std, var
 from .ops.triangle import eye, tril, triu
 from .ops.trigonometry import acos, acosh, asin, asinh, atan, atan2, atanh, cos, cosh, sin, sinh, tan, tanh
-from .runtime.compiled import Compiled, compile, compute
-from .runtime.explanation import Explanation, explain
 
 __version__ = "0.1.0"
 
@@ -163,7 +161,10 @@ sys.modules[f"{__name__}.manifold"] = manifold
 
 if TYPE_CHECKING:
     from .ops.graph import CSR
+    from .ops.scalar_function import ScalarFunction, scalar_function
     from .runtime.batch import BatchSummary, batch
+    from .runtime.compiled import Compiled, compile, compute
+    from .runtime.explanation import Explanation, explain
     from .runtime.store import KVStore
     from .runtime.storing import store
 else:
@@ -171,8 +172,15 @@ else:
     _LATER = {
         "BatchSummary": "runtime.batch",
         "CSR": "ops.graph",
+        "Compiled": "runtime.compiled",
+        "Explanation": "runtime.explanation",
         "KVStore": "runtime.store",
+        "ScalarFunction": "ops.scalar_function",
         "batch": "runtime.batch",
+        "compile": "runtime.compiled",
+        "compute": "runtime.compiled",
+        "explain": "runtime.explanation",
+        "scalar_function": "ops.scalar_function",
         "store": "runtime.storing",
     }
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from ..engine.block_states import EMPTY, States, block_states
 from ..engine.errors import ArgumentError, DTypeError, ShapeError
-from ..engine.evaluate import evaluate_now
-from ..engine.tiles import EMPTY, States, block_states
+from ..engine.immediate import evaluate_now
 from ..engine.tracing import tracing
 from ..engine.types import BOOL, broadcast
 from ..ops.array import Array, lift

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..engine.tiles import EMPTY, FULL, States
+from ..engine.block_states import EMPTY, FULL, States
 
 _FULL, _PARTIAL, _EMPTY = "██", "░░", "  "
 # A printed mask is a picture: at most this many characters' worth of blocks along an axis.

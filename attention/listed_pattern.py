@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from ..engine.block_states import States
 from ..engine.ir import Values
-from ..engine.tiles import States
 from ..ops.array import Array, constant
 from ..ops.membership import in_lists
 from .patterns import Indices, Pattern, states_of

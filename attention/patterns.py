@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..engine.evaluate import evaluate_now
+from ..engine.block_states import EMPTY, FULL, PARTIAL, States, block_states
+from ..engine.immediate import evaluate_now
 from ..engine.ir import Values
-from ..engine.tiles import EMPTY, FULL, PARTIAL, States, block_states
 from ..ops.array import Array
 from ..ops.creation import arange
 from ..ops.shape import broadcast_to

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from ..engine.errors import ArgumentError, ShapeError
-from ..engine.evaluate import evaluate_now
+from ..engine.immediate import evaluate_now
 from ..engine.ir import Values
 from ..ops.array import Array, ArrayLike, asarray
 from .block_picture import MOST_SHOWN, drawn

@@ -3,7 +3,7 @@
 from typing import Any
 
 from ..engine.errors import ArgumentError
-from ..engine.passes.fused import FEWEST_COLUMNS
+from ..engine.lengths import FEWEST_COLUMNS
 from ..ops.array import Array, ArrayLike
 from ..ops.creation import arange, zeros
 from ..ops.indexing import take_along_axis

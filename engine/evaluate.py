@@ -26,16 +26,8 @@ from .threads import limited
 _OVERLAP_WORK: Any = 10_000
 
 
-def evaluate_now(roots: Sequence[Node], check_finite: bool | None = None) -> list[Values]:
-    """The arrays of ``roots``, from one evaluation under the settings in force.
-
-    Args:
-        roots: What to compute; shared work is done once.
-        check_finite: Overrides the setting; on by default here.
-
-    Raises:
-        NonFiniteError, IndexOutOfRangeError, ShapeError, LimitError, ArgumentError: See `evaluate`.
-    """
+def evaluate_at_once(roots: Sequence[Node], check_finite: bool | None) -> list[Values]:
+    """What `immediate.evaluate_now` does."""
     settings = config.settings()
     if check_finite is None:
         check_finite = settings.check_finite is not False

@@ -13,7 +13,7 @@ from .allocation import no_memory
 from .careful import Careful, Court, Values
 from .ir import Node, walk
 from .memory import last_uses
-from .types import FLOAT64, TensorType, carrier, is_float
+from .types import FLOAT64, TensorType, carrier, is_float, widen
 
 Bindings = Mapping[Node, Values]
 
@@ -104,11 +104,6 @@ def stored_value(leaf: Node, bindings: Bindings) -> Values:
     """A leaf's value as it is stored, in the machine's byte order."""
     value = np.asarray(bindings[leaf] if leaf in bindings else leaf.reference())
     return value.astype(leaf.dtype, copy=False)
-
-
-def widen(value: Values) -> Values:
-    """Floats as float64, all else as it is."""
-    return value.astype(np.float64) if value.dtype.kind == "f" else value
 
 
 def finish(value: Values, kind: TensorType, all64: bool) -> Values:

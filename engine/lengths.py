@@ -12,6 +12,8 @@ from typing import Any
 
 # Below this, an integer of a graph is an axis, a count or a small width: never a free length.
 LEAST = 16
+# Fewer columns than this are not worth a sweep.
+FEWEST_COLUMNS = 16
 
 
 class Length(int):

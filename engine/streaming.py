@@ -16,10 +16,10 @@ from .config import Settings
 from .errors import NonFiniteError
 from .finite import is_finite
 from .ir import Node, Values
+from .lengths import FEWEST_COLUMNS
 from .part_runs import Block, Part, Range
 from .part_states import largest_of
 from .parts import Parts, States
-from .passes.fused import FEWEST_COLUMNS
 from .passes.watches import shows_what_is_not_finite
 from .reading import Reading
 from .states import Place, merged_nodes, merged_run

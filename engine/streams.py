@@ -9,9 +9,10 @@ from .codegen.state import Stage, state_layout
 from .config import Settings
 from .ir import Node
 from .leaves import Data
+from .lengths import FEWEST_COLUMNS
 from .part_runs import Part, wanted_loads, whole_part
 from .passes.fuse import Step, step_inputs
-from .passes.fused import FEWEST_COLUMNS, Fused
+from .passes.fused import Fused
 from .splits import Splits, splits_of
 from .streamed import Streamed
 

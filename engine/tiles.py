@@ -6,11 +6,12 @@ block that these leave open are positions looked at.
 
 import itertools
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from .evaluate import evaluate_now
+from .block_states import EMPTY, FULL, PARTIAL, States
+from .immediate import evaluate_now
 from .ir import Node, UnfusableError, Values
 from .kernel import Elements
 from .passes.bound_rules import Truth
@@ -19,12 +20,9 @@ from .scalar import Axis, Scalar
 from .summaries import evaluate, summarize
 from .types import BOOL
 
-EMPTY, PARTIAL, FULL = 0, 1, 2
 _OPEN = -1
 # Positions that are looked at together.
 _MOST_POSITIONS = 1 << 20
-
-States = np.ndarray[Any, np.dtype[np.int8]]
 
 
 class _Predicate(NamedTuple):
@@ -36,16 +34,8 @@ class _Predicate(NamedTuple):
     arrays: Mapping[Node, Values]
 
 
-def block_states(predicate: Node, block: tuple[int, int]) -> States | None:
-    """`EMPTY`, `PARTIAL` or `FULL` for each block of positions; None if the predicate is no arithmetic of them.
-
-    Args:
-        predicate: Boolean, (batch, heads, rows, columns).
-        block: Rows and columns of a block; what lies beyond the end does not count.
-
-    Returns:
-        (batch, heads, blocks of rows, blocks of columns).
-    """
+def states_of(predicate: Node, block: tuple[int, int]) -> States | None:
+    """What `block_states.block_states` tells."""
     try:
         found = _lowered(predicate)
         states = _decided(found, block)

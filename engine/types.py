@@ -114,6 +114,11 @@ def carrier(kind: TensorType, *, all64: bool = False) -> DType:
     return FLOAT32
 
 
+def widen(value: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Floats of NumPy's own types as float64, all else as it is."""
+    return value.astype(np.float64) if value.dtype.kind == "f" else value
+
+
 def _same_level(dtypes: Iterable[DType]) -> DType | None:
     """The type that holds all of these; None for none of them."""
     given = list(dtypes)

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..engine.drawing import Drawing, draw, escape
 from ..engine.errors import ArgumentError, AttnGraphError, DTypeError, ShapeError, TraceError
-from ..engine.evaluate import evaluate_now
+from ..engine.immediate import evaluate_now
 from ..engine.ir import Node, flatten, unflatten, walk
 from ..engine.leaves import Constant, Data
 from ..engine.printing import listing

@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 from ..engine.errors import LimitError
-from ..engine.evaluate import evaluate_now
+from ..engine.immediate import evaluate_now
 from .array import Array, lift
 from .registry import public
 

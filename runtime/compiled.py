@@ -11,7 +11,8 @@ import numpy as np
 
 from ..engine.config import Settings, config
 from ..engine.errors import ArgumentError
-from ..engine.evaluate import evaluate, evaluate_now, inputs_of, prepare, write_out
+from ..engine.evaluate import evaluate, inputs_of, prepare, write_out
+from ..engine.immediate import evaluate_now
 from ..engine.ir import Node, Values
 from ..engine.structure import Structure, flatten, same_structure, unflatten
 from ..engine.tracing import tracing

@@ -4,7 +4,7 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from ..engine.config import Settings
-from ..engine.evaluate import evaluate_now
+from ..engine.immediate import evaluate_now
 from ..engine.ir import Node, walk
 from ..engine.leaves import Placeholder
 from ..engine.loop import Loop

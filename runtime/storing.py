@@ -9,7 +9,8 @@ import numpy as np
 from ..engine.boxes import Box, whole_box
 from ..engine.config import Settings, config
 from ..engine.errors import ArgumentError, DTypeError, LimitError, ShapeError, StoreError
-from ..engine.evaluate import evaluate_now, inputs_of
+from ..engine.evaluate import inputs_of
+from ..engine.immediate import evaluate_now
 from ..engine.ir import Node, Values, walk
 from ..engine.leaves import Data
 from ..engine.pieces import InterpreterNeededError, Piece, Pieces, can_be_cut

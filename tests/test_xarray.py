@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import attngraph as ag
-from attngraph.engine import evaluate
+from attngraph.engine.immediate import evaluate_now
 from attngraph.ops import array as ops_array
 from attngraph.ops import chunked
 
@@ -33,7 +33,7 @@ def evaluations(monkeypatch):
 
     def counted(roots, *args, **kwargs):
         found.append(list(roots))
-        return evaluate.evaluate_now(roots, *args, **kwargs)
+        return evaluate_now(roots, *args, **kwargs)
 
     for module in (ops_array, chunked):
         monkeypatch.setattr(module, "evaluate_now", counted)

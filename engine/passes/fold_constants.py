@@ -4,10 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..interpreter import widen
 from ..ir import Change, Node, rewrite
 from ..leaves import Constant
-from ..types import carrier, is_float
+from ..types import carrier, is_float, widen
 
 
 def fold_constants(roots: Sequence[Node], changes: list[Change] | None = None) -> tuple[Node, ...]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from ..check import check_sweep
 from ..ir import Node, UnfusableError
 from ..kernel import Elements
+from ..lengths import FEWEST_COLUMNS
 from ..scalar import Axis, Scalar, below
 from ..sweep import Output, Sweep
 from ..types import FLOAT32, HALVES, is_float
@@ -16,8 +17,6 @@ from .rows import axis_of_rows, columns_reductions, single_row
 from .stream import Streaming
 from .stream_columns import ColumnStreaming
 
-# Fewer columns than this are not worth a sweep.
-FEWEST_COLUMNS = 16
 MOST_TRIES = 24
 
 

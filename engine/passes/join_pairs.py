@@ -9,11 +9,11 @@ from collections.abc import Mapping
 
 from ..ir import Node, UnfusableError
 from ..kernel import Elements
-from ..lengths import estimate
+from ..lengths import FEWEST_COLUMNS, estimate
 from ..scalar import Axis, Scalar, below
 from ..sweep import Output, Sweep
 from ..types import is_float
-from .fused import FEWEST_COLUMNS, MOST_TRIES, Fused, culprit, finish, is_circular, to_store
+from .fused import MOST_TRIES, Fused, culprit, finish, is_circular, to_store
 from .join_columns import lowered_again, met, places_of
 from .pack import to_pack
 from .places import in_order

@@ -6,10 +6,11 @@ made of what was selected is a matter of other steps, whose columns are gathered
 
 from ..ir import Node, UnfusableError
 from ..kernel import Elements
+from ..lengths import FEWEST_COLUMNS
 from ..scalar import Axis, Scalar
 from ..sweep import Accumulator, Output, Sweep
 from ..types import FLOAT32
-from .fused import FEWEST_COLUMNS, Fused, settled
+from .fused import Fused, settled
 from .reach import Reach
 from .rows import axis_of_rows
 

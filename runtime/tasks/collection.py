@@ -8,7 +8,7 @@ import numpy as np
 
 from ...engine.config import Settings, config
 from ...engine.errors import ArgumentError
-from ...engine.evaluate import evaluate_now
+from ...engine.immediate import evaluate_now
 from ...engine.interpreter import finish
 from ...engine.ir import Node, Values
 from ...engine.room import is_alone

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import attngraph as ag
-from attngraph.engine.evaluate import evaluate_now
+from attngraph.engine.immediate import evaluate_now
 from attngraph.engine.ir import UnfusableError
 from attngraph.engine.kernel import Elements
 from attngraph.engine.leaves import Placeholder, never_changes

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, note, settings
 
 import attngraph as ag
 from attngraph.engine import tiles
+from attngraph.engine.block_states import EMPTY, FULL, PARTIAL, block_states
 from attngraph.engine.printing import listing
-from attngraph.engine.tiles import EMPTY, FULL, PARTIAL, block_states
 from strategies import mask_mods
 
 HEADS = (2, 3)

@@ -6,7 +6,7 @@ from flex_programs import MASKS, functions, in_attngraph, visible
 
 import attngraph as ag
 from attngraph.engine import program
-from attngraph.engine.evaluate import evaluate_now
+from attngraph.engine.immediate import evaluate_now
 from attngraph.engine.passes.skip import Skip
 from attngraph.engine.pipeline import optimize
 from attngraph.engine.program import Program
