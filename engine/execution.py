@@ -14,6 +14,7 @@ from .finite import is_finite
 from .interpreter import Bindings, evaluate_node, finish, stored_value
 from .ir import Node, UnfusableError, Values
 from .leaves import Constant, Data, Leaf
+from .leftovers import Leftovers, kept
 from .loop import Loop
 from .passes.fuse import Step
 from .passes.fused import Fused
@@ -68,6 +69,7 @@ class Steps(NamedTuple):
         release: What each step is the last one to need.
         stream: What is read block by block; None if nothing is.
         segments: Kernels of loops over segments, by the numbers of their steps.
+        leavers: Of what a step is the last one to need, that whose memory later steps can use; empty if there is none.
     """
 
     steps: Sequence[Step]
@@ -76,6 +78,7 @@ class Steps(NamedTuple):
     release: Sequence[Sequence[Node]]
     stream: ToStream | None = None
     segments: "Mapping[int, SegmentKernel]" = MappingProxyType({})
+    leavers: Sequence[Sequence[Node]] = ()
 
 
 class Execution:
@@ -99,19 +102,31 @@ class Execution:
 
     def results(self, roots: Sequence[Node]) -> list[Values] | None:
         """The values of the roots, or None if the interpreter has to decide."""
-        values, self._final = self._values, frozenset(roots)
+        self._final = frozenset(roots)
         try:
-            for number, step in enumerate(self._steps.steps):
-                start = time.perf_counter() if self._seconds is not None else 0.0
-                self._run(number, step)
-                if self._seconds is not None:
-                    self._seconds[number] = time.perf_counter() - start
-                for done in self._steps.release[number]:
-                    values.pop(done, None)
-                    self._widened.pop(done, None)
+            # What is kept comes on top of the plan's peak.
+            if self._steps.leavers and self._settings.memory_limit is None:
+                with kept() as left:
+                    self._run_all(left)
+            else:
+                self._run_all(None)
         except _DoubtError:
             return None
-        return [finish(values[root], root.type, False) for root in roots]
+        return [finish(self._values[root], root.type, False) for root in roots]
+
+    def _run_all(self, left: Leftovers | None) -> None:
+        values = self._values
+        for number, step in enumerate(self._steps.steps):
+            start = time.perf_counter() if self._seconds is not None else 0.0
+            self._run(number, step)
+            if self._seconds is not None:
+                self._seconds[number] = time.perf_counter() - start
+            if left is not None:
+                for node in self._steps.leavers[number]:
+                    left.leave([values.pop(node)] if node in values else [None])
+            for done in self._steps.release[number]:
+                values.pop(done, None)
+                self._widened.pop(done, None)
 
     def values(
         self, known: Mapping[Node, Values], numbers: Sequence[int], final: Sequence[Node]

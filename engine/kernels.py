@@ -26,6 +26,7 @@ from .domains import Domain, domain_of, lists_of, tables_of
 from .intervals import widest_interval
 from .ir import Node, Values
 from .jit import NativeModule, compile_text
+from .leftovers import empty
 from .lengths import estimate
 from .magnitudes import Magnitudes
 from .part_runs import run_splits
@@ -201,7 +202,7 @@ class SweepKernel:
         count = sizes["blocks"] if are_shared(output, self.sweep) else 1
         if output.of_pairs is None:  # results of columns are cleared by the kernel
             dtype = output.node.dtype if self.sweep.selects else np.dtype(np.float32)
-            return np.empty((count, *shape), dtype) if count > 1 else np.empty(shape, dtype)[None]
+            return np.empty((count, *shape), dtype) if count > 1 else empty(shape, dtype)[None]
         return np.zeros((count, *shape), np.float32) if count > 1 else zeros(shape)[None]
 
     @property

@@ -15,6 +15,7 @@ from .codegen.target import Target, named_target
 from .config import Settings
 from .ir import Node, Values
 from .kernels import aligned
+from .leftovers import empty
 from .loop import Loop
 from .loop_binding import Fit, Strides, plain_strides, reads_of
 from .loop_codes import CompiledLoop, LoopCodes
@@ -119,7 +120,7 @@ class LoopKernel:
     def _enter(
         self, binding: LoopBinding, given: Sequence[Values], ahead: Sequence[int], settings: Settings
     ) -> list[Values] | None:
-        results = [np.empty(shape, dtype) for shape, dtype in zip(binding.results, self._types, strict=True)]
+        results = [empty(shape, dtype) for shape, dtype in zip(binding.results, self._types, strict=True)]
         descriptor = binding.template.copy()
         addresses = [array.__array_interface__["data"][0] for array in given]
         for (slot, number, _), bytes_ in zip(binding.inputs, ahead, strict=True):

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from .blocks import blocks_of
 from .ir import Node, walk
 from .leaves import Data, Leaf
+from .leftovers import LARGE
 from .passes.fuse import Step, step_inputs, step_nodes
 from .types import carrier
 
@@ -80,6 +81,20 @@ def last_uses(steps: Sequence[Step], roots: Sequence[Node]) -> list[list[Node]]:
     for node, number in last.items():
         release[number].append(node)
     return release
+
+
+def leavers(steps: Sequence[Step], release: Sequence[Sequence[Node]]) -> list[list[Node]]:
+    """For each step, the nodes whose memory a later one can use, of those that it is the last to need."""
+    wanted: set[int] = set()
+    found: list[list[Node]] = []
+    for step, done in zip(reversed(steps), reversed(release), strict=True):
+        found.append([node for node in done if _bytes(node) in wanted])
+        wanted.update(size for size in map(_bytes, step_nodes(step)) if size >= LARGE)
+    return found[::-1]
+
+
+def _bytes(node: Node) -> int:
+    return node.type.size * node.dtype.itemsize
 
 
 def _held_bytes(node: Node, all64: bool) -> int:

@@ -19,7 +19,7 @@ from .interpreter import Bindings
 from .ir import Node, UnfusableError, Values
 from .leaves import Data
 from .loop import Loop
-from .memory import MemoryPlan, last_uses, plan_memory
+from .memory import MemoryPlan, last_uses, leavers, plan_memory
 from .passes.fuse import Plan, Step, fuse, step_nodes
 from .passes.fused import Fused
 from .passes.loops import LEAST_ELEMENTS as LEAST_ELEMENTS
@@ -89,6 +89,7 @@ class Program:
         self.loops: dict[int, LoopKernel]
         self.segments: dict[int, SegmentKernel]
         self.release: list[list[Node]]
+        self._leavers: list[list[Node]]
         # What is read block by block; None if nothing is.
         self.streams: Streams | None
         # Whether NumPy may multiply matrices, on threads that are to be limited.
@@ -114,6 +115,8 @@ class Program:
             number: _segments().SegmentKernel(step) for number, step in steps if isinstance(step, SegmentLoop)
         }
         self.release = last_uses(self.plan.steps, self.roots)
+        found = leavers(self.plan.steps, self.release)
+        self._leavers = found if any(found) else []
         self.streams = self._streams()
         nodes = [step for step in self.plan.steps if isinstance(step, Node)]
         self.multiplies = any(node.role in ("contraction", "opaque") for node in nodes)
@@ -173,7 +176,7 @@ class Program:
 
     def _steps(self, settings: Settings) -> Steps:
         stream = self._to_stream(settings)
-        return Steps(self.plan.steps, self.kernels, self.loops, self.release, stream, self.segments)
+        return Steps(self.plan.steps, self.kernels, self.loops, self.release, stream, self.segments, self._leavers)
 
     def _reject(self, rejected: RejectedError) -> None:
         """Plan anew without nodes that turned out to be no part of their kernel."""

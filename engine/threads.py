@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .lazily import Lazily
+from .leftovers import empty
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
@@ -106,11 +107,12 @@ def limited(threads: int) -> Iterator[None]:
 def product(left: Values, right: Values) -> Values:
     """``np.matmul(left, right)`` of two arrays with two axes or more."""
     batch = np.broadcast_shapes(left.shape[:-2], right.shape[:-2])
-    result = np.empty((*batch, left.shape[-2], right.shape[-1]), np.result_type(left, right))
+    result = empty((*batch, left.shape[-2], right.shape[-1]), np.result_type(left, right))
     if result.size == 0 or left.shape[-1] == 0:
         result[...] = 0
         return result
-    if right.ndim == 2 and left.ndim > 2:  # one tall product instead of many flat ones
+    # One tall product instead of many flat ones; of whole blocks it has the same ones without a copy.
+    if right.ndim == 2 and left.ndim > 2 and left.shape[-2] % _BLOCK_ROWS:
         rows = np.ascontiguousarray(left).reshape(-1, left.shape[-1])
         return product(rows, right).reshape(result.shape)
     left, right = (np.broadcast_to(side, (*batch, *side.shape[-2:])) for side in (left, right))

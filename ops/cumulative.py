@@ -8,6 +8,7 @@ import numpy as np
 from ..engine.careful import Careful, Court
 from ..engine.errors import ShapeError
 from ..engine.ir import Values
+from ..engine.leftovers import empty
 from ..engine.types import as_dtype
 from .array import Array, ArrayLike, lift
 from .casting import cast
@@ -55,7 +56,7 @@ def _running_sums(x: Values, axis: int) -> Values:
     """
     if x.size < _SIDE_BY_SIDE * x.shape[axis]:
         return np.asarray(np.cumsum(x, axis=axis, dtype=np.float64).astype(x.dtype, copy=False))
-    result = np.empty(x.shape, x.dtype)
+    result = empty(x.shape, x.dtype)
     steps, sums = np.moveaxis(x, axis, 0), np.moveaxis(result, axis, 0)
     total = np.zeros(steps.shape[1:], np.float64)
     for place, step in enumerate(steps):

@@ -9,6 +9,7 @@ import numpy as np
 from ..engine.errors import ArgumentError, DTypeError, ShapeError
 from ..engine.ir import Node, Values
 from ..engine.labels import Axes, agreed, bare_along, unlabelled
+from ..engine.leftovers import empty
 from ..engine.types import Shape, TensorType
 from .array import Array, ArrayLike, lift
 from .casting import promoted
@@ -51,7 +52,9 @@ class Concat(Rearrangement):
 
     def reference(self, *parts: Values) -> Values:
         """NumPy's."""
-        return np.concatenate(parts, axis=self.axis)
+        shape = list(parts[0].shape)
+        shape[self.axis] = sum(part.shape[self.axis] for part in parts)
+        return np.concatenate(parts, axis=self.axis, out=empty(shape, np.result_type(*parts)))
 
     def simplify(self) -> Node | None:
         """A single part is itself."""
