@@ -160,6 +160,17 @@ def _training(rows: Rows) -> str:
     return _by_threads(named, "step", {"ratio": "times as fast"})
 
 
+def _sparse(rows: Rows) -> str:
+    named = [{**row, "pattern": f"{row['pattern']}, {row['direction']}"} for row in rows]
+    return _by_threads(named, "pattern", {"ratio": "times as fast"})
+
+
+def _linear(rows: Rows) -> str:
+    directions = {False: "forward", True: "forward and backward"}
+    named = [{**row, "features": f"{row['map']}, {directions[row['backward']]}"} for row in rows]
+    return _by_threads(named, "features", {"ratio": "times as fast"})
+
+
 def _calls(rows: Rows) -> str:
     header = ("call", "microseconds", "speed against NumPy")
     return markdown(header, [(r["call"], f"{r['microseconds']:.1f}", _times(r["speed_against_numpy"])) for r in rows])
@@ -221,10 +232,8 @@ _README: dict[str, Callable[[Rows], str]] = {
         case="case", threads="threads", peer="beside", milliseconds="milliseconds", of_bandwidth="bandwidth", **_RATIO
     ),
     "small_types": _shown(case="case", threads="threads", peer="beside", **_RATIO),
-    "sparse": _shown(
-        pattern="pattern", density="density", direction="direction", threads="threads", of_dense="times as fast"
-    ),
-    "linear": _shown(map="features", backward="backward", threads="threads", **_RATIO, relative_error="error"),
+    "sparse": _sparse,
+    "linear": _linear,
     "seed_targets": _shown(
         case="case", size="size", target_microseconds="target, µs", microseconds="measured, µs", factor="times as fast"
     ),

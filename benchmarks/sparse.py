@@ -66,7 +66,7 @@ def _measured(batch: "_Batch", name: str, mask: ag.SparseMask, rounds: int) -> l
                 "direction": direction,
                 "milliseconds": times.ours * 1e3,
                 "dense_milliseconds": times.other * 1e3,
-                "of_dense": times.ratio,
+                "ratio": times.ratio,
                 "low": times.low,
                 "high": times.high,
                 "rounds": times.rounds,
