@@ -15,7 +15,7 @@ from .array import Array, ArrayLike, lift
 from .casting import promoted
 from .kinds import Rearrangement, countable, is_sequence, normalize_axis, whole
 from .registry import public
-from .shape import Reshape, Slice, broadcast_to, moveaxis
+from .shape import Reshape, Slice, Spread, broadcast_to, moveaxis
 
 
 class Concat(Rearrangement):
@@ -59,6 +59,32 @@ class Concat(Rearrangement):
     def simplify(self) -> Node | None:
         """A single part is itself."""
         return self.parts[0] if len(self.parts) == 1 and not self.parts[0].type.weak else None
+
+
+def adjoined(left: Node, right: Node) -> Node | None:
+    """The sum of two arrays among zeros (`Spread`) whose places follow on each other: of both among zeros, once.
+
+    So the gradient by an array that was cut into pieces is the pieces' gradients in a row, and no sum of as many arrays
+    of its own size. None where they do not follow on each other.
+    """
+    if not (isinstance(left, Spread) and isinstance(right, Spread)) or left.type != right.type:
+        return None
+    apart = [axis for axis, (one, other) in enumerate(zip(left.starts, right.starts, strict=True)) if one != other]
+    if len(apart) != 1 or any(step != 1 for step in (*left.steps, *right.steps)):
+        return None
+    (axis,) = apart
+    first, second = sorted((left, right), key=lambda each: each.starts[axis])
+    if first.starts[axis] + first.operand.shape[axis] != second.starts[axis]:
+        return None
+    if _without(first.operand.shape, axis) != _without(second.operand.shape, axis):
+        return None
+    parts = [each for part in (first.operand, second.operand) for each in _in_a_row(part, axis)]
+    joined = Concat(tuple(parts), axis)
+    return joined if joined.shape == left.shape else Spread(joined, first.starts, first.steps, left.lengths)
+
+
+def _in_a_row(node: Node, axis: int) -> tuple[Node, ...]:
+    return node.parts if isinstance(node, Concat) and node.axis == axis else (node,)
 
 
 def _without(shape: Shape, axis: int) -> Shape:

@@ -9,6 +9,7 @@ from .arithmetic import Add
 from .array import Array
 from .casting import cast
 from .centering import vanishes
+from .joining import adjoined
 from .reduction import Sum
 from .shape import Reshape
 
@@ -25,7 +26,8 @@ def pulled(outputs: Sequence[Node], seeds: Sequence[Array], wrt: Sequence[Node])
 
 
 def _sum(left: Array, right: Array) -> Array:
-    return Array(Add(left.node, right.node))
+    found = adjoined(left.node, right.node)
+    return Array(Add(left.node, right.node) if found is None else found)
 
 
 def fitted(part: Array, node: Node) -> Array | None:

@@ -164,14 +164,8 @@ class Slice(Rearrangement):
         return (Array(Spread(upstream.node, self.starts, self.steps, self.operand.shape)),)
 
     def reference(self, x: Values) -> Values:
-        """NumPy's, with stops that a negative step needs."""
-        key = []
-        for start, step, length in zip(self.starts, self.steps, self.lengths, strict=True):
-            stop: int | None = start + step * length
-            key.append(
-                slice(0, 0) if length == 0 else slice(start, stop if stop is not None and stop >= 0 else None, step)
-            )
-        return x[tuple(key)]
+        """NumPy's."""
+        return x[_places(self.starts, self.steps, self.lengths)]
 
     def simplify(self) -> Node | None:
         """All of it: nothing."""
@@ -198,13 +192,17 @@ class Spread(Rearrangement):
     def reference(self, x: Values) -> Values:
         """Written into zeros."""
         result = np.zeros(self.lengths, x.dtype)
-        if x.size:
-            places = [
-                start + step * np.arange(length)
-                for start, step, length in zip(self.starts, self.steps, x.shape, strict=True)
-            ]
-            result[np.ix_(*places)] = x
+        result[_places(self.starts, self.steps, x.shape)] = x
         return result
+
+
+def _places(starts: Sequence[int], steps: Sequence[int], lengths: Shape) -> tuple[slice, ...]:
+    """NumPy's key, with stops that a negative step needs."""
+    key = []
+    for start, step, length in zip(starts, steps, lengths, strict=True):
+        stop = start + step * length
+        key.append(slice(0, 0) if length == 0 else slice(start, stop if stop >= 0 else None, step))
+    return tuple(key)
 
 
 class Flip(Rearrangement):

@@ -4,6 +4,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import attngraph as ag
+from attngraph.engine.interpreter import interpret
+from attngraph.engine.ir import walk
+from attngraph.ops.arithmetic import Add
+from attngraph.ops.joining import Concat, adjoined
+from attngraph.ops.shape import Spread
 from checks import DTYPES, check, check_raises, data
 from strategies import LAYOUTS, laid_out
 
@@ -140,3 +145,53 @@ def test_python_scalars_take_the_type_of_what_they_join():
 )
 def test_errors(error, words, call):
     check_raises(error, words, call, ag.asarray(data((2, 3))))
+
+
+def value_of(roots, bindings):
+    return interpret(roots, bindings, all64=False, check_finite=True)
+
+
+def spread(x, start, length=10, step=1):
+    """An array along the last of two axes, among zeros."""
+    return Spread(x.node, (0, start), (1, step), (x.shape[0], length))
+
+
+def test_what_follows_on_each_other_among_zeros_is_one_array_among_zeros():
+    one, other, third = (ag.asarray(np.full((2, length), float(length), "float32")) for length in (3, 4, 2))
+    both = adjoined(spread(other, 4), spread(one, 1))
+    assert isinstance(both, Spread)
+    assert both.starts == (0, 1)
+    expected = Add(spread(one, 1), spread(other, 4))
+    np.testing.assert_array_equal(*(value_of([each], {})[0] for each in (both, expected)))
+    three = adjoined(both, spread(third, 8))
+    assert isinstance(three.operand, Concat)
+    assert len(three.operand.parts) == 3
+    np.testing.assert_array_equal(value_of([three], {})[0][0], [0, 3, 3, 3, 4, 4, 4, 4, 2, 2])
+
+
+def test_pieces_that_are_all_of_an_array_are_its_pieces_in_a_row():
+    halves = [ag.asarray(np.full((2, 5), value, "float32")) for value in (1.0, 2.0)]
+    assert isinstance(adjoined(spread(halves[0], 0), spread(halves[1], 5)), Concat)
+
+
+@pytest.mark.parametrize(
+    ("start", "length", "step"), [(2, 10, 1), (5, 10, 1), (4, 12, 1), (4, 10, 2), (1, 10, 1)], ids=str
+)
+def test_what_does_not_follow_on_is_added(start, length, step):
+    one, other = (ag.asarray(np.ones((2, width), "float32")) for width in (3, 3))
+    assert adjoined(spread(one, 1), spread(other, start, length, step)) is None
+
+
+def test_a_gradient_by_what_was_cut_is_in_one_piece():
+    x = ag.placeholder((3, 12), "float32")
+    pieces = [x[:, start : start + 4] for start in range(0, 12, 4)]
+    (found,) = ag.gradients(sum(((each * number) ** 2).sum() for number, each in enumerate(pieces)), [x])
+    assert not any(isinstance(node, Spread) for node in walk([found.node]))
+    (overlapping,) = ag.gradients(x[:, :7].sum() + (x[:, 5:] * 2).sum(), [x])
+    values = np.arange(36, dtype="float32").reshape(3, 12)
+    np.testing.assert_array_equal(
+        value_of([found.node], {x.node: values})[0],
+        values * 2 * np.repeat([0, 1, 4], 4),
+    )
+    expected = [1] * 5 + [3] * 2 + [2] * 5
+    np.testing.assert_array_equal(value_of([overlapping.node], {x.node: values})[0], [expected] * 3)
