@@ -34,7 +34,7 @@ from .single import SingleStep, single_step
 from .splits import splits_of
 
 # Work, in operations, up to which a kernel may run where Ctrl-C does not reach it: some milliseconds.
-_MOST_UNBROKEN = 1 << 25
+_MOST_UNBROKEN = 1 << 27
 # Of eight results in doubt more than an eighth of all: then asking first is a waste.
 _DOUBTS = 8
 
