@@ -251,9 +251,15 @@ def test_what_has_no_entry():
         assert Made(attend, Q, K, V).entry is None
 
 
-def test_long_work_is_not_for_entries(monkeypatch):
-    monkeypatch.setattr(entry, "_MOST_UNBROKEN", 10)
-    assert Made(attend, Q, K, V).entry is None
+@pytest.mark.parametrize(("threads", "limit"), [(1, "_MOST_UNBROKEN"), (2, "_MOST_ALONE")])
+def test_long_work_is_not_for_entries(threads, limit, monkeypatch):
+    with ag.config.set(threads=threads):
+        step = Made(attend, Q, K, V).prepared.program.plan.sweeps[0]
+        moved = Q.nbytes + K.nbytes + V.nbytes + 4 * len(Q) * V.shape[1]
+        monkeypatch.setattr(entry, limit, entry_table.work(step) + moved)
+        assert Made(attend, Q, K, V).entry is not None
+        monkeypatch.setattr(entry, limit, entry_table.work(step) + moved - 1)
+        assert Made(attend, Q, K, V).entry is None
 
 
 def test_the_lock_is_given_away_for_longer_work(monkeypatch):
