@@ -18,8 +18,8 @@ from .codegen.target import host_target
 from .config import Settings, config
 from .entry_code import EntryWriter
 from .entry_layout import FUNCTIONS, TABLE
-from .entry_table import NoEntryError, TableMaker, work
 from .entry_table import Argument as Argument
+from .entry_table import NoEntryError, TableMaker, work
 from .errors import CompileError
 from .evaluate import Prepared
 from .interpreter import evaluate_node
