@@ -8,6 +8,8 @@ Rows = list[dict[str, Any]]
 
 # Columns of the tables in a terminal whose names need saying otherwise; None is left out.
 _TITLES: dict[str, str | None] = {"defect": None, "ratio_low": None, "ratio_high": None, "note": None}
+# What tells the cases of a pivoted table apart, as far as its rows say it: a decode's shape stands in its name.
+_CASE = ("case", "shape", "threads")
 # What of a pivoted row is not a peer's.
 NOT_PEERS = frozenset({"case", "shape", "threads", "milliseconds", "of_peak", "of_bandwidth"})
 _PERCENT = {"of_peak", "of_bandwidth", "visible_tiles", "of_dense"}
@@ -53,22 +55,21 @@ def _notes(rows: Rows) -> list[str]:
 
 
 def pivot(rows: Rows) -> Rows:
-    """A row for each case, shape and number of threads, a column for each peer's ratio.
+    """A row for each case and number of threads, a column for each peer's ratio.
 
     Ours was measured once beside each peer: the middle one of those medians stands here.
     """
     merged: dict[tuple[Any, ...], Rows] = {}
     for row in rows:
-        merged.setdefault((row["case"], row["shape"], row["threads"]), []).append(row)
-    return [_merged(key, group) for key, group in merged.items()]
+        merged.setdefault(tuple((name, row[name]) for name in _CASE if name in row), []).append(row)
+    return [_merged(dict(key), group) for key, group in merged.items()]
 
 
-def _merged(key: tuple[Any, ...], rows: Rows) -> dict[str, Any]:
+def _merged(case: dict[str, Any], rows: Rows) -> dict[str, Any]:
     measured = sorted((row for row in rows if "milliseconds" in row), key=lambda row: float(row["milliseconds"]))
     middle = measured[(len(measured) - 1) // 2] if measured else {}
     ours = {name: middle.get(name) for name in ("milliseconds", "of_peak", "of_bandwidth")}
-    named = dict(zip(("case", "shape", "threads"), key, strict=True))
-    return {**named, **ours, **{row["peer"]: row.get("ratio") for row in rows}}
+    return {**case, **ours, **{row["peer"]: row.get("ratio") for row in rows}}
 
 
 def readme(text: str, report: dict[str, Any]) -> str:

@@ -18,8 +18,8 @@ from .codegen.target import host_target
 from .config import Settings, config
 from .entry_code import EntryWriter
 from .entry_layout import FUNCTIONS, TABLE
-from .entry_table import MOST_LOCKED, NoEntryError, TableMaker, work
 from .entry_table import Argument as Argument
+from .entry_table import NoEntryError, TableMaker, work
 from .errors import CompileError
 from .evaluate import Prepared
 from .interpreter import evaluate_node
@@ -33,8 +33,10 @@ from .passes.gathers import deciding_gathers
 from .single import SingleStep, single_step
 from .splits import splits_of
 
-# Work, in operations, up to which a kernel may run where Ctrl-C does not reach it: some milliseconds.
-_MOST_UNBROKEN = 1 << 25
+# Operations and bytes together, up to which a kernel may run where Ctrl-C does not reach it: some milliseconds.
+_MOST_UNBROKEN = 1 << 27
+# Those up to which one thread is done before others have been found and woken from Python: some 100 µs.
+_MOST_ALONE = 1 << 23
 # Of eight results in doubt more than an eighth of all: then asking first is a waste.
 _DOUBTS = 8
 
@@ -148,8 +150,9 @@ def _only_step(prepared: Prepared, check_finite: bool) -> SingleStep | None:
 
 
 def _is_short(step: Fused | Loop, settings: Settings) -> bool:
-    """Whether it is soon done, in this thread: what others could share is not for us."""
-    return work(step) <= (_MOST_UNBROKEN if settings.threads == 1 else MOST_LOCKED)
+    """Whether it is soon done, in this thread: what others had better share is not for us."""
+    moved = sum(node.type.nbytes for node in (*step.inputs, *step.nodes))
+    return work(step) + moved <= (_MOST_UNBROKEN if settings.threads == 1 else _MOST_ALONE)
 
 
 @functools.cache

@@ -201,6 +201,8 @@ class Node(metaclass=_NodeClass):
     of_gradients: ClassVar[bool] = False
     # What is computed from it is computed again, though it has been before: that is not to be done together.
     begins_anew: ClassVar[bool] = False
+    # Its elements are those of its one operand, in the same order: nothing moves, only lengths differ.
+    keeps_order: ClassVar[bool] = False
     # The result is rounded to its stored type at once (an explicit cast), not only at the end.
     rounds: ClassVar[bool] = False
 

@@ -26,7 +26,8 @@ _EXACT = frozenset({
 class SingleStep(NamedTuple):
     """The step, and for each result which of the step's outputs it is.
 
-    A result may have other axes of length 1 than the output: the same elements in the same order.
+    A result may have other axes than the output, such as heads in one axis and not in groups: the same elements in
+    the same order.
     """
 
     step: Fused | Loop
@@ -43,7 +44,7 @@ def single_step(steps: Sequence[Step], roots: Sequence[Node]) -> SingleStep | No
         return None
     views, seen, sources = Views(), set[Node](), []
     for root in roots:
-        while root not in step.nodes and not isinstance(root, Leaf) and views.keeps_rows(root):
+        while root not in step.nodes and not isinstance(root, Leaf) and _keeps_order(root, views):
             seen.add(root)
             (root,) = root.operands
         sources.append(root)
@@ -51,6 +52,11 @@ def single_step(steps: Sequence[Step], roots: Sequence[Node]) -> SingleStep | No
     if others or len(set(sources)) != len(sources) or not set(sources) <= set(step.nodes):
         return None
     return SingleStep(step, tuple(map(step.nodes.index, sources)))
+
+
+def _keeps_order(node: Node, views: Views) -> bool:
+    """Whether it holds the operand's elements in the same order."""
+    return node.keeps_order or views.keeps_rows(node)
 
 
 def rounds_as_numpy(loop: Loop) -> bool:

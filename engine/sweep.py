@@ -67,6 +67,7 @@ class Output:
     at: tuple[Axis, ...]
     places: tuple[Scalar, ...] = ()
     rounded: DType | None = None
+    _found: tuple[Scalar, list[Accumulator]] | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def total(self) -> Accumulator | None:
@@ -96,7 +97,10 @@ class Output:
         return next(each for each in value.args if each.is_constant) if plain else None
 
     def _sums(self) -> list[Accumulator]:
-        return [each.attribute for each in below([self.value]) if each.op == "accumulator"]
+        """What is accumulated for it: looked for once, for a kernel asks at every call."""
+        if self._found is None or self._found[0] is not self.value:
+            self._found = self.value, [each.attribute for each in below([self.value]) if each.op == "accumulator"]
+        return self._found[1]
 
 
 @dataclass

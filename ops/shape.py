@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -17,6 +17,8 @@ from .registry import public
 
 class Reshape(Rearrangement):
     """The same elements, rows first, in another shape."""
+
+    keeps_order: ClassVar[bool] = True
 
     operand: Node
     to: Shape

@@ -73,7 +73,7 @@ class FewRowsWriter(Writer):
     def in_chunks(self, length: int, chunk: Callable[[Value, Value | None], object]) -> None:
         """Do something for each vector along a small axis, with a mask of its lanes for a ragged last one."""
 
-        def one(first: Value, carried: list[Value], valid: Value | None) -> list[Value]:
+        def one(first: Value, carried: list[Value], valid: Value | None, _: int) -> list[Value]:
             chunk(first, valid)
             return carried
 
@@ -84,23 +84,23 @@ class FewRowsWriter(Writer):
         length: int,
         most: int,
         carried: list[Value],
-        chunk: Callable[[Value, list[Value], Value | None], list[Value]],
+        chunk: Callable[[Value, list[Value], Value | None, int], list[Value]],
     ) -> list[Value]:
-        """As `in_chunks`, carrying values, with up to ``most`` vectors written out in a row."""
+        """As `in_chunks`, carrying values, with up to ``most`` vectors written out in a row, which it numbers."""
         f, lanes = self.f, self.lanes
         vectors = length // lanes
         most = max(1, min(most, vectors))
 
         def several(first: Value, values: list[Value], count: int) -> list[Value]:
             for number in range(count):
-                values = chunk(f.add(first, number * lanes), values, None)
+                values = chunk(f.add(first, number * lanes), values, None, number)
             return values
 
         main, stop = vectors // most * most * lanes, vectors * lanes
         carried = f.loop(0, main, most * lanes, carried, lambda first, values: several(first, values, most))
         carried = f.loop(main, stop, lanes, carried, lambda first, values: several(first, values, 1))
         if stop < length:
-            carried = chunk(f.constant(stop, "i64"), carried, f.first_lanes(length - stop, lanes))
+            carried = chunk(f.constant(stop, "i64"), carried, f.first_lanes(length - stop, lanes), vectors)
         return carried
 
     # --- one task

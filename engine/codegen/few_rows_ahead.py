@@ -10,6 +10,9 @@ from .llvm import Value
 if TYPE_CHECKING:
     from .few_rows import FewRowsWriter
 
+# Bytes that come from memory together.
+_LINE = 64
+
 
 class Ahead:
     """Asks for the elements that some columns bring along one small axis. Written when a task begins.
@@ -52,11 +55,18 @@ class Ahead:
         found = [addresses(writer, load, self.small, first, count) for load in self.loads]
         return [list(each) for each in zip(*found, strict=True)] if found else [[] for _ in range(count)]
 
-    def ask(self, pointers: list[Value], first: Value) -> None:
-        """Ask for the elements of a column from a place along the axis on: a line of memory."""
+    def ask(self, pointers: list[Value], first: Value, number: int) -> None:
+        """Ask for the elements of a column from a place along the axis on: a line of memory, which is asked for once.
+
+        Args:
+            pointers: Of `pointers`, the column's.
+            first: The place of a vector.
+            number: Which one it is of those that follow each other; several narrow ones lie in one line.
+        """
         f = self.writer.f
         for load, pointer in zip(self.loads, pointers, strict=True) if pointers else ():
-            f.prefetch(f.offset(pointer, f.mul(first, load.dtype.itemsize)), level=2)
+            if number % max(1, _LINE // (self.writer.lanes * load.dtype.itemsize)) == 0:
+                f.prefetch(f.offset(pointer, f.mul(first, load.dtype.itemsize)), level=2)
 
     def is_needed(self, is_in_order: bool) -> Value:
         """Whether to ask: not where columns are read from end to end, one after the other, as processors foresee.

@@ -211,14 +211,14 @@ class Contraction:
                 if part not in memo and writer.operands.fixed(part) is None:
                     memo[part] = writer.operands.scalar(part, whole, memo)
 
-        def chunk(first: Value, sums: list[Value], valid: Value | None) -> list[Value]:
+        def chunk(first: Value, sums: list[Value], valid: Value | None, place: int) -> list[Value]:
             shared: list[dict[Scalar, Value]] = [{} for _ in places]
             after = []
             for number, total in enumerate(sums):
                 if number % columns == 0:
                     known = self._packed(packs[number // columns], first)
                 if ahead is not None and number < columns:
-                    self.ahead.ask(ahead[number], first)
+                    self.ahead.ask(ahead[number], first, place)
                 each = shared[number % columns]
                 lanes = Lanes(
                     writer,

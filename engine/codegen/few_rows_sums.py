@@ -125,8 +125,8 @@ class RowSum:
             place = {**self.writer.operands.batch, self.writer.sweep.columns: f.add(start, at)}
             scalars: dict[Scalar, Value] = {}
             values = []
-            for each in firsts:
-                self.ahead.ask(list(ahead), each)
+            for number, each in enumerate(firsts):
+                self.ahead.ask(list(ahead), each, number)
                 lanes = Lanes(self.writer, self.small, each, place, scalars=scalars, pointers=pointers, valid=valid)
                 values.append(lanes(self.column))
             factors = [f.load_splat(f.offset(each, f.shl(at, 2)), "float", self.writer.lanes) for each in weights]

@@ -228,6 +228,17 @@ def test_captured_arrays_are_read_and_checked():
         made.ordinary(Q, K, V)
 
 
+def test_results_in_another_shape():
+    q, k, v = (RNG.standard_normal(shape).astype("float32") for shape in ((1, 8, 1, 4), (1, 2, 40, 4), (1, 2, 40, 4)))
+    grouped = Made(lambda q, k, v: ag.attention(q, k, v, enable_gqa=True), q, k, v)
+    result = grouped(q, k, v)
+    assert result.shape == (1, 8, 1, 4)
+    np.testing.assert_array_equal(result, grouped.ordinary(q, k, v)[0])
+    assert Made(lambda q, k, v: ag.attention(q, k, v, enable_gqa=True).mT, q, k, v).entry is not None
+    # Elements in another order are another step.
+    assert Made(lambda q, k, v: ag.attention(q, k, v, enable_gqa=True)[:, ::-1], q, k, v).entry is None
+
+
 def test_what_has_no_entry():
     assert Made(lambda q, k, v: ag.sort(q), Q, K, V).entry is None
     assert Made(lambda q, k, v: (attend(q, k, v), q * 2), Q, K, V).entry is None
@@ -240,9 +251,15 @@ def test_what_has_no_entry():
         assert Made(attend, Q, K, V).entry is None
 
 
-def test_long_work_is_not_for_entries(monkeypatch):
-    monkeypatch.setattr(entry, "_MOST_UNBROKEN", 10)
-    assert Made(attend, Q, K, V).entry is None
+@pytest.mark.parametrize(("threads", "limit"), [(1, "_MOST_UNBROKEN"), (2, "_MOST_ALONE")])
+def test_long_work_is_not_for_entries(threads, limit, monkeypatch):
+    with ag.config.set(threads=threads):
+        step = Made(attend, Q, K, V).prepared.program.plan.sweeps[0]
+        moved = Q.nbytes + K.nbytes + V.nbytes + 4 * len(Q) * V.shape[1]
+        monkeypatch.setattr(entry, limit, entry_table.work(step) + moved)
+        assert Made(attend, Q, K, V).entry is not None
+        monkeypatch.setattr(entry, limit, entry_table.work(step) + moved - 1)
+        assert Made(attend, Q, K, V).entry is None
 
 
 def test_the_lock_is_given_away_for_longer_work(monkeypatch):

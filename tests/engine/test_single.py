@@ -27,6 +27,7 @@ def single(*expressions):
         ([(A * B).sum(axis=-1)], (0,)),
         ([(A * B).sum(axis=-1, keepdims=True).reshape(40)], (0,)),
         ([(A * B).sum(axis=-1)[None, :, None]], (0,)),
+        ([(A * B).sum(axis=-1).reshape(8, 5)], (0,)),
     ],
 )
 def test_one_step(expressions, places):
@@ -43,7 +44,7 @@ def test_one_step(expressions, places):
         [ag.sort(A) * B],
         [(A * B).sum(axis=-1), (A * B).sum(axis=-1)],
         [(A * B).sum(axis=-1), (A * B).sum(axis=-1).reshape(40, 1)],
-        [(A * B).sum(axis=-1).reshape(8, 5)],  # more than axes of length 1
+        [(A * B).sum(axis=-1).reshape(8, 5).mT],  # in another order
         [(A * B).sum(axis=-1), ag.sort(A)],
     ],
 )

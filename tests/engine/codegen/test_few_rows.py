@@ -281,3 +281,13 @@ def test_slopes_of_indices():
     assert slope(elements.subtract(i, j), axis) == -1
     assert slope(elements.add(elements.subtract(j, i), elements.constant(4)), axis) == 1
     assert slope(elements.multiply(j, j), axis) is None
+
+
+def test_narrow_columns_are_asked_for_once_a_line():
+    def asked(dtype):
+        q, k, v = ag.placeholder((1, 8, 1, 128)), *(ag.placeholder((1, 2, 64, 128), dtype) for _ in range(2))
+        keys, values = ag.astype(k, "float32"), ag.astype(v, "float32")
+        (kernel,) = ag.explain(ag.attention(q, keys, values, enable_gqa=True)).kernels
+        return kernel.llvm.count("call void @llvm.prefetch")
+
+    assert 0 < 3 * asked("int8") < asked("float32")
