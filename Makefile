@@ -26,11 +26,11 @@ demo: .venv/.has-demo ## embed sentences with a real encoder, written on attngra
 
 test: .venv/.has-test ## the tests, with the same random examples every time
 	@mkdir -p build
-	HYPOTHESIS_PROFILE=ci $(BIN)/pytest -n 2 $(ARGS)
+	HYPOTHESIS_PROFILE=ci $(BIN)/pytest -n 2 --dist worksteal $(ARGS)
 
 fuzz: .venv/.has-test ## the tests, with many new random examples
 	@mkdir -p build
-	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest -n 2 $(ARGS)
+	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest -n 2 --dist worksteal $(ARGS)
 
 golden: .venv/.has-test ## write the listings of sweeps anew that tests compare with
 	ATTNGRAPH_RENEW_GOLDEN=1 $(BIN)/pytest -q tests/engine/passes/test_golden.py

@@ -20,8 +20,11 @@ COUNT = 12
 
 def taken_apart(function, kinds=("int64", "int64")):
     """The predicate over two axes, or one axis and a truth; None if it is opaque."""
+    return code_taken_apart(ScalarCode(function, kinds, "function"), kinds)
+
+
+def code_taken_apart(code, kinds):
     elements = Elements(lambda node: False)
-    code = ScalarCode(function, kinds, "function")
     if code.foreign is None:
         return None
     args = []
@@ -122,13 +125,13 @@ def test_random_predicates(first, second):
     source = f"def program(n, m):\n    x = y = 1.0\n    if {first}:\n        return {second}\n    return n <= m"
     exec(source, names)
     try:
-        scalar = taken_apart(names["program"])
+        code = ScalarCode(names["program"], ("int64", "int64"), "program")
+        scalar = code_taken_apart(code, ("int64", "int64"))
     except CompileError:
         return
     if scalar is not None:
         first, second = np.arange(COUNT)[:, None], np.arange(COUNT)[None, :]
         found = evaluated(scalar, first, second)
-        code = ScalarCode(names["program"], ("int64", "int64"), "program")
         with np.errstate(all="ignore"):
             assert_array_equal(found, code.evaluate(first, second), source)
 

