@@ -35,6 +35,14 @@ def test_every_layer_runs_as_loops_over_segments(layer):
     assert not any(len(node.shape) == 3 and node.shape[0] == 60 for node in every)
 
 
+@pytest.mark.parametrize("shape", [(11, 6), (11, 1, 6), (11, 3, 2), (11, 6, 1), (11, 2, 3)], ids=str)
+def test_heads_side_by_side_are_right(shape):
+    problem = Problem(gat)
+    bias = ag.asarray(np.arange(6.0, dtype="float32").reshape(shape[1:]))
+    compare([problem.out.reshape(shape) * bias + bias])
+    compare([problem.out.reshape(shape) + bias, problem.out, problem.edge])
+
+
 def step_is_leaf(step):
     return not nodes_of(step)[0].operands
 
