@@ -36,6 +36,8 @@ class SegmentLayout:
         names: list[Any] = [*HEAD, *((each, "pointer") for each in POINTERS)]
         names += [("in", number, "pointer") for number in range(len(loop.inputs))]
         names += [("out", number, "pointer") for number in range(len(loop.outputs))]
+        # Slots of all addresses, in this order.
+        self.pointers = slice(len(HEAD), len(names))
         names += [("length", number) for number in range(len(lengths))]
         names += list(self.values)
         self.places: dict[Any, int] = {name: number for number, name in enumerate(names)}

@@ -304,7 +304,7 @@ def _parts(node: Node) -> list[list[int]]:
     """
     whole = [[length] for length in node.shape[1:]]
     bases = {base.shape[1:] for base in _reduced_below(node)}
-    if len(bases) != 1:
+    if len(bases) != 1 or node.shape[1:] in bases:
         return whole
     rest, parts = list(bases.pop()), []
     for length in node.shape[1:]:
