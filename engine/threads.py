@@ -115,7 +115,8 @@ def product(left: Values, right: Values) -> Values:
     if right.ndim == 2 and left.ndim > 2:  # one tall product instead of many flat ones
         rows = np.ascontiguousarray(left).reshape(-1, left.shape[-1])
         return product(rows, right).reshape(result.shape)
-    left, right = (np.broadcast_to(side, (*batch, *side.shape[-2:])) for side in (left, right))
+    if batch:
+        left, right = (np.broadcast_to(side, (*batch, *side.shape[-2:])) for side in (left, right))
     blocks = _blocks(batch, left.shape[-2], max(_BLOCK_ROWS, _BLOCK_WORK // (left.shape[-1] * right.shape[-1])))
 
     def run(mine: list[tuple[Any, ...]]) -> None:
