@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _MOST_KEPT = 1 << 23
 # Edges below which waking a second thread costs more than it saves.
 _WORTH_SHARING = 1 << 12
+# Bytes of all inputs from which on rows are asked for ahead: less stays in the second cache.
+_LEAST_AHEAD = 1 << 19
 # Types and sizes of calls that one loop remembers.
 _MOST_BINDINGS = 16
 # The slot that a watch sets.
@@ -106,12 +108,13 @@ class SegmentKernel:
         """The code for such a call, and its descriptor."""
         target, dtypes = named_target(settings.target), tuple([array.dtype for array in given])
         lengths = () if bound is None else bound.of(self._lengths)
-        key = target, dtypes, order.order is None, keeps_edges, len(order.bounds), size, lengths
+        asks_ahead = sum([array.nbytes for array in given]) >= _LEAST_AHEAD
+        key = target, dtypes, order.order is None, keeps_edges, asks_ahead, len(order.bounds), size, lengths
         found = self._bindings.get(key)
         if found is None:
             if len(self._bindings) >= _MOST_BINDINGS:
                 self._bindings.clear()
-            form = SegmentForm(tuple(map(memory_type, dtypes)), order.order is None, keeps_edges)
+            form = SegmentForm(tuple(map(memory_type, dtypes)), order.order is None, keeps_edges, asks_ahead)
             compiled = self._codes.of(target, form, settings.cache_dir)
             found = self._bindings[key] = self._bound(compiled, len(order.bounds) - 1, size[1], bound)
         return found
