@@ -127,7 +127,7 @@ def evaluate(
             check_limit(settings, lambda: plan_memory(roots, all64=True))
             with limited(settings.threads):
                 results = interpret(roots, bindings, all64=all64, check_finite=check_finite)
-        return own(results, [*inputs_of(prepared.data), *bindings.values()])
+        return own(results, [*_arrays_of(prepared.data), *bindings.values()])
     except MemoryError as error:  # of what no single operation asked for
         raise no_memory(roots, error) from error
 
@@ -159,7 +159,10 @@ def own(results: Sequence[Values], inputs: Sequence[Values]) -> list[Values]:
 
 def inputs_of(roots: Sequence[Node]) -> list[Values]:
     """The NumPy arrays that a graph reads: for the check that ``out`` overlaps none of them."""
-    leaves = [node for node in walk(roots) if isinstance(node, Data)]
+    return _arrays_of([node for node in walk(roots) if isinstance(node, Data)])
+
+
+def _arrays_of(leaves: Sequence[Data]) -> list[Values]:
     # A tensor is memory too; what lies on disk or in a task graph is not.
     return [
         read(node.source) if library(node.source) == "torch" else node.source

@@ -18,6 +18,8 @@ _TASK_WORK = 1 << 18
 _TASK_ELEMENTS = (1 << 11, 1 << 15)
 # Bytes of a row whose values are kept from pass to pass: with its operands it stays in the second cache.
 _LONGEST_KEPT = 1 << 17
+# Rows that a vector holds as a whole, whose length is then part of the code.
+_SHORT = (2, 4, 8, 16)
 
 # Of each array that is read its strides and its type.
 Strides = tuple[tuple[tuple[int, ...], DType], ...]
@@ -59,6 +61,7 @@ class Fit:
             len(groups) - 1,
             tuple((group[-1], place) for place, group in enumerate(groups[:-1])),
             lengths[-1] * 8 <= _LONGEST_KEPT,
+            self.lengths[-1] if self.lengths[-1] in _SHORT else 0,
         )
 
     def slots(self, cost: int, reduces: bool) -> dict[Any, int]:

@@ -26,6 +26,10 @@ _MODULES_OF_LINKER = 100
 # What LLVM may call of its own accord and every process has, and names that mean nothing.
 _ALWAYS_THERE = frozenset({"memcpy", "memmove", "memset", "memcmp", "_GLOBAL_OFFSET_TABLE_", ".TOC.", ""})
 
+# JITLink puts what one object holds side by side: constants are found from where the code is. By their full addresses
+# each took a register, or an instruction in innermost loops.
+_CODE_MODEL = {"codemodel": "small", "reloc": "pic"}
+
 binding: Any = Lazily("llvmlite.binding")
 _llvmlite: Any = Lazily("llvmlite")
 
@@ -33,7 +37,7 @@ _llvmlite: Any = Lazily("llvmlite")
 @functools.cache
 def compiler() -> tuple[Any, ...]:
     """What an object depends on, besides its text and target: versions, and how this file compiles."""
-    return _llvmlite.__version__, binding.llvm_version_info, "speed 3, large code model, no passes", 1
+    return _llvmlite.__version__, binding.llvm_version_info, "speed 3, small code model, no passes", 1
 
 
 class TargetLike(Protocol):
@@ -182,7 +186,7 @@ def _machine_of(triple: str, cpu: str, features: str) -> Any:
     binding.initialize_native_asmparser()
     try:
         kind = binding.Target.from_triple(triple)
-        return kind.create_target_machine(cpu=cpu, features=features, opt=3, codemodel="jitdefault", jit=True)
+        return kind.create_target_machine(cpu=cpu, features=features, opt=3, **_CODE_MODEL)
     except RuntimeError as error:
         raise _rejected(error) from None
 

@@ -1,14 +1,14 @@
 """Compiled loops over segments: compiled for the types of arrays, found again by what their code depends on."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from . import workers
 from .codegen.loop_legal import check_loop_scalar as check_loop_scalar
 from .codegen.segment import SegmentWriter
-from .codegen.segment_layout import SegmentForm, segment_signature
+from .codegen.segment_layout import HEAD, SegmentForm, segment_signature
 from .codegen.target import named_target
 from .config import Settings
 from .ir import Node, Values
@@ -25,6 +25,28 @@ if TYPE_CHECKING:
 _MOST_KEPT = 1 << 23
 # Edges below which waking a second thread costs more than it saves.
 _WORTH_SHARING = 1 << 12
+# Bytes of all inputs from which on rows are asked for ahead: less stays in the second cache.
+_LEAST_AHEAD = 1 << 19
+# Types and sizes of calls that one loop remembers.
+_MOST_BINDINGS = 16
+# The slot that a watch sets.
+_TROUBLE = HEAD.index("trouble")
+
+
+class SegmentBinding(NamedTuple):
+    """Code, and a descriptor without addresses: for arrays of certain types, and lengths.
+
+    Attributes:
+        compiled: The code.
+        template: The descriptor.
+        pointers: Its slots of addresses: of the order's lists, of inputs, of results.
+        results: Shapes of the results, and their types.
+    """
+
+    compiled: CompiledLoop
+    template: Any
+    pointers: slice
+    results: tuple[tuple[tuple[int, ...], np.dtype[Any]], ...]
 
 
 class SegmentKernel:
@@ -37,6 +59,10 @@ class SegmentKernel:
         self.loop = loop
         self._types = [carrier(node.type) for node in loop.nodes]
         self._codes = LoopCodes(loop, "segments", segment_signature, SegmentWriter)
+        # What free lengths results and their values may depend on.
+        lengths = [each.attribute for each in loop.scalars if each.op == "length"]
+        self._lengths = (*(tuple(node.shape) for node in loop.nodes), *lengths)
+        self._bindings: dict[tuple[object, ...], SegmentBinding] = {}
 
     def __call__(
         self, arrays: Mapping[Node, Values], settings: Settings, bound: "Bound | None" = None
@@ -61,53 +87,69 @@ class SegmentKernel:
         given = [_plain(arrays[node], order, node in loop.numbers_of_edges) for node in loop.inputs]
         if any(not array.size for array in given):  # clamped indices are read even where nothing is there
             return None
-        types = tuple([memory_type(array.dtype) for array in given])
-        target = named_target(settings.target)
-        form = SegmentForm(types, order.order is None, keeps_edges=True)
-        compiled = self._codes.of(target, form, settings.cache_dir)
-        if compiled.writer.scratch_bytes(order.longest) > _MOST_KEPT:
-            compiled = self._codes.of(target, form._replace(keeps_edges=False), settings.cache_dir)
+        size = int(rows), int(edges)
+        binding = self._binding(order, given, size, settings, bound, keeps_edges=True)
+        if binding.compiled.writer.scratch_bytes(order.longest) > _MOST_KEPT:
+            binding = self._binding(order, given, size, settings, bound, keeps_edges=False)
         if bound is not None:
             bound.check()
-        return self._run(compiled, order, given, int(edges), settings, bound)
+        return self._run(binding, order, given, size[1], settings)
 
-    def _run(
+    def _binding(
         self,
-        compiled: CompiledLoop,
         order: Order,
         given: list[Values],
-        edges: int,
+        size: tuple[int, int],
         settings: Settings,
         bound: "Bound | None",
-    ) -> list[Values] | None:
-        layout, tasks = compiled.writer.layout, len(order.bounds) - 1
-        results = [
-            np.empty(self._shape(output, tasks, bound), dtype)
-            for output, dtype in zip(self.loop.outputs, self._result_types(), strict=True)
-        ]
+        *,
+        keeps_edges: bool,
+    ) -> SegmentBinding:
+        """The code for such a call, and its descriptor."""
+        target, dtypes = named_target(settings.target), tuple([array.dtype for array in given])
+        lengths = () if bound is None else bound.of(self._lengths)
+        asks_ahead = sum([array.nbytes for array in given]) >= _LEAST_AHEAD
+        key = target, dtypes, order.order is None, keeps_edges, asks_ahead, len(order.bounds), size, lengths
+        found = self._bindings.get(key)
+        if found is None:
+            if len(self._bindings) >= _MOST_BINDINGS:
+                self._bindings.clear()
+            form = SegmentForm(tuple(map(memory_type, dtypes)), order.order is None, keeps_edges, asks_ahead)
+            compiled = self._codes.of(target, form, settings.cache_dir)
+            found = self._bindings[key] = self._bound(compiled, len(order.bounds) - 1, size[1], bound)
+        return found
+
+    def _bound(self, compiled: CompiledLoop, tasks: int, edges: int, bound: "Bound | None") -> SegmentBinding:
+        layout = compiled.writer.layout
         values = {"tasks": tasks, "edges": edges, "trouble": 0, **layout.values}
         for scalar, name in layout.lengths.items():
             (length,) = scalar.attribute
             values[name] = int(length if bound is None else bound.of(length))
-        lists = {"bounds": order.bounds, "starts": order.starts, "order": order.starts}
-        if order.order is not None:
-            lists["order"] = order.order
-        pointers: dict[object, Values] = {(name, "pointer"): array for name, array in lists.items()}
-        pointers |= {("in", number, "pointer"): array for number, array in enumerate(given)}
-        pointers |= {("out", number, "pointer"): array for number, array in enumerate(results)}
-        descriptor = np.zeros(len(layout.places), np.int64)
-        for name, place in layout.places.items():
-            descriptor[place] = values[name] if name in values else pointers[name].__array_interface__["data"][0]
-        module = compiled.module
+        template = np.zeros(len(layout.places), np.int64)
+        for name, value in values.items():
+            template[layout.places[name]] = value
+        results = [
+            (self._shape(output, tasks, bound), dtype)
+            for output, dtype in zip(self.loop.outputs, self._result_types(), strict=True)
+        ]
+        return SegmentBinding(compiled, template, layout.pointers, tuple(results))
+
+    def _run(
+        self, binding: SegmentBinding, order: Order, given: list[Values], edges: int, settings: Settings
+    ) -> list[Values] | None:
+        results = [np.empty(shape, dtype) for shape, dtype in binding.results]
+        descriptor, module = binding.template.copy(), binding.compiled.module
+        addresses = [array.__array_interface__["data"][0] for array in (*given, *results)]
+        descriptor[binding.pointers] = [*order.addresses, *addresses]
         workers.run(
             module.address("segments"),
             descriptor.__array_interface__["data"][0],
-            tasks,
-            compiled.writer.scratch_bytes(order.longest),
+            len(order.bounds) - 1,
+            binding.compiled.writer.scratch_bytes(order.longest),
             settings.threads if edges >= _WORTH_SHARING else 1,
             keep=(descriptor, given, results, order, module),
         )
-        if descriptor[layout.places["trouble"]]:
+        if descriptor[_TROUBLE]:
             return None
         return [self._finished(output, array) for output, array in zip(self.loop.outputs, results, strict=True)]
 
@@ -135,4 +177,5 @@ def _plain(array: Values, order: Order, is_of_edges: bool) -> Values:
     """An array as kernels read it: rows first; numbers of edges in their order."""
     if is_of_edges and order.order is not None:
         return in_order(array, order.order)
-    return np.require(array, requirements=("C", "A"))
+    flags = array.flags
+    return array if flags.c_contiguous and flags.aligned else np.require(array, requirements=("C", "A"))

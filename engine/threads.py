@@ -25,10 +25,12 @@ _futures: Any = Lazily("concurrent.futures")
 
 Values = np.ndarray[Any, Any]
 
-# Rows of a block: enough for BLAS to reach its speed, few enough to share out.
+# Rows of a block at least, and multiplications that it goes on to: enough for BLAS to reach its speed, few enough to
+# share out. A call of BLAS puts its operands in order first, which few multiplications would not make good.
 _BLOCK_ROWS = 256
-# Below this many multiplications a block is not worth a second thread.
-_WORTH_SHARING = 1 << 20
+_BLOCK_WORK = 1 << 22
+# Multiplications below which waking a second thread, of Python's, costs what it saves: some 0.2 ms.
+_WORTH_SHARING = 1 << 23
 
 # Terms that BLAS adds at once; the pieces are added to each other.
 _LONGEST_SUM = 128
@@ -115,8 +117,9 @@ def product(left: Values, right: Values) -> Values:
     if right.ndim == 2 and left.ndim > 2 and left.shape[-2] % _BLOCK_ROWS:
         rows = np.ascontiguousarray(left).reshape(-1, left.shape[-1])
         return product(rows, right).reshape(result.shape)
-    left, right = (np.broadcast_to(side, (*batch, *side.shape[-2:])) for side in (left, right))
-    blocks = _blocks(batch, left.shape[-2])
+    if batch:
+        left, right = (np.broadcast_to(side, (*batch, *side.shape[-2:])) for side in (left, right))
+    blocks = _blocks(batch, left.shape[-2], max(_BLOCK_ROWS, _BLOCK_WORK // (left.shape[-1] * right.shape[-1])))
 
     def run(mine: list[tuple[Any, ...]]) -> None:
         with np.errstate(all="ignore"):  # a worker's state is not its caller's
@@ -140,27 +143,27 @@ def _add_products(left: Values, right: Values, result: Values) -> None:
         result += np.matmul(left[..., piece], right[..., piece, :])
 
 
-def _blocks(batch: tuple[int, ...], rows: int) -> list[tuple[Any, ...]]:
-    """Index tuples of blocks: some rows of one matrix, or some small matrices whole.
+def _blocks(batch: tuple[int, ...], rows: int, most: int) -> list[tuple[Any, ...]]:
+    """Index tuples of blocks of at most so many rows: some rows of one matrix, or some small matrices whole.
 
     A matrix is never multiplied otherwise than alone, so how many share a block changes no bits.
     """
     whole, height = len(batch), rows
-    while whole > 0 and height * batch[whole - 1] <= _BLOCK_ROWS:
+    while whole > 0 and height * batch[whole - 1] <= most:
         whole -= 1
         height *= batch[whole]
     if whole == 0:
-        return [()] if batch else _row_blocks(rows)
-    if height <= _BLOCK_ROWS // 2:  # several along the last axis that is not taken whole
-        step, length = _BLOCK_ROWS // height, batch[whole - 1]
+        return [()] if batch else _row_blocks(rows, most)
+    if height <= most // 2:  # several along the last axis that is not taken whole
+        step, length = most // height, batch[whole - 1]
         return [
             (*place, slice(start, start + step))
             for place in np.ndindex(*batch[: whole - 1])
             for start in range(0, length, step)
         ]
-    inner = [()] if height != rows or rows <= _BLOCK_ROWS else _row_blocks(rows)
+    inner = [()] if height != rows or rows <= most else _row_blocks(rows, most)
     return [(*place, *block) for place in np.ndindex(*batch[:whole]) for block in inner]
 
 
-def _row_blocks(rows: int) -> list[tuple[Any, ...]]:
-    return [(slice(start, start + _BLOCK_ROWS),) for start in range(0, rows, _BLOCK_ROWS)]
+def _row_blocks(rows: int, most: int) -> list[tuple[Any, ...]]:
+    return [(slice(start, start + most),) for start in range(0, rows, most)]

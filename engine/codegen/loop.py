@@ -41,6 +41,10 @@ class LoopWriter:
         self.loop, self.form = loop, form
         self.layout = LoopLayout(loop, form)
         self.lanes = lanes_of_loop(loop, target)
+        # A short row is one vector, without a loop along it.
+        self.is_short = 0 < form.short <= self.lanes
+        if self.is_short:
+            self.lanes = form.short
         self.module = Module(target)
         self.passes = passes_of(loop, form.keeps_rows)
         self.kept = [scalar for each in self.passes for scalar in each.fills]
@@ -106,16 +110,37 @@ class LoopWriter:
         stop = f.min(f.add(first, slots["task_rows"]), slots["rows"])
         start = f.mul(block, slots["chunk"])
         end = f.min(f.add(start, slots["chunk"]), slots["length"])
-        return f.loop(first, stop, 1, seen, lambda row, carried: self._row(row, start, end, carried))
+        axes = self.form.axes
 
-    def _row(self, row: Value, start: Value, end: Value, seen: State) -> State:
-        f, slots = self.f, self.slots
+        def row(_: Value, carried: State) -> State:
+            return [*self._following(carried[:axes]), *self._row(carried[:axes], start, end, carried[axes:])]
+
+        return f.loop(first, stop, 1, [*self._coordinates(first), *seen], row)[axes:]
+
+    def _coordinates(self, row: Value) -> State:
+        """Where a row lies along each axis."""
+        f, rest = self.f, row
         coordinates: list[Value] = []
-        rest = row
         for axis in reversed(range(self.form.axes)):
-            length = slots["axis", axis]
+            length = self.slots["axis", axis]
             coordinates.insert(0, rest if axis == 0 else f.unsigned_modulo(rest, length))
             rest = rest if axis == 0 else f.unsigned_divide(rest, length)
+        return coordinates
+
+    def _following(self, coordinates: State) -> State:
+        """Where the next row lies: a division for each row would take as long as a short one."""
+        f, more = self.f, self.f.constant(1, "i64")
+        following: list[Value] = []
+        for axis in reversed(range(self.form.axes)):
+            moved = f.add(coordinates[axis], more)
+            if axis > 0:
+                is_end = f.compare("==", moved, self.slots["axis", axis])
+                moved, more = f.select(is_end, f.constant(0, "i64"), moved), f.convert(is_end, "i64", unsigned=True)
+            following.insert(0, moved)
+        return following
+
+    def _row(self, coordinates: State, start: Value, end: Value, seen: State) -> State:
+        f, slots = self.f, self.slots
         pointers: dict[tuple[str, int], Value] = {}
         for kind, count in (("in", len(self.loop.accesses)), ("out", len(self.loop.outputs))):
             for number in range(count):
@@ -174,15 +199,32 @@ class LoopWriter:
     def _pass(self, each: Pass, start: Value, end: Value, seen: State) -> State:
         f = self.f
         self._spread_before(each)
-        unroll = 4 if each.cost <= 16 else 2 if each.cost <= 40 else 1
-        step = unroll * self.lanes
-        full = f.add(start, f.and_(f.sub(end, start), -step))
+        unroll = 1 if self.is_short else 4 if each.cost <= 16 else 2 if each.cost <= 40 else 1
         sums = [one for one in each.reductions if one.attribute[0] == "sum"]
         peaks = [one for one in each.reductions if one.attribute[0] != "sum"]
         totals = [f.constant(0.0, vector_of("double", self.lanes)) for _ in sums for _ in (0, 1)]
         maxima = [f.constant(-math.inf, self._vector(one)) for one in peaks for _ in range(unroll)]
         zeros = [f.constant(0.0, self._vector(one)) for one in sums for _ in range(unroll)]
-        several = [f.constant(0.0, one.type) for one in seen for _ in range(unroll)]
+        rest = [*maxima, *(f.constant(0.0, one.type) for one in seen for _ in range(unroll))]
+        if self.is_short:
+            state = self._vectors(each, f.constant(0, "i64"), [*zeros, *rest], unroll, None)
+        else:
+            totals, state = self._along(each, start, end, unroll, (totals, zeros, rest))
+        totals = self._added(totals, state, unroll)
+        state = state[len(zeros) :]
+        self._finish(sums, totals, peaks, state, unroll)
+        for place in range(len(seen)):
+            for vector in state[len(maxima) + place * unroll : len(maxima) + (place + 1) * unroll]:
+                seen[place] = f.add(seen[place], vector)
+        return self._watched(each.reductions, self.scalars.known, seen)
+
+    def _along(
+        self, each: Pass, start: Value, end: Value, unroll: int, given: tuple[State, State, State]
+    ) -> tuple[State, State]:
+        """A row vector by vector: totals, and what its last vectors leave to be added to them, with all else."""
+        f, (totals, zeros, rest) = self.f, given
+        step = unroll * self.lanes
+        full = f.add(start, f.and_(f.sub(end, start), -step))
 
         def vectors(begin: Value, stop: Value, carried: State) -> State:
             return f.loop(begin, stop, step, carried, lambda at, state: self._vectors(each, at, state, unroll, None))
@@ -192,21 +234,13 @@ class LoopWriter:
             state = vectors(begin, stop, [*zeros, *carried[len(totals) :]])
             return [*self._added(carried[: len(totals)], state, unroll), *state[len(zeros) :]]
 
-        state = [*totals, *maxima, *several]
-        state = f.loop(start, full, _BLOCK * step, state, block) if sums else vectors(start, full, state)
-        totals, rest = state[: len(totals)], state[len(totals) :]
-
         def tail(at: Value, carried: State) -> State:
             return self._vectors(each, at, carried, unroll, f.first_lanes(f.sub(end, at), self.lanes))
 
-        state = f.loop(full, end, self.lanes, [*zeros, *rest], tail)
-        totals = self._added(totals, state, unroll)
-        state = state[len(zeros) :]
-        self._finish(sums, totals, peaks, state, unroll)
-        for place in range(len(seen)):
-            for vector in state[len(maxima) + place * unroll : len(maxima) + (place + 1) * unroll]:
-                seen[place] = f.add(seen[place], vector)
-        return self._watched(each.reductions, self.scalars.known, seen)
+        state = [*totals, *rest]
+        state = f.loop(start, full, _BLOCK * step, state, block) if zeros else vectors(start, full, state)
+        totals, rest = state[: len(totals)], state[len(totals) :]
+        return totals, f.loop(full, end, self.lanes, [*zeros, *rest], tail)
 
     def _vector(self, scalar: Scalar) -> str:
         return vector_of(held(scalar.dtype), self.lanes)

@@ -28,12 +28,14 @@ class Form(NamedTuple):
         axes: How many axes of rows there are.
         places: Which of them each axis of the loop is whose index is computed with.
         keeps_rows: Whether rows are short enough that values of one pass are kept for the next.
+        short: The length of rows that are so short that one vector may hold one: a power of two; 0 of others.
     """
 
     operands: tuple[tuple[str, Reach], ...]
     axes: int
     places: tuple[tuple[int, int], ...]
     keeps_rows: bool
+    short: int = 0
 
 
 class LoopLayout:

@@ -3,7 +3,7 @@
 What lies along small axes is one vector; edges come one after the other. Sums of float32 are added up in float64
 after every few edges, those of float64 with what was rounded away, so a row of very many edges loses no more than a
 short one.
-Rows of arrays that edges point to are asked for some edges ahead.
+Rows of large arrays that edges point to are asked for some edges ahead.
 """
 
 import math
@@ -48,7 +48,7 @@ class SegmentWriter:
                 size = bytes_of(vector_of(_in_memory(held(scalar.dtype)), loop.lanes(scalar)))
                 self.edge_bytes += -(-size // 8) * 8
         self.seen = sorted({self._type(each) for each in loop.watches})
-        self.ahead = self._asked_for_ahead()
+        self.ahead = self._asked_for_ahead() if form.asks_ahead else []
         self.totals = [output for output in loop.outputs if output.extent == "total"]
 
     @property

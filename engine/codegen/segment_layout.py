@@ -20,11 +20,13 @@ class SegmentForm(NamedTuple):
         types: Of every input its type in memory.
         is_sorted: Whether edges lie in the order of their rows.
         keeps_edges: Whether rows are short enough that values of one pass are kept for the next.
+        asks_ahead: Whether arrays are so large that rows which edges point to are asked for ahead.
     """
 
     types: tuple[str, ...]
     is_sorted: bool
     keeps_edges: bool
+    asks_ahead: bool = True
 
 
 class SegmentLayout:
@@ -36,6 +38,8 @@ class SegmentLayout:
         names: list[Any] = [*HEAD, *((each, "pointer") for each in POINTERS)]
         names += [("in", number, "pointer") for number in range(len(loop.inputs))]
         names += [("out", number, "pointer") for number in range(len(loop.outputs))]
+        # Slots of all addresses, in this order.
+        self.pointers = slice(len(HEAD), len(names))
         names += [("length", number) for number in range(len(lengths))]
         names += list(self.values)
         self.places: dict[Any, int] = {name: number for number, name in enumerate(names)}

@@ -1,5 +1,6 @@
 """From nodes to a loop over segments: elements at a row or an edge, reductions over the edges of a row."""
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
@@ -283,14 +284,53 @@ def _output(elements: SegmentElements, asked: Asked) -> SegmentOutput:
     shape = node.shape if extent == "total" else node.shape[1:]
     # A sum that keeps the axis of edges has the others where its rows would have them.
     ahead = int(extent == "total" and len(shape) == len(node.operands[0].shape))
-    small = tuple(elements.small_axis(place - ahead, length) for place, length in enumerate(shape))
-    at = [elements.constant(0) if axis is None else elements.index(axis) for axis in small]
+    parts = _parts(node) if extent == "row" else [[length] for length in shape]
+    lengths = [length for part in parts for length in part]
+    small = tuple(elements.small_axis(place - ahead, length) for place, length in enumerate(lengths))
+    indices = iter([elements.constant(0) if axis is None else elements.index(axis) for axis in small])
+    at = [_flat(elements, [(next(indices), length) for length in part]) for part in parts]
     if extent == "total":
         axis = elements.edge if asked.of_edges else elements.row
         return SegmentOutput(node, extent, small, elements.summed(node, at, axis))
     first = elements.row_index if extent == "row" else elements.edge_index
     value = elements._own_element(node, (first, *at))
     return SegmentOutput(node, extent, small, value)
+
+
+def _parts(node: Node) -> list[list[int]]:
+    """Lengths of the axes behind the first: each as those of what is reduced for it, of which it may be several in one.
+
+    Heads laid out one behind the other stay axes of their own: what has one value for a head is computed once for it.
+    """
+    whole = [[length] for length in node.shape[1:]]
+    bases = {base.shape[1:] for base in _reduced_below(node)}
+    if len(bases) != 1 or node.shape[1:] in bases:
+        return whole
+    rest, parts = list(bases.pop()), []
+    for length in node.shape[1:]:
+        part: list[int] = []
+        while rest and (rest[0] == 1 or math.prod(part) < length):
+            part.append(rest.pop(0))
+        parts.append(part)
+    fits = not rest and all(math.prod(part) == length for part, (length,) in zip(parts, whole, strict=True))
+    return parts if fits else whole
+
+
+def _reduced_below(node: Node) -> list[Node]:
+    """The reductions of segments that it is made of, element by element."""
+
+    def made_of(each: Node) -> tuple[Node, ...]:
+        return each.operands if each.role in ("pointwise", "rearrangement") and not each.segments() else ()
+
+    return [each for each in postorder([node], made_of) if each.segments()]
+
+
+def _flat(elements: SegmentElements, indices: Sequence[tuple[Scalar, int]]) -> Scalar:
+    """One index made of those of its parts."""
+    found = elements.constant(0)
+    for index, length in indices:
+        found = elements.add(elements.multiply(found, elements.constant(length)), index)
+    return found
 
 
 def _loaded(scalars: Sequence[Scalar]) -> list[Node]:

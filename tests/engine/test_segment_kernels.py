@@ -6,7 +6,7 @@ from graphs import LAYERS, Problem, compare, gat, gatv2, largest, loops_of, mome
 from hypothesis import HealthCheck, given, settings
 
 import attngraph as ag
-from attngraph.engine import program
+from attngraph.engine import program, segment_kernels
 from attngraph.engine.config import config
 
 
@@ -33,6 +33,14 @@ def test_every_layer_runs_as_loops_over_segments(layer):
     assert 2 <= len(loops_of(made)) <= 3
     every = {node for step in made.plan.steps if not step_is_leaf(step) for node in nodes_of(step)}
     assert not any(len(node.shape) == 3 and node.shape[0] == 60 for node in every)
+
+
+@pytest.mark.parametrize("shape", [(11, 6), (11, 1, 6), (11, 3, 2), (11, 6, 1), (11, 2, 3)], ids=str)
+def test_heads_side_by_side_are_right(shape):
+    problem = Problem(gat)
+    bias = ag.asarray(np.arange(6.0, dtype="float32").reshape(shape[1:]))
+    compare([problem.out.reshape(shape) * bias + bias])
+    compare([problem.out.reshape(shape) + bias, problem.out, problem.edge])
 
 
 def step_is_leaf(step):
@@ -149,3 +157,22 @@ def test_half_floats_are_widened():
     with ag.config.set(target="reference64"):
         wanted = total.compute()
     np.testing.assert_allclose(total.compute(), wanted, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("least", [0, 1 << 30])
+def test_rows_are_asked_for_ahead_or_not(least, monkeypatch):
+    monkeypatch.setattr(segment_kernels, "_LEAST_AHEAD", least)
+    problem = Problem(gat)
+    made = compare([problem.out])
+    (kernel,) = made.segments.values()
+    (binding,) = kernel._bindings.values()
+    assert ("prefetch" in binding.compiled.ir) == (least == 0)
+
+
+def test_a_call_finds_the_descriptor_of_the_one_before():
+    problem = Problem(gat)
+    made = compare([problem.out])
+    (kernel,) = made.segments.values()
+    before = dict(kernel._bindings)
+    made.run({}, config.settings(), check_finite=False)
+    assert kernel._bindings == before

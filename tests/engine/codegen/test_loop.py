@@ -110,3 +110,26 @@ def test_a_loop_looks_for_trouble_at_its_end():
     text = LoopWriter(loop, fit_of(loop).form, host_target()).write()
     assert text.count("store i64 1") == 1
     assert f"i64 {8 * HEAD.index('trouble')}" in text
+
+
+@pytest.mark.parametrize("target", ["native", "x86-64-v3"])
+@pytest.mark.parametrize("length", [2, 4, 8, 16, 7])
+def test_rows_that_are_one_vector(length, target):
+    shape = 5, 3, 7, length
+    form = fit_of(loop_of(ag.sum(x(*shape) * x(3, 1, length), axis=-1, keepdims=True) + x(*shape))).form
+    assert form.short == (0 if length == 7 else length)
+    rng = np.random.default_rng(length)
+    one, other = (
+        rng.standard_normal((400, *shape[1:]), dtype="float32"),
+        rng.standard_normal((3, 1, length), dtype="float32"),
+    )
+
+    def of(a, b):
+        a, b = ag.asarray(a), ag.asarray(b)
+        return [ag.sum(a * b, axis=-1), ag.max(a * b, axis=-1), a - ag.sum(a * b, axis=-1, keepdims=True)]
+
+    with ag.config.set(target=target):
+        found = ag.compute(*of(one, other))
+    due = ag.compute(*of(one.astype("float64"), other.astype("float64")))
+    for mine, exact in zip(found, due, strict=True):
+        np.testing.assert_allclose(mine, exact, rtol=2e-6, atol=2e-6)

@@ -36,6 +36,18 @@ def test_what_is_divided_by_a_row_is_stored_once():
     assert names(loop) == ["multiply"]
 
 
+@pytest.mark.parametrize("shape", [(11, 6), (11, 1, 6), (11, 3, 2), (11, 6, 1)], ids=str)
+def test_what_is_added_to_heads_side_by_side_is_in_their_loop(shape):
+    problem = Problem(gat)  # 2 heads of 3
+    loops = loops_of(
+        planned([problem.out.reshape(shape) + ag.asarray(np.arange(6.0, dtype="float32").reshape(shape[1:]))])
+    )
+    assert [len(loop.outputs) for loop in loops] == [1]
+    if shape[1:] != (3, 2):  # which cuts heads in two
+        assert names(loops[0]) == ["add"]
+        assert {loops[0].lanes(each) for each in loops[0].scalars if each.op == "exp"} == {2}
+
+
 def test_weights_that_somebody_needs_are_stored_by_the_same_loop():
     problem = Problem(gat)
     (loop,) = loops_of(planned([problem.out, problem.edge]))
