@@ -27,8 +27,8 @@ _MODULES_OF_LINKER = 100
 _ALWAYS_THERE = frozenset({"memcpy", "memmove", "memset", "memcmp", "_GLOBAL_OFFSET_TABLE_", ".TOC.", ""})
 
 # JITLink puts what one object holds side by side: constants are found from where the code is. By their full addresses
-# each took a register, or an instruction in innermost loops.
-_CODE_MODEL = {"codemodel": "small", "reloc": "pic"}
+# each took a register, or an instruction in innermost loops. Windows' objects have no way to call what lies far off.
+_NEAR, _FAR = {"codemodel": "small", "reloc": "pic"}, {"codemodel": "jitdefault", "jit": True}
 
 binding: Any = Lazily("llvmlite.binding")
 _llvmlite: Any = Lazily("llvmlite")
@@ -186,7 +186,8 @@ def _machine_of(triple: str, cpu: str, features: str) -> Any:
     binding.initialize_native_asmparser()
     try:
         kind = binding.Target.from_triple(triple)
-        return kind.create_target_machine(cpu=cpu, features=features, opt=3, **_CODE_MODEL)
+        model: Any = _FAR if "windows" in triple else _NEAR
+        return kind.create_target_machine(cpu=cpu, features=features, opt=3, **model)
     except RuntimeError as error:
         raise _rejected(error) from None
 
