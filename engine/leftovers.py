@@ -29,6 +29,8 @@ def _references(holder: list[Any]) -> int:
 
 
 _ONE = _references([np.empty(0)])
+# Without the interpreter's lock another thread may come to hold an array while it is looked at.
+_COUNTS = sys.implementation.name == "cpython" and getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
 class Leftovers:
@@ -40,7 +42,7 @@ class Leftovers:
 
     def leave(self, holder: list[Any]) -> None:
         """Keep the memory of the array that a list holds, if nothing else holds that or a part of it."""
-        if _references(holder) != _ONE:
+        if not _COUNTS or _references(holder) != _ONE:
             return
         if holder[0].base is not None:  # NumPy's views hold what owns the memory, and not each other
             holder[0] = holder[0].base

@@ -109,14 +109,14 @@ def limited(threads: int) -> Iterator[None]:
 def product(left: Values, right: Values) -> Values:
     """``np.matmul(left, right)`` of two arrays with two axes or more."""
     batch = np.broadcast_shapes(left.shape[:-2], right.shape[:-2])
-    result = empty((*batch, left.shape[-2], right.shape[-1]), np.result_type(left, right))
-    if result.size == 0 or left.shape[-1] == 0:
-        result[...] = 0
-        return result
+    shape, dtype = (*batch, left.shape[-2], right.shape[-1]), np.result_type(left, right)
+    if 0 in shape or left.shape[-1] == 0:
+        return np.zeros(shape, dtype)
     # One tall product instead of many flat ones; of whole blocks it has the same ones without a copy.
     if right.ndim == 2 and left.ndim > 2 and left.shape[-2] % _BLOCK_ROWS:
         rows = np.ascontiguousarray(left).reshape(-1, left.shape[-1])
-        return product(rows, right).reshape(result.shape)
+        return product(rows, right).reshape(shape)
+    result = empty(shape, dtype)
     if batch:
         left, right = (np.broadcast_to(side, (*batch, *side.shape[-2:])) for side in (left, right))
     blocks = _blocks(batch, left.shape[-2], max(_BLOCK_ROWS, _BLOCK_WORK // (left.shape[-1] * right.shape[-1])))

@@ -121,6 +121,8 @@ class Rearrangement(Node):
     """Moves, repeats or selects elements without computing on them."""
 
     role: ClassVar[str] = "rearrangement"
+    # Whether there are zeros beside the operand's elements.
+    adds_zeros: ClassVar[bool] = False
 
     def trouble(self, value: Values, operands: Sequence[Values], check_finite: bool) -> bool:
         """Never: nothing is computed."""
@@ -338,6 +340,8 @@ def normalize_axes(operation: str, axis: Any, ndim: int) -> tuple[int, ...]:
 def constant_value(node: Node) -> bool | int | float | None:
     """The scalar that a constant spreads over its whole shape, else None; not through what is differentiated by."""
     # A cast keeps 0 and -inf what they are.
+    among_zeros = False
     while (isinstance(node, Rearrangement) or node.rounds) and len(node.operands) == 1 and not node.of_gradients:
+        among_zeros = among_zeros or (isinstance(node, Rearrangement) and node.adds_zeros)
         node = node.operands[0]
-    return node.value if isinstance(node, Constant) else None
+    return node.value if isinstance(node, Constant) and (node.value == 0 or not among_zeros) else None

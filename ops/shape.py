@@ -178,6 +178,8 @@ class Slice(Rearrangement):
 class Spread(Rearrangement):
     """The operand every ``step``-th place from ``start`` on along each axis, among zeros: the adjoint of `Slice`."""
 
+    adds_zeros: ClassVar[bool] = True
+
     operand: Node
     starts: tuple[int, ...]
     steps: tuple[int, ...]

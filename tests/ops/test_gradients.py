@@ -393,3 +393,31 @@ def test_long_chains_do_not_recurse():
 def test_bad_input_gets_an_error_that_says_what(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+PIECES = {
+    "a row": lambda x: x[0],
+    "an element": lambda x: x[2, 1],
+    "a stretch": lambda x: x[2:5],
+    "every other": lambda x: x[1::2],
+    "from the end": lambda x: x[5:1:-2],
+    "the whole, turned": lambda x: x[::-1],
+    "picked": lambda x: x[np.asarray([3, 3, 1])],
+    "two of them": lambda x: ag.concat([x[:3], x[5:]]),
+}
+
+
+@pytest.mark.parametrize("piece", PIECES.values(), ids=PIECES)
+@pytest.mark.parametrize("scale", [1.0, 3.0])
+@pytest.mark.parametrize("target", ["native", "reference", "reference64"])
+def test_nothing_arrives_beside_a_piece(piece, scale, target):
+    # An upstream of 1 is the one that may be left out of products, where it is 1 everywhere.
+    x = np.arange(1, 33, dtype="float32").reshape(8, 4)
+    places = np.zeros((8, 4), "float32")
+    indices = piece(ag.asarray(np.arange(32).reshape(8, 4))).compute()
+    np.add.at(places.reshape(-1), np.reshape(indices, -1), scale)
+    with ag.config.set(target=target):
+        squared = ag.grad(lambda x: piece(x**2).sum() * scale)(x)
+        beside = ag.compile(lambda x: ag.gradients(piece(x).sum() * scale + (x**2).sum(), [x])[0] * x)(x)
+    np.testing.assert_allclose(squared, 2 * x * places)
+    np.testing.assert_allclose(beside, (places + 2 * x) * x)
