@@ -33,7 +33,7 @@ import portability
 import scores
 import seed_targets
 import small_types
-import sparse
+import sparse_masks
 import training
 import variants
 from cases import square
@@ -94,7 +94,7 @@ def _masks(run: Run) -> Rows:
 
 
 def _sparse(run: Run) -> Rows:
-    return _alone("sparse", sparse.every_pattern(run.rounds, run.threads, run.quick), run)
+    return _alone("sparse_masks", sparse_masks.every_pattern(run.rounds, run.threads, run.quick), run)
 
 
 SECTIONS = (
@@ -108,7 +108,7 @@ SECTIONS = (
     Section("masks", f"{masks.SHAPE}, beside the dense attention", _masks, every_thread_count=True),
     Section(
         "sparse",
-        f"{sparse.SHAPE}, sparse patterns, time of the dense attention over ours",
+        f"{sparse_masks.SHAPE}, sparse patterns, time of the dense attention over ours",
         _sparse,
         every_thread_count=True,
     ),
