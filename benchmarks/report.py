@@ -215,8 +215,9 @@ _RATIO = {"ratio": "times as fast"}
 
 def _decoding(rows: Rows) -> str:
     # Of pages it is measured how much longer they take than one array.
-    is_longer = [row.get("peer") == "contiguous" and row.get("ratio") is not None for row in rows]
-    rows = [{**row, "ratio": 1 / row["ratio"]} if longer else row for row, longer in zip(rows, is_longer, strict=True)]
+    rows = [
+        {**row, "ratio": 1 / row["ratio"]} if row["peer"] == "contiguous" and "ratio" in row else row for row in rows
+    ]
     shown = {"case": "case", "threads": "threads", "peer": "beside", "milliseconds": "milliseconds"}
     return _shown(**shown, of_bandwidth="bandwidth", **_RATIO)(rows)
 

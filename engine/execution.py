@@ -123,7 +123,8 @@ class Execution:
                 self._seconds[number] = time.perf_counter() - start
             if left is not None:
                 for node in self._steps.leavers[number]:
-                    left.leave([values.pop(node)] if node in values else [None])
+                    if node in values:
+                        left.leave([values.pop(node)])
             for done in self._steps.release[number]:
                 values.pop(done, None)
                 self._widened.pop(done, None)

@@ -4,6 +4,7 @@ Pages that are new cost several times what it takes to fill them, and the more s
 nobody holds any longer is kept where a later step is known to make something of its size, and for that run alone.
 """
 
+import math
 import sys
 import weakref
 from collections.abc import Iterator, Sequence
@@ -56,9 +57,7 @@ class Leftovers:
 
     def take(self, shape: Sequence[int], dtype: DType) -> Values | None:
         """An array of this shape with whatever in it; None if there is no memory of its size."""
-        size = dtype.itemsize
-        for length in shape:
-            size *= length
+        size = math.prod(shape) * dtype.itemsize
         kept = self._arrays.get((dtype, size))
         if not kept:
             return None

@@ -88,13 +88,9 @@ def leavers(steps: Sequence[Step], release: Sequence[Sequence[Node]]) -> list[li
     wanted: set[int] = set()
     found: list[list[Node]] = []
     for step, done in zip(reversed(steps), reversed(release), strict=True):
-        found.append([node for node in done if _bytes(node) in wanted])
-        wanted.update(size for size in map(_bytes, step_nodes(step)) if size >= LARGE)
+        found.append([node for node in done if node.type.nbytes in wanted])
+        wanted.update(node.type.nbytes for node in step_nodes(step) if node.type.nbytes >= LARGE)
     return found[::-1]
-
-
-def _bytes(node: Node) -> int:
-    return node.type.size * node.dtype.itemsize
 
 
 def _held_bytes(node: Node, all64: bool) -> int:

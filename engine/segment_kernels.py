@@ -12,6 +12,7 @@ from .codegen.segment_layout import HEAD, SegmentForm, segment_signature
 from .codegen.target import named_target
 from .config import Settings
 from .ir import Node, Values
+from .leftovers import empty
 from .loop_binding import memory_type
 from .loop_codes import CompiledLoop, LoopCodes
 from .segment_loop import SegmentLoop, SegmentOutput
@@ -137,10 +138,12 @@ class SegmentKernel:
     def _run(
         self, binding: SegmentBinding, order: Order, given: list[Values], edges: int, settings: Settings
     ) -> list[Values] | None:
-        results = [np.empty(shape, dtype) for shape, dtype in binding.results]
+        results = [empty(shape, dtype) for shape, dtype in binding.results]
         descriptor, module = binding.template.copy(), binding.compiled.module
-        addresses = [array.__array_interface__["data"][0] for array in (*given, *results)]
-        descriptor[binding.pointers] = [*order.addresses, *addresses]
+        # Where edges lie in order there is no list of it, and something has to stand for it.
+        lists = order.bounds, order.starts, order.starts if order.order is None else order.order
+        addresses = [array.__array_interface__["data"][0] for array in (*lists, *given, *results)]
+        descriptor[binding.pointers] = addresses
         workers.run(
             module.address("segments"),
             descriptor.__array_interface__["data"][0],

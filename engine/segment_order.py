@@ -31,14 +31,12 @@ class Order(NamedTuple):
         order: The edges by their segments; None if they lie so.
         bounds: The first row of each task, and behind them the number of rows.
         longest: The most edges of one segment.
-        addresses: Where bounds, starts and order lie; the starts in place of an order that is None.
     """
 
     starts: Values
     order: Values | None
     bounds: Values
     longest: int
-    addresses: tuple[int, int, int]
 
 
 # Of arrays that never change, by their identity; an entry ends with its array.
@@ -96,9 +94,7 @@ def _sorted(ids: Values, count: int, wraps: bool, cache_dir: str) -> Order | Non
     bounds = np.searchsorted(work, np.arange(tasks + 1) * _TASK_EDGES)
     bounds[0], bounds[-1] = 0, count
     longest = int(np.diff(begins).max(initial=0))
-    bounds = bounds.astype(np.int64)
-    addresses = bounds.ctypes.data, begins.ctypes.data, (begins if kind == SORTED else order).ctypes.data
-    return Order(begins, None if kind == SORTED else order, bounds, longest, addresses)
+    return Order(begins, None if kind == SORTED else order, bounds.astype(np.int64), longest)
 
 
 def _module(dtype: np.dtype[Any], cache_dir: str) -> NativeModule:

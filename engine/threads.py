@@ -112,7 +112,7 @@ def product(left: Values, right: Values) -> Values:
     shape, dtype = (*batch, left.shape[-2], right.shape[-1]), np.result_type(left, right)
     if 0 in shape or left.shape[-1] == 0:
         return np.zeros(shape, dtype)
-    # One tall product instead of many flat ones; of whole blocks it has the same ones without a copy.
+    # One tall product instead of many flat ones. Matrices of whole blocks are none, and are not copied for it.
     if right.ndim == 2 and left.ndim > 2 and left.shape[-2] % _BLOCK_ROWS:
         rows = np.ascontiguousarray(left).reshape(-1, left.shape[-1])
         return product(rows, right).reshape(shape)

@@ -30,9 +30,7 @@ class Concat(Rearrangement):
         for part in self.parts[1:]:
             if len(part.shape) != len(first) or _without(part.shape, self.axis) != _without(first, self.axis):
                 raise ShapeError(f"concat: shapes {first} and {part.shape} differ beside axis {self.axis}")
-        total = sum(part.shape[self.axis] for part in self.parts)
-        shape = (*first[: self.axis], total, *first[self.axis + 1 :])
-        return TensorType(shape, self.parts[0].dtype)
+        return TensorType(_in_one([part.shape for part in self.parts], self.axis), self.parts[0].dtype)
 
     def labelled(self, operands: Sequence[Axes]) -> Axes:
         """What all agree on; along the axis the name alone."""
@@ -52,8 +50,7 @@ class Concat(Rearrangement):
 
     def reference(self, *parts: Values) -> Values:
         """NumPy's."""
-        shape = list(parts[0].shape)
-        shape[self.axis] = sum(part.shape[self.axis] for part in parts)
+        shape = _in_one([part.shape for part in parts], self.axis)
         return np.concatenate(parts, axis=self.axis, out=empty(shape, np.result_type(*parts)))
 
     def simplify(self) -> Node | None:
@@ -85,6 +82,12 @@ def adjoined(left: Node, right: Node) -> Node | None:
 
 def _in_a_row(node: Node, axis: int) -> tuple[Node, ...]:
     return node.parts if isinstance(node, Concat) and node.axis == axis else (node,)
+
+
+def _in_one(shapes: Sequence[Shape], axis: int) -> Shape:
+    """Of what goes into one array along an axis, the array's."""
+    first = shapes[0]
+    return (*first[:axis], sum(shape[axis] for shape in shapes), *first[axis + 1 :])
 
 
 def _without(shape: Shape, axis: int) -> Shape:
