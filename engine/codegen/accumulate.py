@@ -1,13 +1,13 @@
 """Step C: some elements of an accumulator at a time, ``total * rescaling + sum of column * weight``."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ..scalar import Axis, Scalar
 from ..sweep import Accumulator
+from .halves import Side
 from .llvm import Value
 from .tile import plain_axis
-from .wide import split
 
 if TYPE_CHECKING:
     from .sweep import SweepWriter
@@ -35,27 +35,63 @@ class Accumulate:
 
     def write(self) -> None:
         """All elements, as many at a time as registers hold."""
-        f, length, width = self.writer.f, self.small.length, self.writer.schedule.width
+        self.each(self.writer.schedule.width, self._some)
+        self.writer.halves.each_side(self._of_half)
+
+    def each(self, width: int, some: Callable[[Value, int], None]) -> None:
+        """All elements, so many at a time: ``some`` writes those from a first one on."""
+        f, length = self.writer.f, int(self.small.length)
         whole = length // width * width
-        f.loop(0, whole, width, [], lambda first, _: self._some(first, width))
+        f.loop(0, whole, width, [], lambda first, _: some(first, width))
         if whole < length:
-            self._some(f.constant(whole, "i64"), length - whole)
+            some(f.constant(whole, "i64"), length - whole)
 
     def _some(self, first: Value, width: int) -> None:
         writer, f = self.writer, self.writer.f
         buffer = writer.weights.buffers[self.key]
 
+        begin, end = writer.halves.whole
+
         def column(index: Value, carried: list[Value]) -> list[Value]:
-            at = f.offset(buffer, f.mul(index, writer.block_rows * 4))
-            return self._added(index, first, width, f.load(at, writer.block_vector), carried)
+            return self._added(index, first, width, self._weights(buffer, index, writer.schedule.vectors), carried)
 
         zeros = [f.constant(0.0, writer.vector)] * (width * writer.schedule.vectors)
-        self.store(first, width, writer.in_steps(self.size, writer.schedule.summed, zeros, column))
+        self.store(first, width, writer.in_steps(f.sub(end, begin), writer.schedule.summed, zeros, column, begin))
 
-    def _added(self, index: Value, first: Value, width: int, weights: Value, totals: list[Value]) -> list[Value]:
-        """Some elements of a column, times the weights of a block of rows, added."""
-        f, count = self.writer.f, self.writer.schedule.vectors
-        vectors = split(f, weights, count)
+    def _of_half(self, side: Side) -> None:
+        """What columns add to one half of the rows that the other does not see."""
+        writer, f = self.writer, self.writer.f
+        halves = writer.halves
+        ahead = f.mul(side.half, halves.rows * 4)
+        buffer = f.offset(writer.weights.buffers[self.key], ahead)
+
+        def some(first: Value, width: int) -> None:
+            def column(index: Value, carried: list[Value]) -> list[Value]:
+                return self._added(index, first, width, self._weights(buffer, index, halves.vectors), carried)
+
+            zeros = [f.constant(0.0, writer.vector)] * (width * halves.vectors)
+            count = f.sub(side.stop, side.first)
+            sums = writer.in_steps(count, writer.schedule.summed, zeros, column, side.first)
+            base = f.offset(f.offset(writer.totals[self.accumulator], f.mul(first, writer.block_rows * 4)), ahead)
+            for place, added in enumerate(sums):
+                element, vector = divmod(place, halves.vectors)
+                pointer = f.offset(base, (element * writer.block_rows + vector * writer.lanes) * 4)
+                f.store(f.add(f.load(pointer, writer.vector, aligned=True), added), pointer, aligned=True)
+
+        # Half as many vectors of more elements: no more registers than all rows take.
+        self.each(writer.schedule.width * 3 // 2, some)
+
+    def _weights(self, buffer: Value, index: Value, vectors: int) -> list[Value]:
+        """Some vectors of a column's weights."""
+        f, writer = self.writer.f, self.writer
+        at = f.offset(buffer, f.mul(index, writer.block_rows * 4))
+        return [f.load(f.offset(at, number * writer.lanes * 4), writer.vector) for number in range(vectors)]
+
+    def _added(
+        self, index: Value, first: Value, width: int, vectors: Sequence[Value], totals: list[Value]
+    ) -> list[Value]:
+        """Some elements of a column, times vectors of its weights, added."""
+        f, count = self.writer.f, len(vectors)
         brought = self.column_values(self.accumulator.column, index, first, width)
         values = [f.splat(value, self.writer.lanes) for value in brought]
         return [f.fma(values[place // count], vectors[place % count], total) for place, total in enumerate(totals)]

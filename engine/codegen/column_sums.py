@@ -193,8 +193,9 @@ class ColumnSums:
         f.loop(whole, size, 1, [], lambda at, _: self._some(place, start, at, first, vectors, 1))
 
     def _some(self, place: Place, start: Value, at: Value, first: int, vectors: int, columns: int) -> None:
-        """Some vectors of some columns, over all rows of the block."""
+        """Some vectors of some columns, over all rows of the block that see any of them."""
         f = self.writer.f
+        self._rows = self.writer.halves.rows_of(at, columns)
         if place.total in self.pairs:
             sums = self.pairs[place.total].some(start, at, first, vectors, columns)
         else:
@@ -234,9 +235,9 @@ class ColumnSums:
         return f.load(f.offset(line, element * 4), self.writer.vector, aligned=True)
 
     def over_rows(self, zeros: list[Value], row: Callable[[Value, list[Value]], list[Value]]) -> list[Value]:
-        """A sum over the block's rows."""
-        f, ops = self.writer.f, self.writer.operands
-        return self.writer.in_steps(f.sub(ops.row_stop, ops.row_first), _TOGETHER, zeros, row)
+        """A sum over rows of the block."""
+        f, (first, stop) = self.writer.f, self._rows
+        return self.writer.in_steps(f.sub(stop, first), _TOGETHER, zeros, row, first)
 
     def end(self) -> None:
         """Multiply by what the sums are multiplied by, and look whether all is well."""

@@ -13,7 +13,7 @@ from .schedule import is_product
 from .tile import TileValues
 from .values import vector_of
 from .watch import trace
-from .wide import join
+from .wide import join, split
 
 if TYPE_CHECKING:
     from .sweep import SweepWriter
@@ -103,6 +103,7 @@ class Fill:
         if not masks.roots:
             return self.tile(at, start, running, masks, True)
         full = f.and_(masks.is_full(column, f.add(column, count - 1)), f.compare("<=", column, limit))
+        self._place = f.sub(at, start)
         return f.if_else(
             full,
             lambda: self.tile(at, start, running, masks, True),
@@ -117,8 +118,10 @@ class Fill:
         for contraction in self.contractions:
             if contraction in writer.products.rows:
                 self._contract_pairs(contraction, tile)
-            else:
+            elif full or not writer.halves.sides:
                 self._contract(contraction, tile)
+            else:
+                self._contract_visible(contraction, tile)
         if writer.watch.is_needed:
             for contraction, buffer in self.raw.items():
                 for number in range(count):
@@ -197,20 +200,58 @@ class Fill:
             f.add(f.load(place, writer.vector, aligned=True), each) for place, each in zip(places, last, strict=True)
         ]
 
+    def _sources(self, contraction: Scalar, tile: TileValues) -> Sources:
+        small = contraction.attribute[1]
+        return {
+            (leaf, number): tile.column_source(leaf, small, number)
+            for leaf in self._leaves(contraction.args[0], small)[1]
+            for number in range(self.writer.schedule.columns)
+        }
+
+    def _contract_visible(self, contraction: Scalar, tile: TileValues) -> None:
+        """The sums of a group of columns that only one half of the rows may see: of that half, and 0 of the other."""
+        writer, f, schedule, halves = self.writer, self.writer.f, self.writer.schedule, self.writer.halves
+        is_side, half = halves.side_of(self._place, schedule.columns)
+
+        def of_half() -> list[Value]:
+            ahead = f.mul(half, halves.rows * 4)
+            numbers = range(schedule.columns)
+            sums = self._contracted(contraction, tile, self._sources(contraction, tile), numbers, halves.vectors, ahead)
+            is_last, zero = f.compare("==", half, 1), f.constant(0.0, writer.vector)
+            found = []
+            for first in range(0, len(sums), halves.vectors):
+                mine = sums[first : first + halves.vectors]
+                found += [f.select(is_last, zero, each) for each in mine]
+                found += [f.select(is_last, each, zero) for each in mine]
+            return self._kept(contraction, found)
+
+        def of_all() -> list[Value]:
+            self._contract(contraction, tile)
+            known = [tile.known.pop((contraction, number), None) for number in range(schedule.columns)]
+            return [part for each in known if each is not None for part in split(f, each, schedule.vectors)]
+
+        self._note(contraction, tile, f.if_else(is_side, of_half, of_all))
+
+    def _kept(self, contraction: Scalar, sums: list[Value]) -> list[Value]:
+        """Sums of a group of columns that wait in memory are stored there, and none is left."""
+        if contraction not in self.raw:
+            return sums
+        for place, each in enumerate(sums):
+            self.writer.f.store(each, self.writer.f.offset(self.raw[contraction], place * self.writer.lanes * 4))
+        return []
+
+    def _note(self, contraction: Scalar, tile: TileValues, sums: list[Value]) -> None:
+        vectors = self.writer.schedule.vectors
+        for first in range(0, len(sums), vectors):
+            tile.known[contraction, first // vectors] = join(self.writer.f, sums[first : first + vectors])
+
     def _contract(self, contraction: Scalar, tile: TileValues) -> None:
         """The sums of a group of columns, for as many vectors of rows at once as the schedule says."""
         writer, f, schedule = self.writer, self.writer.f, self.writer.schedule
-        small = contraction.attribute[1]
-        sources = {
-            (leaf, number): tile.column_source(leaf, small, number)
-            for leaf in self._leaves(contraction.args[0], small)[1]
-            for number in range(schedule.columns)
-        }
+        sources = self._sources(contraction, tile)
         if contraction not in self.raw:
             sums = self._contracted(contraction, tile, sources, range(schedule.columns), schedule.vectors, None)
-            for number in range(schedule.columns):
-                first = number * schedule.vectors
-                tile.known[contraction, number] = join(f, sums[first : first + schedule.vectors])
+            self._note(contraction, tile, sums)
             return
         vectors = schedule.vectors if is_product(contraction, writer.sweep.pair) else schedule.contracted
         columns = max(1, schedule.columns * schedule.contracted // vectors)

@@ -1,10 +1,19 @@
 """What `passes.skip` knows of a sweep's tiles, as code: bounds of the columns, and tests of tiles."""
 
+from typing import NamedTuple
+
 from ..passes.skip import Skip
 from ..scalar import Axis, Scalar, below
 from .listed_runs import Entry, is_whole, seen, seen_by_row
 from .llvm import Value
 from .operands import Operands
+
+
+class Rows(NamedTuple):
+    """Rows of a task: where they begin and end, and what of the tests only they matter to."""
+
+    place: dict[Axis, Value]
+    known: dict[Scalar, Value]
 
 
 class Masks:
@@ -23,20 +32,24 @@ class Masks:
         self.strip, self.block, self.block_rows = strip, block, block_rows
         # The run of columns that is gone through, where lists say which there are.
         self.entry: Entry | None = None
-        corners, f = skip.corners, self.f
-        first = operands.row_first
-        self._rows: dict[Axis, Value] = {
+        self._stretch = self.f.unsigned_divide(operands.row_first, self.f.constant(block_rows, "i64"))
+        self._rows = self.between(operands.row_first, self.f.sub(operands.row_stop, 1))
+
+    def between(self, first: Value, last: Value) -> Rows:
+        """Some rows of the task. What only they matter to is computed once, here."""
+        corners, operands = self.skip.corners, self.operands
+        place = {
             **operands.batch,
             corners.row_first: first,
-            corners.row_last: f.sub(operands.row_stop, 1),
-            corners.row_stretch: f.unsigned_divide(first, f.constant(block_rows, "i64")),
+            corners.row_last: last,
+            corners.row_stretch: self._stretch,
         }
-        # What only the rows matter to is computed once for the task.
-        self._of_rows: dict[Scalar, Value] = {}
+        known: dict[Scalar, Value] = {}
         columns = {corners.column_first, corners.column_last, corners.column_stretch}
-        for scalar in below(skip.expressions()):
+        for scalar in below(self.skip.expressions()):
             if not columns & scalar.axes and operands.fixed(scalar) is None:
-                operands.scalar(scalar, self._rows, self._of_rows)
+                operands.scalar(scalar, place, known)
+        return Rows(place, known)
 
     @property
     def roots(self) -> tuple[Scalar, ...]:
@@ -53,9 +66,9 @@ class Masks:
         f = self.f
         low, high = f.constant(0, "i64"), columns
         for bound in self.skip.most:
-            high = f.min(high, f.max(f.add(self._wide(bound, self._rows), 1), 0))
+            high = f.min(high, f.max(f.add(self._wide(bound), 1), 0))
         for bound in self.skip.least:
-            low = f.max(low, self._wide(bound, self._rows))
+            low = f.max(low, self._wide(bound))
         if self.looks_at_strips:
             low = f.sub(low, f.unsigned_modulo(low, f.constant(self.strip, "i64")))
         return low, high
@@ -84,9 +97,9 @@ class Masks:
         assert self.entry is not None
         return seen_by_row(self.f, self.entry, row, columns)
 
-    def is_empty(self, first: Value, last: Value) -> Value:
-        """Whether a strip of columns adds nothing."""
-        return self._decided(self.skip.empty, first, last, f_stretch=self._strip_of(first))
+    def is_empty(self, first: Value, last: Value, rows: Rows | None = None) -> Value:
+        """Whether a strip of columns adds nothing, to some rows of the task or to all."""
+        return self._decided(self.skip.empty, first, last, f_stretch=self._strip_of(first), rows=rows)
 
     def is_empty_block(self, first: Value, last: Value) -> Value:
         """The same of what lies in one block."""
@@ -98,10 +111,12 @@ class Masks:
     def _strip_of(self, column: Value) -> Value:
         return self.f.unsigned_divide(column, self.f.constant(self.strip, "i64"))
 
-    def _decided(self, condition: Scalar, first: Value, last: Value, *, f_stretch: Value) -> Value:
-        corners = self.skip.corners
+    def _decided(
+        self, condition: Scalar, first: Value, last: Value, *, f_stretch: Value, rows: Rows | None = None
+    ) -> Value:
+        corners, rows = self.skip.corners, rows or self._rows
         place = {corners.column_first: first, corners.column_last: last, corners.column_stretch: f_stretch}
-        return self.operands.scalar(condition, {**self._rows, **place}, dict(self._of_rows))
+        return self.operands.scalar(condition, {**rows.place, **place}, dict(rows.known))
 
-    def _wide(self, scalar: Scalar, place: dict[Axis, Value]) -> Value:
-        return self.f.convert(self.operands.scalar(scalar, place, self._of_rows), "i64")
+    def _wide(self, scalar: Scalar) -> Value:
+        return self.f.convert(self.operands.scalar(scalar, *self._rows), "i64")

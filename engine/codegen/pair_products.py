@@ -182,7 +182,11 @@ class PairProducts:
 
 
 class AccumulatePairs(Accumulate):
-    """Writes step C for one such sum and one block of columns: two columns at a time."""
+    """Writes step C for one such sum and one block of columns: two columns at a time, for all rows."""
+
+    def write(self) -> None:
+        """All elements, as many at a time as registers hold."""
+        self.each(self.writer.schedule.width, self._some)
 
     def _some(self, first: Value, width: int) -> None:
         writer, f, products = self.writer, self.writer.f, self.writer.products

@@ -27,6 +27,7 @@ from .brought import Brought
 from .column_sums import ColumnSums
 from .dense import Dense
 from .fill import Fill
+from .halves import Halves
 from .listed_runs import ListedRuns, in_pieces
 from .llvm import Value
 from .masks import Masks
@@ -157,6 +158,7 @@ class SweepWriter(Writer):
         wide = {column: small for column, small in wide.items() if column not in in_pairs}
         self.brought = Brought(self, {**self.fill.brought(), **wide})
         masks = self.masks = Masks(ops, self.skip, self.block_rows, schedule.strip, schedule.block)
+        self.halves = Halves(self, masks)
         low, high = self.bounds = self.within(*masks.column_bounds(self.columns), schedule.block)
         self.ahead = RowsAhead(self, low, high)
 
@@ -216,6 +218,7 @@ class SweepWriter(Writer):
         f = self.f
         count = len(self.groups) + self.watch.is_needed
         before, totals = list(carried[:count]), list(carried[count:])
+        self.halves.find(start, size)
         self.dense.fill(start, size)
         self.brought.fill(start, size)
         self.products.lay_out(start, size)
@@ -267,9 +270,11 @@ class SweepWriter(Writer):
         step: int,
         carried: list[Value],
         body: Callable[[Value, list[Value]], list[Value]],
+        first: Value | None = None,
     ) -> list[Value]:
-        """A loop over ``range(length)``, ``step`` rounds (a power of two) written out, the rest one by one."""
+        """A loop over so many numbers from the first, ``step`` rounds (a power of two) written out, then one by one."""
         f = self.f
+        first = f.constant(0, "i64") if first is None else first
 
         def several(index: Value, values: list[Value]) -> list[Value]:
             for number in range(step):
@@ -280,8 +285,8 @@ class SweepWriter(Writer):
             whole: Value = f.constant(int(length.constant) // step * step, "i64")
         else:
             whole = f.and_(length, -step)
-        carried = f.loop(0, whole, step, carried, several)
-        return carried if step == 1 else f.loop(whole, length, 1, carried, body)
+        carried = f.loop(first, f.add(first, whole), step, carried, several)
+        return carried if step == 1 else f.loop(f.add(first, whole), f.add(first, length), 1, carried, body)
 
     # --- when the columns have ended
 
