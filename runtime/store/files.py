@@ -3,12 +3,16 @@
 import ctypes
 import os
 import shutil
+import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 from ...engine.errors import AttnGraphError, StoreError
+
+# Bytes of the largest file for whose contents a thread keeps room.
+_MOST_KEPT = 1 << 24
 
 
 class Files(Protocol):
@@ -27,6 +31,13 @@ class Files(Protocol):
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
         """Some bytes of a file, fewer where it ends.
+
+        Raises:
+            OSError: If it cannot be read.
+        """
+
+    def contents(self, name: str) -> AbstractContextManager[bytes | memoryview]:
+        """All of a file, good inside ``with``.
 
         Raises:
             OSError: If it cannot be read.
@@ -64,6 +75,27 @@ def write_all(descriptor: int, contents: bytes | memoryview, offset: int) -> Non
         rest, offset = rest[written:], offset + written
 
 
+class _Rooms(threading.local):
+    """Room for a file's contents, kept by each thread from file to file: new pages take as long as reading does.
+
+    It is taken out while in use: a signal's handler may read in the middle of reading.
+    """
+
+    def __init__(self) -> None:
+        self._kept: list[bytearray] = []
+
+    def taken(self, size: int) -> bytearray:
+        room = self._kept.pop() if self._kept else bytearray()
+        return room if len(room) >= size else bytearray(size)
+
+    def give_back(self, room: bytearray) -> None:
+        if not self._kept and len(room) <= _MOST_KEPT:
+            self._kept.append(room)
+
+
+_rooms = _Rooms()
+
+
 class LocalFiles:
     """Files on this machine."""
 
@@ -88,13 +120,32 @@ class LocalFiles:
         descriptor = os.open(self.locate(name), os.O_RDONLY)
         try:
             wanted = (os.fstat(descriptor).st_size if stop is None else stop) - start
-            found = bytearray()
-            while len(found) < wanted:
-                piece = os.pread(descriptor, wanted - len(found), start + len(found))
+            pieces, left = [], wanted
+            while left > 0:
+                piece = os.pread(descriptor, left, start + wanted - left)
                 if not piece:
                     break
-                found += piece
-            return bytes(found)
+                pieces.append(piece)
+                left -= len(piece)
+            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        finally:
+            os.close(descriptor)
+
+    @contextmanager
+    def contents(self, name: str) -> Iterator[memoryview]:
+        descriptor = os.open(self.locate(name), os.O_RDONLY)
+        try:
+            size, done = os.fstat(descriptor).st_size, 0
+            room = _rooms.taken(size)
+            with memoryview(room)[:size] as whole:
+                while done < size:
+                    count = os.preadv(descriptor, [whole[done:]], done)
+                    if not count:
+                        break
+                    done += count
+                with whole[:done] as found:
+                    yield found
+            _rooms.give_back(room)
         finally:
             os.close(descriptor)
 
