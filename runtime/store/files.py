@@ -13,6 +13,8 @@ from ...engine.errors import AttnGraphError, StoreError
 
 # Bytes of the largest file for whose contents a thread keeps room.
 _MOST_KEPT = 1 << 24
+# Where a file had to be waited for, so many of the next ones are taken to be no nearer.
+_SLOW_FOR = 16
 
 
 class Files(Protocol):
@@ -36,8 +38,12 @@ class Files(Protocol):
             OSError: If it cannot be read.
         """
 
-    def contents(self, name: str) -> AbstractContextManager[bytes | memoryview]:
+    def contents(self, name: str, following: str = "") -> AbstractContextManager[bytes | memoryview]:
         """All of a file, good inside ``with``.
+
+        Args:
+            name: Which.
+            following: What will be wanted next, if that is known: it may not be there.
 
         Raises:
             OSError: If it cannot be read.
@@ -65,6 +71,14 @@ def store_errors(operation: str, subject: str) -> Iterator[None]:
         raise
     except OSError as error:
         raise StoreError(f"{operation}: {subject}: {error.strerror or error}") from error
+
+
+def _at_hand(descriptor: int, room: memoryview) -> int:
+    """Read what is in memory of a file's beginning, without waiting for more: how many bytes."""
+    try:
+        return os.preadv(descriptor, [room], 0, os.RWF_NOWAIT)
+    except (AttributeError, OSError):  # nothing of it, or a system, or a file system, that cannot say
+        return 0
 
 
 def write_all(descriptor: int, contents: bytes | memoryview, offset: int) -> None:
@@ -103,6 +117,8 @@ class LocalFiles:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        # For how many files more the next one is asked for ahead: one was not in memory. Asking takes a while, too.
+        self._slow = 0
 
     def describe(self) -> tuple[str, dict[str, Any] | None]:
         return str(self.root), None
@@ -132,12 +148,18 @@ class LocalFiles:
             os.close(descriptor)
 
     @contextmanager
-    def contents(self, name: str) -> Iterator[memoryview]:
+    def contents(self, name: str, following: str = "") -> Iterator[memoryview]:
         descriptor = os.open(self.locate(name), os.O_RDONLY)
         try:
-            size, done = os.fstat(descriptor).st_size, 0
+            size = os.fstat(descriptor).st_size
             room = _rooms.taken(size)
             with memoryview(room)[:size] as whole:
+                done = _at_hand(descriptor, whole)
+                if done < size:
+                    self._slow = _SLOW_FOR
+                if self._slow:
+                    self._slow -= 1
+                    self._ask_for(following)
                 while done < size:
                     count = os.preadv(descriptor, [whole[done:]], done)
                     if not count:
@@ -148,6 +170,17 @@ class LocalFiles:
             _rooms.give_back(room)
         finally:
             os.close(descriptor)
+
+    def _ask_for(self, name: str) -> None:
+        """Have the system read a file ahead, if it is there; no error if not."""
+        if not name or not hasattr(os, "posix_fadvise"):
+            return
+        with suppress(OSError):
+            descriptor = os.open(self.locate(name), os.O_RDONLY)
+            try:
+                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_WILLNEED)
+            finally:
+                os.close(descriptor)
 
     @property
     def _scratch(self) -> str:

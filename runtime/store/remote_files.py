@@ -55,7 +55,7 @@ class RemoteFiles:
         return bytes(self._system.cat_file(self._object(name), start=start or None, end=stop))
 
     @contextmanager
-    def contents(self, name: str) -> Iterator[bytes]:
+    def contents(self, name: str, following: str = "") -> Iterator[bytes]:
         yield self.read(name)
 
     def replace(self, name: str, contents: bytes, *, durable: bool = True) -> None:

@@ -79,7 +79,7 @@ class Units:
             return
         name = layout.name(key, head, unit)
         try:
-            with self.files.contents(name) as contents:
+            with self.files.contents(name, layout.name(key, head, unit + 1)) as contents:
                 self.codec(key).decode_into(contents, out)
         except OSError as error:
             place = f"{layout.place(key, head, start, start + len(out))}: {self.files.locate(name)}"

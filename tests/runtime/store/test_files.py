@@ -24,9 +24,31 @@ def test_what_a_read_gives_in_pieces_is_put_together(tmp_path, monkeypatch):
     (tmp_path / "one").write_bytes(bytes(range(100)))
     files, whole, into = LocalFiles(tmp_path), os.pread, os.preadv
     monkeypatch.setattr(os, "pread", lambda descriptor, size, start: whole(descriptor, min(size, 7), start))
-    monkeypatch.setattr(os, "preadv", lambda descriptor, rooms, start: into(descriptor, [rooms[0][:7]], start))
+    monkeypatch.setattr(os, "preadv", lambda descriptor, rooms, start, *_: into(descriptor, [rooms[0][:7]], start))
     assert files.read("one") == bytes(range(100))
     assert files.read("one", 5, 50) == bytes(range(5, 50))
     assert files.read("one", 90, 200) == bytes(range(90, 100))
     with files.contents("one") as contents:
         assert bytes(contents) == bytes(range(100))
+
+
+def test_the_next_file_is_asked_for_where_one_was_waited_for(tmp_path, monkeypatch):
+    for name in ("one", "two"):
+        (tmp_path / name).write_bytes(b"1" * 5000)
+    files, asked, waits = LocalFiles(tmp_path), [], [True, False]
+    into = os.preadv
+
+    def read(descriptor, rooms, start, flags=0):
+        if flags and waits.pop(0):
+            raise BlockingIOError
+        return into(descriptor, rooms, start)
+
+    monkeypatch.setattr(os, "preadv", read)
+    monkeypatch.setattr(LocalFiles, "_ask_for", lambda _, name: asked.append(name))
+    for name, following in (("one", "two"), ("two", "three")):
+        with files.contents(name, following) as contents:
+            assert bytes(contents) == b"1" * 5000
+    assert asked == ["two", "three"]
+    monkeypatch.undo()
+    files._ask_for("two")
+    files._ask_for("nowhere")
