@@ -82,7 +82,9 @@ def _places(parts: Parts, inputs: Sequence[Streamed], part: Part) -> list[Part]:
             cut = [(first + one, first + other) for one, other in ranges_by(stop - first, size)]
             here = [part._replace(batch=(*part.batch[:axis], each, *part.batch[axis + 1 :])) for each in cut]
             most = _bytes(parts, inputs, part, 1) * (1 + _MOST_AGAIN)
-            if sum(_bytes(parts, inputs, each, 1) for each in here) <= most:
+            # The first one says at once where a size will not do.
+            is_likely = len(here) * _bytes(parts, inputs, here[0], 1) <= most
+            if is_likely and sum(_bytes(parts, inputs, each, 1) for each in here) <= most:
                 found = [
                     each._replace(batch=(*each.batch[:axis], one, *each.batch[axis + 1 :]))
                     for each, one in product(found, cut)
