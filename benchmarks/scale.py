@@ -17,7 +17,8 @@ The model. A block of queries over N keys, which `runtime.tasks` cuts into T tas
 * ``depth(T) * merge``: states are merged in a tree of eight, ``merge`` seconds each, measured.
 * ``bytes / network``: what is sent: states, not keys. 1 GB/s where the network is not known.
 
-It says nothing of disks slower than memory, of networks that others use, or of workers that fail.
+It says nothing of disks slower than memory, of networks that others use, of workers that fail, or of a scheduler and a
+client that share the workers' processors: with as many workers as there are processors here, it predicts too little.
 """
 
 import argparse
