@@ -1,12 +1,14 @@
 """How a query block over a store scales: measured with one and two workers here, and a model for more.
 
     python benchmarks/scale.py                 # measures, predicts, and plans 10^9 keys on 100 workers
-    python benchmarks/scale.py --gibibytes 0.5 # a smaller store
+    python benchmarks/scale.py --gibibytes 2   # a smaller store
 
-The model. A block of queries over N keys, in T tasks on W workers, takes
+The model. A block of queries over N keys, which `runtime.tasks` cuts into T tasks for W workers, takes
 
-    seconds = start + ceil(T / W) * (N / T) * key(W) + T * task + depth(T) * merge + bytes / network
+    seconds = start + busiest(W) * key(W) + T * task + depth(T) * merge + bytes / network
 
+* ``busiest(W)``: keys of the worker that has most to do: each takes the next task when it is done with one. A task of
+  some heads counts as the keys that all heads would take as long for.
 * ``key(1)``: seconds a key on one worker. It is fitted, with ``start``, to one worker on a quarter and on half of the
   store; everything else is predicted from that.
 * ``key(W)``: workers of one machine share its memory: ``max(key(1), W * bytes of a key / bandwidth)``, with the
@@ -15,15 +17,18 @@ The model. A block of queries over N keys, in T tasks on W workers, takes
 * ``depth(T) * merge``: states are merged in a tree of eight, ``merge`` seconds each, measured.
 * ``bytes / network``: what is sent: states, not keys. 1 GB/s where the network is not known.
 
-It says nothing of disks slower than memory, of networks that others use, or of workers that fail.
+It says nothing of disks slower than memory, of networks that others use, of workers that fail, or of a scheduler and a
+client that share the workers' processors: with as many workers as there are processors here, it predicts too little.
 """
 
 import argparse
+import heapq
 import math
 import shutil
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,8 +37,11 @@ import numpy as np
 
 import attngraph as ag
 from attngraph.engine.config import config
+from attngraph.engine.parts import Parts
+from attngraph.engine.pipeline import optimize
+from attngraph.engine.program import Program
 from attngraph.engine.roofline import roofline
-from attngraph.runtime.tasks.cutting import LEAST_DISTRIBUTED, Resources, tasks_for
+from attngraph.runtime.tasks.cutting import LEAST_DISTRIBUTED, Resources, chosen
 
 NETWORK = 1e9
 TOLERANCE = 0.2
@@ -56,15 +64,15 @@ class Model(NamedTuple):
     merge: float
     bandwidth: float
 
-    def seconds(self, keys: int, tasks: int, workers: int, *, shared: bool) -> float:
+    def seconds(self, keys: int, workers: int, *, shared: bool) -> float:
         """What a computation is predicted to take. ``shared``: whether all workers are on one machine."""
         key = self.key
         if shared:
             key = max(key, workers * KEY_BYTES / self.bandwidth)
-        depth = math.ceil(math.log(max(tasks, 2), 8))
-        sent = tasks * STATE_BYTES / NETWORK if not shared else 0.0
-        rounds = math.ceil(tasks / workers)
-        return self.start + rounds * keys / tasks * key + tasks * self.task + depth * self.merge + sent
+        tasks = work_of_tasks(keys, workers)
+        depth = math.ceil(math.log(max(len(tasks), 2), 8))
+        sent = len(tasks) * STATE_BYTES / NETWORK if not shared else 0.0
+        return self.start + busiest(tasks, workers) * key + len(tasks) * self.task + depth * self.merge + sent
 
 
 KEY_BYTES = 2 * clusters.HEADS * clusters.WIDTH * 4
@@ -84,14 +92,13 @@ def measured(gibibytes: float, rounds: int) -> dict[str, Any]:
     finally:
         shutil.rmtree(folder)
     lengths = {part: int(length * part) for part in (0.25, 0.5, 1.0)}
-    tasks = {part: _tasks(lengths[part], 1) for part in lengths}
-    less = {part: one[part] - tasks[part] * task for part in (0.25, 0.5)}
+    less = {part: one[part] - len(work_of_tasks(lengths[part], 1)) * task - merge for part in (0.25, 0.5)}
     key = (less[0.5] - less[0.25]) / (lengths[0.5] - lengths[0.25])
     bandwidth = roofline(config.settings()).bytes
-    model = Model(max(less[0.25] - key * lengths[0.25] - merge, 0.0), key, task, merge, bandwidth)
+    model = Model(max(less[0.25] - key * lengths[0.25], 0.0), key, task, merge, bandwidth)
     rows = []
     for workers, seconds in ((1, one[1.0]), (2, two[1.0])):
-        predicted = model.seconds(length, _tasks(length, workers), workers, shared=True)
+        predicted = model.seconds(length, workers, shared=True)
         off = predicted / seconds - 1
         rows.append({"workers": workers, "keys": length, "measured": seconds, "predicted": predicted, "off": off})
     return {"model": model, "rows": rows}
@@ -122,6 +129,7 @@ def _times(workers: int, paths: dict[float, str], rounds: int) -> dict[float, fl
         LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as cluster,
         Client(cluster) as client,
     ):
+        client.run(_on_one_thread)  # a task that is alone would take all of the machine's
         for part, path in paths.items():
             store = ag.KVStore.open(path)
             x = ag.attention(ag.asarray(queries), store.keys, store.values)
@@ -135,10 +143,28 @@ def _times(workers: int, paths: dict[float, str], rounds: int) -> dict[float, fl
     return found
 
 
-def _tasks(keys: int, workers: int) -> int:
-    """Tasks that the work is cut into: what `ag.compute` does."""
-    flops = 4 * clusters.HEADS * clusters.QUERIES * clusters.WIDTH * keys
-    return tasks_for(flops, Resources(workers, LEAST_DISTRIBUTED, None))
+def _on_one_thread() -> None:
+    ag.config.set(threads=1)
+
+
+def work_of_tasks(keys: int, workers: int) -> list[float]:
+    """The keys of each task, of a part of the heads fewer: as `ag.compute` cuts them, in the order that they come."""
+    query, *sides = (ag.placeholder((clusters.HEADS, n, clusters.WIDTH)) for n in (clusters.QUERIES, keys, keys))
+    program = Program(optimize([ag.attention(query, *sides).node]))
+    parts = Parts(program.kernels[len(program.plan.steps) - 1], config.settings())
+    assert parts.division is not None, "heads are batch axes"
+    chunks = chosen(parts.sweep, parts.division, Resources(workers, LEAST_DISTRIBUTED, None), 0)
+    heads = [math.prod(stop - first for first, stop in part.batch) / clusters.HEADS for part in chunks.parts]
+    first = parts.division.splits.first
+    return [share * (first(stop) - first(start)) for share in heads for start, stop in chunks.splits]
+
+
+def busiest(tasks: Sequence[float], workers: int) -> float:
+    """What the worker with most to do takes, if each begins the next task when it is done with one."""
+    until = [0.0] * workers
+    for each in tasks:
+        heapq.heapreplace(until, until[0] + each)
+    return max(until)
 
 
 def _overheads() -> tuple[float, float]:
@@ -159,8 +185,8 @@ def _overheads() -> tuple[float, float]:
 
 def planned(model: Model, keys: int, workers: int) -> dict[str, Any]:
     """How many keys on so many workers would be cut, and what the model says of it: nothing beyond it."""
-    tasks = _tasks(keys, workers)
-    seconds = model.seconds(keys, tasks, workers, shared=False)
+    tasks = len(work_of_tasks(keys, workers))
+    seconds = model.seconds(keys, workers, shared=False)
     return {
         "keys": keys,
         "workers": workers,

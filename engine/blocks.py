@@ -55,7 +55,12 @@ class MappedBlocks(Blocks, Protocol):
 
 
 class DividedBlocks(Blocks, Protocol):
-    """An array that several threads read at once, each pieces of its own, as what is decoded."""
+    """An array that several threads read at once, each pieces of its own, as what is decoded.
+
+    Attributes:
+        is_near: Whether what reading takes is a processor's time, and hardly any waiting, as for files of this machine.
+            False if it is not there.
+    """
 
     def pieces(self, box: Box) -> Sequence[Box]:
         """Boxes that together are this one, each of them read at once as well as it can be."""

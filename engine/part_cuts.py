@@ -73,7 +73,9 @@ def ranges_of_axes(
     found: list[tuple[Range, ...]] = []
     for length, may in zip(lengths, [True] * len(lengths) if may_be_cut is None else may_be_cut, strict=True):
         number = max(1, min(length, count)) if may else 1
-        found.append(even_ranges(length, number))
+        longest = -(-length // number)
+        # As many as there have to be for none to be longer: of the same length, who takes two of them is done no later.
+        found.append(even_ranges(length, max(1, -(-length // max(longest, 1)))))
         count = -(-count // number)
     return tuple(found), count
 

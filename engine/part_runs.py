@@ -8,7 +8,7 @@ import numpy as np
 
 from . import workers
 from .boxes import Box, inside, starts_of
-from .codegen.layout import DOUBTS, address_of
+from .codegen.layout import DOUBTS, Descriptor, address_of
 from .codegen.state import STATES, Stage
 from .config import Settings
 from .errors import ArgumentError
@@ -16,6 +16,7 @@ from .ir import Node, Values
 from .scalar import Scalar, below
 from .splits import Splits
 from .states import aligned, empty_states, merged_run
+from .stream_calls import StreamCall
 from .summaries import hold
 
 if TYPE_CHECKING:
@@ -179,17 +180,8 @@ class Runner:
         Returns:
             Of which places and blocks of rows the results are in doubt, as bytes.
         """
-        numbers: dict[Any, int] = {
-            "first_split": first_split,
-            "split": splits.size,
-            "last_split": splits.count - 1,
-            "first_column": columns[0],
-            "stop_column": columns[1],
-            "divided": int(divided),
-        }
-        doubts = np.zeros(states.shape[:-1], np.uint8)
-        self._run(compiled, self.with_summaries(compiled, arrays), (), part, states, doubts, numbers)
-        return np.asarray(doubts.any(axis=0)).astype(np.uint8)
+        call = StreamCall(self, compiled, self.with_summaries(compiled, arrays), part, splits, divided=divided)
+        return call.go_on(first_split, columns, states)
 
     def finish(self, arrays: Mapping[Node, Block], part: Part, states: Values, results: Sequence[Block]) -> Values:
         """Make results of states of all columns.
@@ -207,32 +199,25 @@ class Runner:
         there = {node: block for node, block in arrays.items() if node in wanted}
         compiled = self.compiled(Stage.FINISH, there)
         doubts = np.zeros(states.shape[:-1], np.uint8)
-        self._run(compiled, there, results, part, aligned(states), doubts, {})
-        return doubts
-
-    def _run(
-        self,
-        compiled: "Compiled",
-        arrays: Mapping[Node, Block],
-        results: Sequence[Block],
-        part: Part,
-        states: Values,
-        doubts: Values,
-        numbers: Mapping[Any, int],
-    ) -> None:
-        sweep = self.sweep
+        states = aligned(states)
         sizes: dict[Any, int] = {
-            **numbers,
-            **slots_of_places(part),
+            **self.sizes_of(compiled, part),
             "tasks": math.prod(states.shape[:-1]),
-            "blocks": states.shape[-2],
-            "rows": int(self.of(sweep.rows.length)),
-            "columns": int(self.of(sweep.columns.length)),
-            "first_block": part.rows[0] // compiled.block_rows,
             DOUBTS: address_of(doubts),
             STATES: address_of(states),
         }
-        self.enter(compiled, arrays, results, sizes, keep=(states, doubts))
+        self.enter(compiled, there, results, sizes, keep=(states, doubts))
+        return doubts
+
+    def sizes_of(self, compiled: "Compiled", part: Part) -> dict[Any, int]:
+        """What a kernel is given of a part, whatever the columns."""
+        return {
+            **slots_of_places(part),
+            "blocks": self.shape(compiled, part)[-1],
+            "rows": int(self.of(self.sweep.rows.length)),
+            "columns": int(self.of(self.sweep.columns.length)),
+            "first_block": part.rows[0] // compiled.block_rows,
+        }
 
     def enter(
         self,
@@ -254,6 +239,18 @@ class Runner:
             written: Results as arrays of their axes, where pieces have more of them.
             keep: What must not go before it ends.
         """
+        descriptor, blocks = self.described(compiled, arrays, results, sizes, written)
+        self.call(compiled, descriptor, sizes["tasks"], keep=(blocks, results, *keep))
+
+    def described(
+        self,
+        compiled: "Compiled",
+        arrays: Mapping[Node, Block],
+        results: Sequence[Block],
+        sizes: Mapping[Any, int],
+        written: Sequence[Values] | None = None,
+    ) -> tuple[Descriptor, dict[Node, Block]]:
+        """The descriptor of a call, and the pieces that it points to. The arguments are those of `enter`."""
         layout = compiled.layout
         blocks = {node: self.given(node, arrays) for node in layout.inputs}
         values = {node: block.values for node, block in blocks.items()}
@@ -262,13 +259,17 @@ class Runner:
         for role, pieces in (("in", blocks.items()), ("out", zip(layout.outputs, results, strict=True))):
             for node, block in pieces:
                 descriptor[layout.place((role, node, "pointer")) // 8] -= block.shift
+        return descriptor, blocks
+
+    def call(self, compiled: "Compiled", descriptor: Descriptor, tasks: int, *, keep: tuple[Any, ...]) -> None:
+        """Run code with what a descriptor gives it."""
         workers.run(
             compiled.module.address("sweep"),
-            descriptor.ctypes.data,
-            sizes["tasks"],
+            address_of(descriptor),
+            tasks,
             compiled.scratch_bytes,
             self.settings.threads,
-            keep=(descriptor, blocks, results, compiled.module, *keep),
+            keep=(descriptor, compiled.module, *keep),
         )
 
 

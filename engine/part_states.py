@@ -12,7 +12,7 @@ from .errors import ArgumentError
 from .ir import Values
 from .part_runs import Part
 from .splits import Splits
-from .states import Place, merged_nodes
+from .states import Place, aligned_like, merged_nodes
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,23 @@ def merged_states(states: Sequence[States]) -> States:
     doubts = np.bitwise_or.reduce([each.doubts for each in states])
     found = merged_nodes(first.layout, nodes, first.splits.count)
     return replace(first, nodes=found, doubts=doubts, sizes=largest_of(each.sizes for each in states))
+
+
+def joined_states(part: Part, states: Sequence[States]) -> States:
+    """States of the same splits, and of places that together are all of a part, as the states of the part."""
+    first = states[0]
+    lengths = tuple(stop - start for start, stop in part.batch)
+    blocks = first.doubts.shape[-1]
+    nodes = {place: aligned_like((*lengths, blocks, first.layout.floats)) for place in first.nodes}
+    doubts = np.empty((*lengths, blocks), np.uint8)
+    for each in states:
+        pairs = zip(each.part.batch, part.batch, strict=True)
+        here = tuple(slice(begin - start, stop - start) for (begin, stop), (start, _) in pairs)
+        doubts[here] = each.doubts
+        for place, whole in nodes.items():
+            whole[here] = each.nodes[place]
+    sizes = largest_of(each.sizes for each in states)
+    return replace(first, part=part, nodes=nodes, doubts=doubts, sizes=sizes)
 
 
 def largest_of(several: Iterable[Mapping[int, float]]) -> dict[int, float]:

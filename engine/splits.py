@@ -18,6 +18,8 @@ ROW_UNIT = 64
 # Tasks from which on there are enough of them without splits, and how many a split makes of fewer, more or less.
 _ENOUGH, _WANTED = 64, 128
 _MOST = 256
+# Columns of a split at most, as far as there may be so many: what a machine of its own takes a second or two for.
+_LONGEST = 1 << 20
 # Operations of a split at least, for a block of rows: what merging takes is little beside that.
 _LEAST_OPERATIONS = 1 << 23
 
@@ -57,7 +59,7 @@ def splits_of(sweep: Sweep, of: Callable[[Any], Any] = int, flops: int | None = 
         return Splits(columns, columns, 1)
     work = (sweep.flops_of_position if flops is None else flops) * min(rows, ROW_UNIT)
     least = max(UNIT, -(-_LEAST_OPERATIONS // max(work, 1)))
-    wanted = min(-(-_WANTED // max(tasks, 1)), columns // least, _MOST)
+    wanted = min(max(-(-_WANTED // max(tasks, 1)), -(-columns // _LONGEST)), columns // least, _MOST)
     if wanted <= 1:
         return Splits(columns, columns, 1)
     size = -(-(columns // UNIT) // wanted) * UNIT

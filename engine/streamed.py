@@ -51,10 +51,20 @@ class Streamed:
         return not self.is_view and (is_mapped(self.blocks) or is_divided(self.blocks))
 
     @property
+    def is_near(self) -> bool:
+        """Whether reading it takes a processor's time and hardly any waiting."""
+        return is_mapped(self.blocks) or getattr(self.blocks, "is_near", False) is True
+
+    @property
     def column_bytes(self) -> int:
         """Bytes of memory that a column brings, as it is stored and as it is computed with."""
+        return self._elements * self.element_bytes
+
+    @property
+    def element_bytes(self) -> int:
+        """The same of an element."""
         copies = {each: each.dtype.itemsize for each in self.casts if not each.guards}
-        return self._elements * ((0 if is_mapped(self.blocks) else self.leaf.dtype.itemsize) + sum(copies.values()))
+        return (0 if is_mapped(self.blocks) else self.leaf.dtype.itemsize) + sum(copies.values())
 
     @property
     def viewed_bytes(self) -> int:

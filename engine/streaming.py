@@ -7,28 +7,24 @@ which begin and end where the kernel's own blocks do, and splits merge by their 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from .codegen.state import Stage
 from .config import Settings
 from .errors import NonFiniteError
 from .finite import is_finite
 from .ir import Node, Values
-from .lengths import FEWEST_COLUMNS
+from .lane_runs import LaneRun, boxes_of
+from .lanes import lanes_of
 from .part_runs import Block, Part, Range
 from .part_states import largest_of
 from .parts import Parts, States
 from .passes.watches import shows_what_is_not_finite
+from .progress import Prepared, Progress
 from .reading import Reading
-from .states import Place, merged_nodes, merged_run
 from .streamed import Streamed
 from .streams import Sizes, Stream
-
-if TYPE_CHECKING:
-    from .codegen.state import StateLayout
-    from .kernels import Compiled
 
 
 class Beside(NamedTuple):
@@ -67,7 +63,7 @@ class StreamingRun:
         self.stream, self.settings, self.guarded = stream, settings, guarded
         self.parts = Parts(stream.kernel, settings)
         self.sizes: Sizes = stream.sizes(settings, part)
-        self.at_once, self.is_limited = self.sizes.columns_within(budget), budget is not None
+        self.at_once, self.budget = self.sizes.columns_within(budget), budget
         self.accused: set[Node] = set()
         self.largest: dict[int, float] = {}
 
@@ -114,7 +110,7 @@ class StreamingRun:
         if self.parts.settle(part, found, everything, accused=accused, final=final):
             return found.results
         # With a limit the interpreter, which needs everything at once, would not get to say who is to blame.
-        if self.is_limited and accused and self.parts.settle(part, found, everything, final=final):
+        if self.budget is not None and accused and self.parts.settle(part, found, everything, final=final):
             raise self._not_finite(accused)
         return None
 
@@ -128,16 +124,27 @@ class StreamingRun:
         )
 
     def _streamed(self, held: Mapping[Node, Block], part: Part) -> States:
-        progress = _Progress(self.parts, part, self.sizes.splits)
-        outside = self.parts.is_outside(held)
+        outside = np.uint8(self.parts.is_outside(held))
+        lanes = lanes_of(self.parts, self.stream.inputs, self.sizes, part, self.settings.threads, self.budget)
+        prepare = Prepared(self.parts.runner, held)
+        if lanes:
+            run = LaneRun(self.stream, self.parts, self.sizes, prepare, self._looked_at())
+            states = run.states(part, lanes, self.settings.threads)
+            self.accused |= run.accused
+        else:
+            states = self._read_ahead(prepare, part)
+        self.largest = largest_of((states.sizes, self.parts.sizes(held)))
+        return replace(states, doubts=states.doubts | outside, sizes=self.largest)
+
+    def _read_ahead(self, prepare: Prepared, part: Part) -> States:
+        """The states of a part, while what comes next is read."""
+        progress = Progress(self.parts.runner, part, self.sizes.splits, prepare)
+        largest: dict[int, float] = {}
         for blocks, columns in self._ranges(part):
-            there = {**held, **blocks}
-            self.largest = largest_of((self.largest, self.parts.sizes(there)))
-            progress.go_on(there, columns)
-            del there, blocks  # before the next ones come
-        doubts = progress.doubts | np.uint8(outside)
-        layout, rows = progress.compiled.held, progress.compiled.block_rows
-        return States(part, self.sizes.splits, layout, rows, progress.nodes, doubts, self.largest)
+            largest = largest_of((largest, self.parts.sizes(blocks)))
+            progress.go_on(blocks, columns)
+            del blocks  # before the next ones come
+        return progress.states(largest)
 
     # --- reading
 
@@ -153,7 +160,7 @@ class StreamingRun:
                 for each in cuts[number + 1 : number + 2]:
                     reading.begin(each)
                 pieces = self._joined(rest, pieces)
-                end = self._end(stop, columns)
+                end = self.sizes.end(stop)
                 if end > start:
                     here = self._blocks(part, pieces, (start, end), start) | reading.views((start, end))
                     yield here, (start, end)
@@ -189,16 +196,8 @@ class StreamingRun:
                         break
         return self.accused
 
-    def _end(self, stop: int, columns: int) -> int:
-        """Where a range may end when columns up to ``stop`` are there: no group of columns reaches beyond the last."""
-        if stop == columns:
-            return columns
-        end = stop // self.sizes.block * self.sizes.block
-        return end if columns - end >= FEWEST_COLUMNS else end - self.sizes.block
-
     def _boxes(self, part: Part, columns: Range) -> dict[Node, tuple[slice, ...]]:
-        boxes = zip(self.parts.inputs, self.parts.needed_columns(part, columns), strict=True)
-        return {node: box for node, box in boxes if box is not None and node in self.stream.nodes}
+        return boxes_of(self.parts, self.stream.inputs, part, columns)
 
     def _joined(self, rest: Mapping[Node, Values], pieces: dict[Node, Values]) -> dict[Node, Values]:
         """What was left of the block before, and this one."""
@@ -214,61 +213,6 @@ class StreamingRun:
             piece = _along(pieces[each.node], each.axis, 0, columns[1] - start)
             found[each.node] = Block.placed(piece, boxes[each.node])
         return found
-
-
-class _Progress:
-    """What has been computed of a part: nodes of the splits' tree, and the state of a split that has begun."""
-
-    def __init__(self, parts: Parts, part: Part, splits: Any) -> None:
-        self.parts, self.part, self.splits = parts, part, splits
-        self.nodes: dict[Place, Values] = {}
-        self._begun: Values | None = None
-        self._compiled: Compiled | None = None
-        self._doubts: list[Values] = []
-
-    @property
-    def compiled(self) -> "Compiled":
-        assert self._compiled is not None
-        return self._compiled
-
-    @property
-    def doubts(self) -> Values:
-        return np.asarray(np.bitwise_or.reduce(self._doubts))
-
-    def go_on(self, blocks: Mapping[Node, Block], columns: Range) -> None:
-        """Take the next columns."""
-        runner, splits = self.parts.runner, self.splits
-        self._compiled = runner.compiled(Stage.STREAM, blocks)
-        first, stop = columns
-        while first < stop:
-            number = min(first // splits.size, splits.count - 1)
-            last = number
-            while last < splits.count and splits.first(last + 1) <= stop:
-                last += 1
-            if first == splits.first(number) and last > number and self._begun is None:
-                states = runner.empty(self.compiled, self.part, last - number)
-                end = splits.first(last)
-                self._stream(blocks, number, (first, end), states)
-                self._take(merged_run(self.compiled.held, states, number, splits.count))
-            else:
-                end = min(splits.first(number + 1), stop)
-                if self._begun is None:
-                    self._begun = runner.empty(self.compiled, self.part)
-                self._stream(blocks, number, (first, end), self._begun)
-                if end == splits.first(number + 1):
-                    self._take({(0, number): self._begun[0]})
-                    self._begun = None
-            first = end
-
-    def _stream(self, blocks: Mapping[Node, Block], number: int, columns: Range, states: Values) -> None:
-        doubts = self.parts.runner.stream(
-            self.compiled, blocks, self.part, self.splits, number, columns, states, divided=True
-        )
-        self._doubts = [np.bitwise_or.reduce([doubts, *self._doubts])]
-
-    def _take(self, nodes: Mapping[Place, Values]) -> None:
-        layout: StateLayout = self.compiled.held
-        self.nodes = merged_nodes(layout, {**self.nodes, **nodes}, self.splits.count)
 
 
 class Indexed:

@@ -55,6 +55,13 @@ class Sizes(NamedTuple):
             states = 2 * (at_once // self.splits.size + 1) + self.splits.count.bit_length() + 2
         return self.column * (min(columns, self.splits.columns) * 2 + at_once * (self.copies - 2)) + self.state * states
 
+    def end(self, stop: int) -> int:
+        """Where a range may end when columns up to ``stop`` are there: no group of columns reaches beyond the last."""
+        if stop == self.splits.columns:
+            return stop
+        end = stop // self.block * self.block
+        return end if self.splits.columns - end >= FEWEST_COLUMNS else end - self.block
+
     @property
     def least(self) -> int:
         """The fewest bytes that do."""

@@ -18,7 +18,6 @@ from ..engine.structure import Structure, flatten, same_structure, unflatten
 from ..engine.tracing import tracing
 from ..ops.array import Array, lift
 from ..ops.labelled import is_labelled
-from ..ops.registry import FUNCTIONS
 from .arguments import Argument, argument_of, check_count, is_array, is_hashable, is_traced
 from .labelled import known_labels, labelled_results, taken_off, without_labels
 from .traces import Direct, Trace, make_direct
@@ -281,14 +280,6 @@ def compile(fn: Callable[..., Any] | None = None, check_finite: bool | None = Fa
     if not callable(fn):
         raise ArgumentError(f"compile: takes a function, not {fn!r}")
     return Compiled(fn, check_finite)
-
-
-def _to_dask(x: Array, chunks: Any, *, keys: int | None) -> Any:
-    tasks = importlib.import_module(".tasks", __package__)
-    return tasks.to_dask(x, chunks, keys=keys)[0]
-
-
-FUNCTIONS["to_dask"] = _to_dask
 
 
 def compute(*expressions: Any, scheduler: Any = None) -> Any:

@@ -98,7 +98,15 @@ class ViewedBlocks(_ArrayBlocks):
 
 
 class DecodedBlocks(_ArrayBlocks):
-    """An array whose chunks are decoded, several at once."""
+    """An array whose chunks are decoded, several at once.
+
+    Attributes:
+        is_near: Whether its files lie on this machine.
+    """
+
+    @property
+    def is_near(self) -> bool:
+        return self._units.files.mappable
 
     @property
     def _step(self) -> int:
@@ -130,13 +138,14 @@ class DecodedBlocks(_ArrayBlocks):
             StoreError: As `read`.
         """
         heads, rows, width = box
-        self._check("read", rows.stop)
         stored = out.view(self._units.layout.stored(self._key))
-        for start, stop in self._spans(rows):
-            for head in range(heads.start, heads.stop):
-                part = stored[head - heads.start, start - rows.start : stop - rows.start]
-                self._units.rows_into("read", self._key, head, start, part, width)
-        self._check("read", rows.stop)
+        try:
+            for start, stop in self._spans(rows):
+                for head in range(heads.start, heads.stop):
+                    part = stored[head - heads.start, start - rows.start : stop - rows.start]
+                    self._units.rows_into("read", self._key, head, start, part, width)
+        finally:  # rows that are gone may be the reason of an error, which is then the one to be said
+            self._check("read", rows.stop)
 
     def _spans(self, rows: slice) -> list[tuple[int, int]]:
         size = self._units.layout.unit

@@ -93,14 +93,14 @@ class ChunkCodec:
         self._array[0, number * self._rows : (number + 1) * self._rows] = rows
         return self._chunks.pop(f"c.0.{number}.0").to_bytes()
 
-    def decode_into(self, contents: bytes, out: Values) -> None:
+    def decode_into(self, contents: bytes | memoryview, out: Values) -> None:
         """The rows of a whole chunk, into a contiguous array (chunk, width) of what is stored.
 
         Raises:
             OSError: As `decode`.
         """
         if self._direct is None:
-            out[...] = self.decode(contents)
+            out[...] = self.decode(bytes(contents))
             return
         try:
             self._direct(contents, out)

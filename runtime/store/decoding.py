@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 Values = np.ndarray[Any, Any]
-Decoder = Callable[[bytes, Values], None]
+Decoder = Callable[[bytes | memoryview, Values], None]
 
 # By zarr's names of codecs: the module and the class. What encoded the bytes says how they are decoded.
 _CLASSES = {
@@ -38,7 +38,7 @@ def direct_decoder(codecs: Sequence[Any]) -> Decoder | None:
     except ImportError:  # zarr has them from elsewhere, perhaps
         return None
 
-    def decode(contents: bytes, out: Values) -> None:
+    def decode(contents: bytes | memoryview, out: Values) -> None:
         body = np.frombuffer(contents, "u1")[:-4]
         if checksum(body).to_bytes(4, "little") != contents[-4:]:
             raise ValueError("the checksum is another one")

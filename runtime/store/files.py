@@ -3,12 +3,18 @@
 import ctypes
 import os
 import shutil
+import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 from ...engine.errors import AttnGraphError, StoreError
+
+# Bytes of the largest file for whose contents a thread keeps room.
+_MOST_KEPT = 1 << 24
+# Where a file had to be waited for, so many of the next ones are taken to be no nearer.
+_SLOW_FOR = 16
 
 
 class Files(Protocol):
@@ -27,6 +33,17 @@ class Files(Protocol):
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> bytes:
         """Some bytes of a file, fewer where it ends.
+
+        Raises:
+            OSError: If it cannot be read.
+        """
+
+    def contents(self, name: str, following: str = "") -> AbstractContextManager[bytes | memoryview]:
+        """All of a file, good inside ``with``.
+
+        Args:
+            name: Which.
+            following: What will be wanted next, if that is known: it may not be there.
 
         Raises:
             OSError: If it cannot be read.
@@ -56,12 +73,41 @@ def store_errors(operation: str, subject: str) -> Iterator[None]:
         raise StoreError(f"{operation}: {subject}: {error.strerror or error}") from error
 
 
+def _at_hand(descriptor: int, room: memoryview) -> int:
+    """Read what is in memory of a file's beginning, without waiting for more: how many bytes."""
+    try:
+        return os.preadv(descriptor, [room], 0, os.RWF_NOWAIT)
+    except (AttributeError, OSError):  # nothing of it, or a system, or a file system, that cannot say
+        return 0
+
+
 def write_all(descriptor: int, contents: bytes | memoryview, offset: int) -> None:
     """Write all of it: a call may write less, which is how a full disk shows at first."""
     rest = memoryview(contents).cast("B")
     while rest:
         written = os.pwrite(descriptor, rest, offset)
         rest, offset = rest[written:], offset + written
+
+
+class _Rooms(threading.local):
+    """Room for a file's contents, kept by each thread from file to file: new pages take as long as reading does.
+
+    It is taken out while in use: a signal's handler may read in the middle of reading.
+    """
+
+    def __init__(self) -> None:
+        self._kept: list[bytearray] = []
+
+    def taken(self, size: int) -> bytearray:
+        room = self._kept.pop() if self._kept else bytearray()
+        return room if len(room) >= size else bytearray(size)
+
+    def give_back(self, room: bytearray) -> None:
+        if not self._kept and len(room) <= _MOST_KEPT:
+            self._kept.append(room)
+
+
+_rooms = _Rooms()
 
 
 class LocalFiles:
@@ -71,6 +117,8 @@ class LocalFiles:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        # For how many files more the next one is asked for ahead: one was not in memory. Asking takes a while, too.
+        self._slow = 0
 
     def describe(self) -> tuple[str, dict[str, Any] | None]:
         return str(self.root), None
@@ -88,15 +136,51 @@ class LocalFiles:
         descriptor = os.open(self.locate(name), os.O_RDONLY)
         try:
             wanted = (os.fstat(descriptor).st_size if stop is None else stop) - start
-            found = bytearray()
-            while len(found) < wanted:
-                piece = os.pread(descriptor, wanted - len(found), start + len(found))
+            pieces, left = [], wanted
+            while left > 0:
+                piece = os.pread(descriptor, left, start + wanted - left)
                 if not piece:
                     break
-                found += piece
-            return bytes(found)
+                pieces.append(piece)
+                left -= len(piece)
+            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
         finally:
             os.close(descriptor)
+
+    @contextmanager
+    def contents(self, name: str, following: str = "") -> Iterator[memoryview]:
+        descriptor = os.open(self.locate(name), os.O_RDONLY)
+        try:
+            size = os.fstat(descriptor).st_size
+            room = _rooms.taken(size)
+            with memoryview(room)[:size] as whole:
+                done = _at_hand(descriptor, whole)
+                if done < size:
+                    self._slow = _SLOW_FOR
+                if self._slow:
+                    self._slow -= 1
+                    self._ask_for(following)
+                while done < size:
+                    count = os.preadv(descriptor, [whole[done:]], done)
+                    if not count:
+                        break
+                    done += count
+                with whole[:done] as found:
+                    yield found
+            _rooms.give_back(room)
+        finally:
+            os.close(descriptor)
+
+    def _ask_for(self, name: str) -> None:
+        """Have the system read a file ahead, if it is there; no error if not."""
+        if not name or not hasattr(os, "posix_fadvise"):
+            return
+        with suppress(OSError):
+            descriptor = os.open(self.locate(name), os.O_RDONLY)
+            try:
+                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_WILLNEED)
+            finally:
+                os.close(descriptor)
 
     @property
     def _scratch(self) -> str:

@@ -1,6 +1,7 @@
 """Files in a place that fsspec reaches: ranges are read, and whole objects are written."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,10 @@ class RemoteFiles:
         if start == stop:
             return b""
         return bytes(self._system.cat_file(self._object(name), start=start or None, end=stop))
+
+    @contextmanager
+    def contents(self, name: str, following: str = "") -> Iterator[bytes]:
+        yield self.read(name)
 
     def replace(self, name: str, contents: bytes, *, durable: bool = True) -> None:
         if self.local is not None:

@@ -79,7 +79,8 @@ class Units:
             return
         name = layout.name(key, head, unit)
         try:
-            self.codec(key).decode_into(self.files.read(name), out)
+            with self.files.contents(name, layout.name(key, head, unit + 1)) as contents:
+                self.codec(key).decode_into(contents, out)
         except OSError as error:
             place = f"{layout.place(key, head, start, start + len(out))}: {self.files.locate(name)}"
             raise StoreError(f"{operation}: {place}: {error.strerror or error}") from error

@@ -40,6 +40,12 @@ def test_few_rows_make_many_tasks_of_long_sequences(heads, rows, columns):
     assert UNIT <= lengths[-1] < splits.size + UNIT
 
 
+def test_splits_of_very_long_sequences_are_no_longer_for_that():
+    assert splits_of(sweep_of(8, 64, 1 << 24)).count in (16, 17)
+    assert splits_of(sweep_of(8, 64, 10**8)).size <= 1 << 20
+    assert splits_of(sweep_of(8, 64, 10**9)).count in (256, 257)
+
+
 def test_results_of_columns_are_not_split():
     q, k = ag.placeholder((1, 64, 64)), ag.placeholder((1, 1 << 19, 64))
     _, pullback = ag.vjp(lambda k: ag.attention(q, k, k), k)

@@ -264,7 +264,13 @@ class Divided(Stored):
         out[...] = self.array[box]
 
 
-@pytest.mark.parametrize("kind", [Viewed, Divided])
+class Near(Divided):
+    """The same, read by whoever computes with it."""
+
+    is_near = True
+
+
+@pytest.mark.parametrize("kind", [Viewed, Divided, Near])
 @pytest.mark.parametrize("name", ["plain", "causal", "hidden", "sigmoid"])
 def test_views_and_pieces_change_no_bits(name, kind):
     q, k, v = arrays(5)
@@ -273,7 +279,7 @@ def test_views_and_pieces_change_no_bits(name, kind):
     for step in (1, 500, 512):
         stored = kind(k, step), kind(v, step)
         for limit in (None, 3_000_000):
-            with ag.config.set(memory_limit=limit):
+            with ag.config.set(memory_limit=limit, threads=2):
                 found = build(ag.asarray(q), *map(ag.asarray, stored)).compute()
             assert found.tobytes() == wanted.tobytes()
 
@@ -285,18 +291,18 @@ def test_views_count_for_nothing_in_the_limit():
 
 
 @pytest.mark.parametrize("dtype", ["float16", ml_dtypes.bfloat16])
-@pytest.mark.parametrize("kind", [Stored, Viewed, Divided])
+@pytest.mark.parametrize("kind", [Stored, Viewed, Divided, Near])
 def test_narrow_floats_are_widened_block_by_block(dtype, kind):
     q, k, v = arrays()
     k, v = (each.astype(dtype) for each in (k, v))
     wanted = ag.attention(q, *(each.astype("float32") for each in (k, v))).compute()
-    with ag.config.set(memory_limit=3_000_000):
+    with ag.config.set(memory_limit=3_000_000, threads=2):
         stored = (ag.astype(ag.asarray(kind(each, 512)), ag.float32) for each in (k, v))
         assert ag.attention(q, *stored).compute().tobytes() == wanted.tobytes()
 
 
 @pytest.mark.parametrize("limit", [None, 3_000_000])
-@pytest.mark.parametrize("kind", [Stored, Viewed, Divided])
+@pytest.mark.parametrize("kind", [Stored, Viewed, Divided, Near])
 @pytest.mark.parametrize("argument", ["k", "v"])
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
 def test_whatever_is_not_finite_is_found_where_it_counts(wrong, argument, kind, limit):
@@ -308,7 +314,7 @@ def test_whatever_is_not_finite_is_found_where_it_counts(wrong, argument, kind, 
     def attended(**options):
         return ag.attention(q, kind(k, 512), kind(v, 512), **options)
 
-    with ag.config.set(memory_limit=limit):
+    with ag.config.set(memory_limit=limit, threads=2):
         with pytest.raises(NonFiniteError, match=r"holds NaN or infinity|key|value"):
             attended().compute()
         with ag.config.set(check_finite=False):

@@ -1,6 +1,8 @@
 """Expressions as dask collections: the undivided run's bits, however they are cut."""
 
 import pickle
+import subprocess
+import sys
 
 import dask
 import numpy as np
@@ -219,3 +221,9 @@ def test_explanations_say_how_it_is_cut():
 )
 def test_tasks_that_run_at_once_share_the_limit(limit, tasks, share):
     assert Resources(workers=4, least=1.0, limit=limit).share_of(tasks) == share
+
+
+def test_tasks_may_be_asked_for_before_anything_else():
+    code = "import attngraph as ag; print(ag.attention(*[ag.zeros((2, 64, 16))] * 3).to_dask())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "attngraph.Collection" in done.stdout, done.stderr
