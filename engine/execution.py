@@ -141,7 +141,8 @@ class Execution:
                 values[leaf] = as_held(given, held)
         for number, step in enumerate(self._steps.steps):
             start = time.perf_counter() if seconds is not None else 0.0
-            self._run(number, step)
+            if not isinstance(step, Node) or step not in values:
+                self._run(number, step)
             if seconds is not None:
                 seconds[number] = time.perf_counter() - start
             if left is not None:
@@ -175,8 +176,6 @@ class Execution:
 
     def _run(self, number: int, step: Step) -> None:
         if isinstance(step, Node):
-            if step in self._values:
-                return
             if self._steps.stream is None or step not in self._steps.stream.streams.unread:
                 self._values[step] = self._node(number, step)
             elif isinstance(step, Data):

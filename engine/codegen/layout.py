@@ -41,9 +41,12 @@ _NOTHING = ctypes.c_char * 0
 def address_of(array: Values) -> int:
     """Where an array's elements lie."""
     flags = array.flags
-    if flags.c_contiguous and flags.writeable and array.dtype.isbuiltin == 1:
+    if flags.writeable and flags.c_contiguous:
         buffer: Any = array  # as it is, but not to every release of NumPy's types
-        return ctypes.addressof(_NOTHING.from_buffer(buffer))
+        try:
+            return ctypes.addressof(_NOTHING.from_buffer(buffer))
+        except ValueError:  # of a type that no buffer knows
+            pass
     address: int = array.__array_interface__["data"][0]
     return address
 
