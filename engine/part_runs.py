@@ -264,7 +264,7 @@ class Runner:
                 descriptor[layout.place((role, node, "pointer")) // 8] -= block.shift
         workers.run(
             compiled.module.address("sweep"),
-            address_of(descriptor),
+            descriptor.ctypes.data,
             sizes["tasks"],
             compiled.scratch_bytes,
             self.settings.threads,
