@@ -95,7 +95,8 @@ class Prepared:
                 return self._bound.run(bindings, settings, check_finite=check_finite)
             except PinnedError:
                 self._bound = None
-        return None if self.program is None else self.program.run(bindings, settings, check_finite=check_finite)
+        program = self.program
+        return None if program is None else program.run(bindings, settings, check_finite=check_finite)
 
 
 def prepare(roots: Sequence[Node], settings: Settings, *, repeated: bool = False) -> Prepared:
@@ -164,11 +165,13 @@ def inputs_of(roots: Sequence[Node]) -> list[Values]:
 
 def _arrays_of(leaves: Sequence[Data]) -> list[Values]:
     # A tensor is memory too; what lies on disk or in a task graph is not.
-    return [
-        read(node.source) if library(node.source) == "torch" else node.source
-        for node in leaves
-        if isinstance(node.source, np.ndarray) or library(node.source) == "torch"
-    ]
+    found: list[Values] = []
+    for source in [node.source for node in leaves]:
+        if isinstance(source, np.ndarray):
+            found.append(source)
+        elif library(source) == "torch":
+            found.append(read(source))
+    return found
 
 
 def write_out(results: Sequence[Values], outs: Sequence[Any], inputs: Sequence[Values]) -> None:

@@ -4,6 +4,7 @@ import functools
 import importlib
 import time
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,15 +12,17 @@ from .allocation import no_memory
 from .config import Settings
 from .errors import CompileError
 from .finite import is_finite
-from .interpreter import Bindings, evaluate_node, finish, stored_value
+from .interpreter import Bindings, as_held, evaluate_node, finish, stored_value
 from .ir import Node, UnfusableError, Values
-from .leaves import Constant, Data, Leaf
+from .leaves import Constant, Data, Leaf, Placeholder
 from .leftovers import Leftovers, kept
 from .loop import Loop
 from .passes.fuse import Step
 from .passes.fused import Fused
+from .products import Product
 from .segment_loop import SegmentLoop
-from .types import HALVES, carrier
+from .threads import limited
+from .types import HALVES, DType, carrier
 
 if TYPE_CHECKING:
     from .kernels import SweepKernel
@@ -27,6 +30,9 @@ if TYPE_CHECKING:
     from .plans import Bound
     from .segment_kernels import SegmentKernel
     from .streams import Stream, Streams
+
+# What NumPy may multiply matrices for.
+_MULTIPLYING = ("contraction", "opaque")
 
 
 @functools.cache
@@ -70,6 +76,8 @@ class Steps(NamedTuple):
         stream: What is read block by block; None if nothing is.
         segments: Kernels of loops over segments, by the numbers of their steps.
         leavers: Of what a step is the last one to need, that whose memory later steps can use; empty if there is none.
+        given: Leaves that are arrays as a rule, of the call or the graph, and the type in which each is kept.
+        products: Nodes that run natively where their sizes make it worth it, by the numbers of their steps.
     """
 
     steps: Sequence[Step]
@@ -79,6 +87,8 @@ class Steps(NamedTuple):
     stream: ToStream | None = None
     segments: "Mapping[int, SegmentKernel]" = MappingProxyType({})
     leavers: Sequence[Sequence[Node]] = ()
+    given: Sequence[tuple[Placeholder | Data, DType]] = ()
+    products: Mapping[int, Product] = MappingProxyType({})
 
 
 class Execution:
@@ -99,6 +109,8 @@ class Execution:
         # Inputs of 16 bits are kept as they are stored, which is how kernels read them; widened, where others do.
         self._widened: dict[Node, Values] = {}
         self._final: frozenset[Node] = frozenset()
+        # NumPy's products are limited to so many threads from the first one on: to say so takes its time.
+        self._limit: AbstractContextManager[None] | None = None
 
     def results(self, roots: Sequence[Node]) -> list[Values] | None:
         """The values of the roots, or None if the interpreter has to decide."""
@@ -112,22 +124,35 @@ class Execution:
                 self._run_all(None)
         except _DoubtError:
             return None
+        finally:
+            self._end()
         return [finish(self._values[root], root.type, False) for root in roots]
 
+    def _end(self) -> None:
+        if self._limit is not None:
+            self._limit.__exit__(None, None, None)
+            self._limit = None
+
     def _run_all(self, left: Leftovers | None) -> None:
-        values = self._values
+        values, widened, bindings, seconds = self._values, self._widened, self._bindings, self._seconds
+        for leaf, held in self._steps.given:
+            given = bindings.get(leaf) if isinstance(leaf, Placeholder) else leaf.array()
+            if given is not None:
+                values[leaf] = as_held(given, held)
         for number, step in enumerate(self._steps.steps):
-            start = time.perf_counter() if self._seconds is not None else 0.0
-            self._run(number, step)
-            if self._seconds is not None:
-                self._seconds[number] = time.perf_counter() - start
+            start = time.perf_counter() if seconds is not None else 0.0
+            if not isinstance(step, Node) or step not in values:
+                self._run(number, step)
+            if seconds is not None:
+                seconds[number] = time.perf_counter() - start
             if left is not None:
                 for node in self._steps.leavers[number]:
                     if node in values:
                         left.leave([values.pop(node)])
             for done in self._steps.release[number]:
                 values.pop(done, None)
-                self._widened.pop(done, None)
+                if widened:
+                    widened.pop(done, None)
 
     def values(
         self, known: Mapping[Node, Values], numbers: Sequence[int], final: Sequence[Node]
@@ -145,23 +170,36 @@ class Execution:
                 self._run(number, self._steps.steps[number])
         except _DoubtError:
             return None
+        finally:
+            self._end()
         return self._values
 
     def _run(self, number: int, step: Step) -> None:
+        if isinstance(step, Node):
+            if self._steps.stream is None or step not in self._steps.stream.streams.unread:
+                self._values[step] = self._node(number, step)
+            elif isinstance(step, Data):
+                step.check()
+            return
         if isinstance(step, Fused):
             results = self._sweep(number, step)
         elif isinstance(step, Loop):
             results = self._loop(self._steps.loops[number], step)
-        elif isinstance(step, SegmentLoop):
-            results = self._loop(self._steps.segments[number], step)
-        elif self._steps.stream is not None and step in self._steps.stream.streams.unread:
-            if isinstance(step, Data):
-                step.check()
-            return
         else:
-            self._values[step] = self._by_numpy(step, [self._wide(operand) for operand in step.operands])
-            return
+            results = self._loop(self._steps.segments[number], step)
         self._values.update(zip(step.nodes, results, strict=True))
+
+    def _node(self, number: int, node: Node) -> Values:
+        operands = [self._wide(operand) for operand in node.operands]
+        product = self._steps.products.get(number)
+        if product is not None:
+            try:
+                found = product(operands[0], operands[1], self._settings)
+            except MemoryError as error:
+                raise no_memory([node], error) from error
+            if found is not None:
+                return found
+        return self._by_numpy(node, operands)
 
     def _sweep(self, number: int, step: Fused) -> list[Values]:
         # What was kept in Python's precision, such as a float of the call, comes as it is stored.
@@ -232,6 +270,9 @@ class Execution:
 
     def _by_numpy(self, node: Node, operands: Sequence[Values]) -> Values:
         here = node if self._bound is None else self._bound.node(node)
+        if node.role in _MULTIPLYING and self._limit is None:
+            self._limit = limited(self._settings.threads)
+            self._limit.__enter__()
         if isinstance(node, Leaf) and not isinstance(node, Constant) and node.dtype in HALVES:
             return stored_value(here, self._bindings)
         value = evaluate_node(here, operands, self._bindings)

@@ -13,7 +13,7 @@ from .allocation import no_memory
 from .careful import Careful, Court, Values
 from .ir import Node, walk
 from .memory import last_uses
-from .types import FLOAT64, TensorType, carrier, is_float, widen
+from .types import FLOAT64, DType, TensorType, carrier, is_float, widen
 
 Bindings = Mapping[Node, Values]
 
@@ -88,8 +88,9 @@ def evaluate_node(
 
 def _evaluated(node: Node, operands: Sequence[Values], bindings: Bindings, all64: bool, rounds: bool) -> Values:
     held = carrier(node.type, all64=all64)
-    if node in bindings:
-        return np.asarray(bindings[node]).astype(held, copy=False)
+    given = bindings.get(node)
+    if given is not None:
+        return as_held(given, held)
     if node.wide and held != FLOAT64 and is_float(held):
         operands = [widen(operand) for operand in operands]
     value = np.asarray(node.reference(*operands))
@@ -98,6 +99,11 @@ def _evaluated(node: Node, operands: Sequence[Values], bindings: Bindings, all64
     value = value.astype(held, copy=False)
     assert value.shape == node.shape, f"{node.name}: reference gave {value.shape}, not {node.shape}"
     return value
+
+
+def as_held(given: Values, held: DType) -> Values:
+    """A bound array in the type that it is computed in."""
+    return given if type(given) is np.ndarray and given.dtype is held else np.asarray(given).astype(held, copy=False)
 
 
 def stored_value(leaf: Node, bindings: Bindings) -> Values:

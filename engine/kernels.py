@@ -182,7 +182,7 @@ class SweepKernel:
         descriptor = compiled.layout.bind(loaded, [each[0] for each in parts], sizes_here)
         workers.run(
             compiled.module.address("sweep"),
-            descriptor.ctypes.data,
+            address_of(descriptor),
             sizes["tasks"],
             compiled.scratch_bytes,
             settings.threads if self._is_shared(sizes) else 1,

@@ -77,8 +77,17 @@ class Data(Leaf):
             ShapeError: If the array was resized, or its type changed, after it was bound.
         """
         self.check()
-        array = read(self.source)
-        if self.frozen:
+        return self._noted(read(self.source))
+
+    def array(self) -> Values | None:
+        """What `reference` gives, if it is an array of NumPy's as it was when it was bound."""
+        source = self.source
+        if type(source) is not np.ndarray or source.shape != self.given_shape or source.dtype != self.given_dtype:
+            return None
+        return self._noted(source)
+
+    def _noted(self, array: Values) -> Values:
+        if self.frozen and id(array) not in _frozen:  # an entry goes with its array: the number is nobody else's
             _frozen[id(array)] = array
         return array
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 
 from . import workers
+from .codegen.layout import address_of
 from .codegen.loop import LoopWriter
 from .codegen.loop_layout import HEAD, loop_signature
 from .codegen.loop_legal import check_loop_scalar as check_loop_scalar
@@ -122,15 +123,15 @@ class LoopKernel:
     ) -> list[Values] | None:
         results = [empty(shape, dtype) for shape, dtype in zip(binding.results, self._types, strict=True)]
         descriptor = binding.template.copy()
-        addresses = [array.__array_interface__["data"][0] for array in given]
+        addresses = [address_of(array) for array in given]
         for (slot, number, _), bytes_ in zip(binding.inputs, ahead, strict=True):
             descriptor[slot] = addresses[number] + bytes_
         for slot, result in zip(binding.outputs, results, strict=True):
-            descriptor[slot] = result.__array_interface__["data"][0]
+            descriptor[slot] = address_of(result)
         module = binding.compiled.module
         workers.run(
             module.address("loop"),
-            descriptor.__array_interface__["data"][0],
+            address_of(descriptor),
             binding.tasks,
             binding.scratch_bytes,
             settings.threads if binding.is_shared else 1,

@@ -208,6 +208,7 @@ class Pieces:
             last_uses(steps, self.wanted),
             to_stream,
             segments=self.program.segments,
+            products=self.program.products,
         )
         with np.errstate(all="ignore"), limited(self.settings.threads):
             execution = Execution(plan, {}, self.settings, self.check_finite, None, None)

@@ -14,7 +14,7 @@ from .config import Settings
 from .forms import GraphForm, with_free_lengths
 from .interpreter import Bindings, evaluate_node
 from .ir import Node, Values
-from .leaves import Placeholder
+from .leaves import Data, Placeholder
 from .lengths import Lengths, PinnedError, is_free
 from .pipeline import optimize
 from .program import Program
@@ -63,9 +63,15 @@ class Bound:
         Raises:
             PinnedError: If the program depends on a length that is another one here.
         """
-        given = [bindings[leaf] if leaf in bindings else evaluate_node(leaf, (), bindings) for leaf in self._leaves]
+        given = [self._given(leaf, bindings) for leaf in self._leaves]
         arrays = dict(zip(self._template.sources, given, strict=True))
         return self._template.program.run(arrays, settings, check_finite=check_finite, bound=self)
+
+    def _given(self, leaf: Node, bindings: Bindings) -> Values:
+        found = bindings.get(leaf)
+        if found is None and isinstance(leaf, Data):
+            found = leaf.array()
+        return evaluate_node(leaf, (), bindings) if found is None else found
 
     def check(self) -> None:
         """Raise PinnedError unless the program holds here."""

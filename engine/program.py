@@ -7,7 +7,6 @@ question again, with care; what that does not settle, errors above all, the inte
 import functools
 import importlib
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from .config import Settings
 from .execution import Execution, RejectedError, Steps, ToStream
 from .interpreter import Bindings
 from .ir import Node, UnfusableError, Values
-from .leaves import Data
+from .leaves import Data, Placeholder
 from .loop import Loop
 from .memory import MemoryPlan, last_uses, leavers, plan_memory
 from .passes.fuse import Plan, Step, fuse, step_nodes
@@ -25,9 +24,10 @@ from .passes.fused import Fused
 from .passes.loops import LEAST_ELEMENTS as LEAST_ELEMENTS
 from .passes.loops import find_loops, with_loops
 from .passes.segments import find_segments
+from .products import Product, is_product
 from .segment_loop import SegmentLoop
 from .single import rounds_as_numpy, single_step
-from .threads import limited
+from .types import HALVES, DType, carrier
 
 if TYPE_CHECKING:
     from .kernels import SweepKernel
@@ -90,10 +90,12 @@ class Program:
         self.segments: dict[int, SegmentKernel]
         self.release: list[list[Node]]
         self._leavers: list[list[Node]]
+        # Leaves that are arrays as a rule, and the type in which each is kept.
+        self._given: list[tuple[Placeholder | Data, DType]]
+        self._fixed: Steps
         # What is read block by block; None if nothing is.
         self.streams: Streams | None
-        # Whether NumPy may multiply matrices, on threads that are to be limited.
-        self.multiplies: bool
+        self.products: dict[int, Product]
         self._plan()
 
     def _plan(self) -> None:
@@ -118,8 +120,19 @@ class Program:
         found = leavers(self.plan.steps, self.release)
         self._leavers = found if any(found) else []
         self.streams = self._streams()
-        nodes = [step for step in self.plan.steps if isinstance(step, Node)]
-        self.multiplies = any(node.role in ("contraction", "opaque") for node in nodes)
+        leaves = [step for step in self.plan.steps if isinstance(step, Placeholder | Data)]
+        self._given = [(leaf, leaf.dtype if leaf.dtype in HALVES else carrier(leaf.type)) for leaf in leaves]
+        self.products = {number: Product() for number, step in steps if isinstance(step, Node) and is_product(step)}
+        self._fixed = Steps(
+            self.plan.steps,
+            self.kernels,
+            self.loops,
+            self.release,
+            segments=self.segments,
+            leavers=self._leavers,
+            given=self._given,
+            products=self.products,
+        )
 
     def _streams(self) -> "Streams | None":
         has_blocks = any(isinstance(step, Data) and blocks_of(step.source) is not None for step in self.plan.steps)
@@ -175,8 +188,7 @@ class Program:
         return ToStream.within(self.streams, {} if limit is None else self.memory(settings).beside, limit)
 
     def _steps(self, settings: Settings) -> Steps:
-        stream = self._to_stream(settings)
-        return Steps(self.plan.steps, self.kernels, self.loops, self.release, stream, self.segments, self._leavers)
+        return self._fixed if self.streams is None else self._fixed._replace(stream=self._to_stream(settings))
 
     def _reject(self, rejected: RejectedError) -> None:
         """Plan anew without nodes that turned out to be no part of their kernel."""
@@ -198,7 +210,7 @@ class Program:
             settings: Threads, target and cache directory.
             check_finite: Whether NaN or infinity in what guards watch is an error.
         """
-        with np.errstate(all="ignore"), limited(settings.threads) if self.multiplies else nullcontext():
+        with np.errstate(all="ignore"):
             steps = self._steps(settings)
             try:
                 found = Execution(steps, {}, settings, check_finite, None, None).values(values, [number], self.roots)
@@ -229,7 +241,7 @@ class Program:
         """
         while True:
             try:
-                with np.errstate(all="ignore"), limited(settings.threads) if self.multiplies else nullcontext():
+                with np.errstate(all="ignore"):
                     steps = self._steps(settings)
                     return Execution(steps, bindings, settings, check_finite, bound, seconds).results(self.roots)
             except RejectedError as rejected:

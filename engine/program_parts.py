@@ -193,7 +193,14 @@ class ProgramParts:
                 numbers.append(number)
                 needed |= {node for node in step_inputs(step) if node not in known}
         program = self.program
-        all_steps = Steps(steps, program.kernels, program.loops, [()] * len(steps), segments=program.segments)
+        all_steps = Steps(
+            steps,
+            program.kernels,
+            program.loops,
+            [()] * len(steps),
+            segments=program.segments,
+            products=program.products,
+        )
         execution = Execution(all_steps, bindings, self.settings, self.check_finite, None, None)
         try:
             with np.errstate(all="ignore"), limited(self.settings.threads):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 
 from . import workers
+from .codegen.layout import address_of
 from .codegen.loop_legal import check_loop_scalar as check_loop_scalar
 from .codegen.segment import SegmentWriter
 from .codegen.segment_layout import HEAD, SegmentForm, segment_signature
@@ -142,11 +143,11 @@ class SegmentKernel:
         descriptor, module = binding.template.copy(), binding.compiled.module
         # Where edges lie in order there is no list of it, and something has to stand for it.
         lists = order.bounds, order.starts, order.starts if order.order is None else order.order
-        addresses = [array.__array_interface__["data"][0] for array in (*lists, *given, *results)]
+        addresses = [address_of(array) for array in (*lists, *given, *results)]
         descriptor[binding.pointers] = addresses
         workers.run(
             module.address("segments"),
-            descriptor.__array_interface__["data"][0],
+            address_of(descriptor),
             len(order.bounds) - 1,
             binding.compiled.writer.scratch_bytes(order.longest),
             settings.threads if edges >= _WORTH_SHARING else 1,

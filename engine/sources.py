@@ -96,6 +96,8 @@ def describe(source: Any) -> tuple[Shape, DType]:
     Raises:
         DTypeError: If its type is not supported, or it lives on another device.
     """
+    if type(source) is np.ndarray:
+        return source.shape, as_dtype(source.dtype)
     if library(source) == "torch":
         if source.device.type != "cpu":
             raise DTypeError(f"asarray: a tensor on {source.device} cannot be read; move it with .cpu()")
@@ -106,8 +108,11 @@ def describe(source: Any) -> tuple[Shape, DType]:
 
 def read(source: Any) -> Values:
     """The data, now: in the machine's byte order, otherwise without a copy where possible."""
-    if has_blocks(source):
-        array: Values = source.__attngraph_blocks__().read(whole_box(source.shape))
+    array: Values
+    if type(source) is np.ndarray:
+        array = source
+    elif has_blocks(source):
+        array = source.__attngraph_blocks__().read(whole_box(source.shape))
     else:
         array = _READERS.get(library(source), _plain)(source)
     if array is not source:

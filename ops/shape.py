@@ -84,7 +84,7 @@ class PermuteDims(Rearrangement):
 
     def reference(self, x: Values) -> Values:
         """NumPy's."""
-        return np.transpose(x, self.axes)
+        return x.transpose(self.axes)
 
     def simplify(self) -> Node | None:
         """In the same order: nothing. Twice: once. Some operators have a better way (`Node.permuted`)."""

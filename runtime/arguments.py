@@ -72,6 +72,16 @@ def is_traced(leaf: Any) -> bool:
     return isinstance(leaf, np.ndarray | float) or is_array(leaf)
 
 
+def kinds_of(arguments: Sequence[Any]) -> tuple[Any, ...] | None:
+    """Shapes and types of arguments that are arrays of NumPy's as they stand; None if one is anything else."""
+    kinds: list[Any] = []
+    for each in arguments:
+        if type(each) is not np.ndarray or each.dtype not in _DTYPES or not each.dtype.isnative:
+            return None
+        kinds += each.shape, each.dtype
+    return tuple(kinds)
+
+
 def argument_of(leaf: Any, name: str, settings: Settings) -> Argument:
     """Arrays, Python floats and NumPy scalars are traced; all else is static."""
     dtype = _DTYPES.get(leaf.dtype) if type(leaf) is np.ndarray else None

@@ -18,7 +18,7 @@ from ..engine.structure import Structure, flatten, same_structure, unflatten
 from ..engine.tracing import tracing
 from ..ops.array import Array, lift
 from ..ops.labelled import is_labelled
-from .arguments import Argument, argument_of, check_count, is_array, is_hashable, is_traced
+from .arguments import Argument, argument_of, check_count, is_array, is_hashable, is_traced, kinds_of
 from .labelled import known_labels, labelled_results, taken_off, without_labels
 from .traces import Direct, Trace, make_direct
 
@@ -53,6 +53,10 @@ class Compiled:
         self._hits = self._misses = 0
         self._direct_hits = np.zeros(1, np.int64)
         self._latest: Trace | None = None
+        # Of those traces whose arguments are arrays of NumPy's, one after the other, by their shapes and types.
+        self._plain: dict[Any, Trace] = {}
+        # The one that was used last, of all that the ordinary path found.
+        self._last: Trace | None = None
 
     @property
     def check_finite(self) -> bool | None:
@@ -88,6 +92,11 @@ class Compiled:
 
     def _called(self, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Any:
         """The ordinary path: find or make the trace, and evaluate it."""
+        settings = config.settings()
+        kinds = None if kwargs or out is not None else kinds_of(args)
+        known = None if kinds is None else self._known((kinds, *_traced_settings(settings)))
+        if known is not None:
+            return self._returned(known, args, settings, self._computed(known, args, settings))
         leaves, structure = flatten((args, kwargs))
         if any(map(is_labelled, leaves)):
             return self._labelled(leaves, structure, out)
@@ -95,16 +104,43 @@ class Compiled:
             if out is not None:
                 raise ArgumentError(f"{self._name()}: out= with lazy arguments: the result is lazy")
             return self._inlined(leaves, structure)
-        settings = config.settings()
         trace, values = self._trace_for(leaves, structure, settings)
-        bindings: dict[Node, Values] = dict(zip(trace.placeholders, values, strict=True))
-        check = self.check_finite if self.check_finite is not None else settings.check_finite is True
-        computed = iter(evaluate(trace.prepared, bindings, settings, check_finite=check))
-        results = [None if node is None else next(computed) for node in trace.results]
+        results = self._computed(trace, values, settings)
         if out is not None:
             return self._write(out, trace, results, values)
-        if not kwargs and len(args) == len(leaves):
-            self._enter_directly(trace, leaves, settings, check)
+        if kinds is not None:
+            self._plain[kinds, *_traced_settings(settings)] = trace
+        return self._returned(trace, leaves if not kwargs and len(args) == len(leaves) else None, settings, results)
+
+    def _known(self, key: Any) -> Trace | None:
+        """The trace for such plain arrays, if it is still kept."""
+        trace = self._plain.get(key)
+        if trace is None:
+            return None
+        with self._lock:
+            if trace is not self._last:
+                if self._traces.get(trace.key) is not trace:
+                    return None
+                self._traces.move_to_end(trace.key)
+            self._hits += 1
+            self._last = self._latest = trace
+        return trace
+
+    def _checks(self, settings: Settings) -> bool:
+        return self.check_finite if self.check_finite is not None else settings.check_finite is True
+
+    def _computed(self, trace: Trace, values: Sequence[Values], settings: Settings) -> list[Values | None]:
+        """The results of a trace, None among them."""
+        bindings: dict[Node, Values] = dict(zip(trace.placeholders, values, strict=True))
+        computed = iter(evaluate(trace.prepared, bindings, settings, check_finite=self._checks(settings)))
+        return [None if node is None else next(computed) for node in trace.results]
+
+    def _returned(
+        self, trace: Trace, leaves: Sequence[Any] | None, settings: Settings, results: list[Values | None]
+    ) -> Any:
+        """Results as the function returns them; ``leaves`` are its arguments, if there is nothing else."""
+        if leaves is not None:
+            self._enter_directly(trace, leaves, settings, self._checks(settings))
         return unflatten(trace.structure, iter(results))
 
     def _enter_directly(self, trace: Trace, leaves: Sequence[Any], settings: Settings, check: bool) -> None:
@@ -166,7 +202,7 @@ class Compiled:
                 if trace is not None:
                     self._traces.move_to_end(key)
                     self._hits += 1
-                    self._latest = trace
+                    self._last = self._latest = trace
                     return trace, values
         except TypeError:
             wrong = next(each for each in arguments if not is_hashable(each.key))
@@ -174,14 +210,17 @@ class Compiled:
                 f"{self._name()}: an argument is neither an array nor hashable: {wrong.key[1]!r}"
             ) from None
         trace = self._traced(arguments, structure, settings)
+        trace.key = key
         with self._lock:
             self._misses += 1
-            self._traces[key] = self._latest = trace
+            self._traces[key] = self._last = self._latest = trace
             while len(self._traces) > _MOST_TRACES:
                 self._traces.popitem(last=False)
+                self._plain.clear()
             if trace.streams:
                 for old in [each for each, one in self._traces.items() if one.streams][:-_MOST_STREAMED]:
                     del self._traces[old]
+                self._plain.clear()  # which holds them, too
         return trace, values
 
     def _traced(self, arguments: list[Argument], structure: Structure, settings: Settings) -> Trace:

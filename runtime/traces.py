@@ -23,6 +23,7 @@ class Trace:
 
     ``stand_ins`` are of all traced arguments: placeholders, and arrays that are read block by block. What reads such
     an array is for this very one.
+    ``placeholders`` are those of them that stand for what comes with each call; ``key`` is what it is found by.
     ``calls`` counts those of the ordinary path; ``tried`` is for which settings an entry was last wanted,
     ``tries`` how often, and ``direct`` what came of it.
     """
@@ -35,11 +36,11 @@ class Trace:
     tried: Settings | None = None
     tries: int = 0
     direct: "Direct | None" = None
+    key: Any = None
+    placeholders: tuple[Placeholder, ...] = ()
 
-    @property
-    def placeholders(self) -> tuple[Placeholder, ...]:
-        """What stands for the arguments that come with each call."""
-        return tuple(node for node in self.stand_ins if isinstance(node, Placeholder))
+    def __post_init__(self) -> None:
+        self.placeholders = tuple(node for node in self.stand_ins if isinstance(node, Placeholder))
 
     @property
     def streams(self) -> bool:

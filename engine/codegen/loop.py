@@ -15,6 +15,7 @@ from .compensated import added
 from .llvm import Function, Module, Value
 from .loop_layout import HEAD, Form, LoopLayout, read_slots
 from .loop_passes import Pass, passes_of, row_scalars
+from .loop_together import RowsTogether
 from .loop_values import Lanes, Scalars, held
 from .loop_watch import leaves_numbers
 from .target import Target
@@ -48,6 +49,7 @@ class LoopWriter:
         self.module = Module(target)
         self.passes = passes_of(loop, form.keeps_rows)
         self.kept = [scalar for each in self.passes for scalar in each.fills]
+        self.together = RowsTogether(self) if RowsTogether.fits(self) else None
         self.seen = [type_ for type_ in _FLOATS if any(held(each.dtype) == type_ for each in loop.watches)]
 
     @property
@@ -75,7 +77,7 @@ class LoopWriter:
         stride = f.mul(f.ashr(f.add(slots["length"], 4 * self.lanes - 1), 2), 4 * 8)
         self.rooms = {each: f.offset(f["scratch"], f.mul(stride, n)) for n, each in enumerate(self.kept)}
         nothing = [f.constant(0.0, vector_of(type_, self.lanes)) for type_ in self.seen]
-        nothing = self._watched(list(self.scalars.fixed), self.scalars.known, nothing)
+        nothing = self.watched(list(self.scalars.fixed), self.scalars.known, nothing)
 
         def next_task(carried: State) -> tuple[Value, State]:
             task = f.atomic_add(f["counter"], 1)
@@ -115,7 +117,26 @@ class LoopWriter:
         def row(_: Value, carried: State) -> State:
             return [*self._following(carried[:axes]), *self._row(carried[:axes], start, end, carried[axes:])]
 
-        return f.loop(first, stop, 1, [*self._coordinates(first), *seen], row)[axes:]
+        carried = [*self._coordinates(first), *seen]
+        if self.together is not None:
+            whole = self._rows_together(first, stop)
+            carried = f.loop(first, whole, self.lanes, carried, lambda _, state: self._group(state))
+            first = whole
+        return f.loop(first, stop, 1, carried, row)[axes:]
+
+    def _rows_together(self, first: Value, stop: Value) -> Value:
+        """Up to where rows can be taken together: those of a group lie along the last axis."""
+        f, count = self.f, self.lanes
+        whole = f.add(first, f.and_(f.sub(stop, first), -count))
+        if self.form.axes == 1:
+            return whole
+        ends = f.or_(first, self.slots["axis", self.form.axes - 1])
+        return f.select(f.compare("==", f.and_(ends, count - 1), 0), whole, first)
+
+    def _group(self, carried: State) -> State:
+        assert self.together is not None
+        axes = self.form.axes
+        return [*self._following(carried[:axes], self.lanes), *self.together.write(carried[:axes], carried[axes:])]
 
     def _coordinates(self, row: Value) -> State:
         """Where a row lies along each axis."""
@@ -127,9 +148,12 @@ class LoopWriter:
             rest = rest if axis == 0 else f.unsigned_divide(rest, length)
         return coordinates
 
-    def _following(self, coordinates: State) -> State:
-        """Where the next row lies: a division for each row would take as long as a short one."""
-        f, more = self.f, self.f.constant(1, "i64")
+    def _following(self, coordinates: State, count: int = 1) -> State:
+        """Where the next row lies: a division for each row would take as long as a short one.
+
+        So many rows on, if these lie along the last axis.
+        """
+        f, more = self.f, self.f.constant(count, "i64")
         following: list[Value] = []
         for axis in reversed(range(self.form.axes)):
             moved = f.add(coordinates[axis], more)
@@ -140,6 +164,14 @@ class LoopWriter:
         return following
 
     def _row(self, coordinates: State, start: Value, end: Value, seen: State) -> State:
+        self.scalars.start_row(coordinates, self.pointers_of(coordinates))
+        for each in self.passes:
+            seen = self.row_values(each.before, seen)
+            seen = self._pass(each, start, end, seen)
+        return self._store_numbers(seen)
+
+    def pointers_of(self, coordinates: State) -> dict[tuple[str, int], Value]:
+        """Where a row begins in every array."""
         f, slots = self.f, self.slots
         pointers: dict[tuple[str, int], Value] = {}
         for kind, count in (("in", len(self.loop.accesses)), ("out", len(self.loop.outputs))):
@@ -148,24 +180,20 @@ class LoopWriter:
                 for axis, coordinate in enumerate(coordinates):
                     pointer = f.offset(pointer, f.mul(coordinate, slots[kind, number, axis]))
                 pointers[kind, number] = pointer
-        self.scalars.start_row(coordinates, pointers)
-        for each in self.passes:
-            seen = self._row_values(each.before, seen)
-            seen = self._pass(each, start, end, seen)
-        return self._store_numbers(seen)
+        return pointers
 
-    def _row_values(self, scalars: list[Scalar], seen: State) -> State:
+    def row_values(self, scalars: list[Scalar], seen: State) -> State:
         """Compute what is wanted of the row, and watch it."""
         fresh = [each for each in scalars if self.scalars.known(each) is None]
         for scalar in fresh:
             self.scalars.compute(scalar)
-        return self._watched(fresh, self.scalars.known, seen)
+        return self.watched(fresh, self.scalars.known, seen)
 
     def _store_numbers(self, seen: State) -> State:
         for number, output in enumerate(self.loop.outputs):
             if self.loop.inner in output.axes:
                 continue
-            seen = self._row_values(row_scalars([output.value]), seen)
+            seen = self.row_values(row_scalars([output.value]), seen)
             value = self.scalars.known(output.value)
             assert value is not None
             value = self.f.convert(value, "i8") if value.element == "i1" else value
@@ -174,7 +202,7 @@ class LoopWriter:
 
     # --- watches
 
-    def _watched(self, scalars: Sequence[Scalar], value_of: ValueOf, seen: State, valid: Value | None = None) -> State:
+    def watched(self, scalars: Sequence[Scalar], value_of: ValueOf, seen: State, valid: Value | None = None) -> State:
         """What was seen, and with it these values: NaN where one leaves the range of numbers."""
         f, seen = self.f, list(seen)
         for scalar in scalars:
@@ -198,16 +226,16 @@ class LoopWriter:
 
     def _pass(self, each: Pass, start: Value, end: Value, seen: State) -> State:
         f = self.f
-        self._spread_before(each)
+        self.spread_before(each)
         unroll = 1 if self.is_short else 4 if each.cost <= 16 else 2 if each.cost <= 40 else 1
         sums = [one for one in each.reductions if one.attribute[0] == "sum"]
         peaks = [one for one in each.reductions if one.attribute[0] != "sum"]
         totals = [f.constant(0.0, vector_of("double", self.lanes)) for _ in sums for _ in (0, 1)]
-        maxima = [f.constant(-math.inf, self._vector(one)) for one in peaks for _ in range(unroll)]
-        zeros = [f.constant(0.0, self._vector(one)) for one in sums for _ in range(unroll)]
+        maxima = [f.constant(-math.inf, self.vector(one)) for one in peaks for _ in range(unroll)]
+        zeros = [f.constant(0.0, self.vector(one)) for one in sums for _ in range(unroll)]
         rest = [*maxima, *(f.constant(0.0, one.type) for one in seen for _ in range(unroll))]
         if self.is_short:
-            state = self._vectors(each, f.constant(0, "i64"), [*zeros, *rest], unroll, None)
+            state = self.vectors(each, f.constant(0, "i64"), [*zeros, *rest], unroll, None)
         else:
             totals, state = self._along(each, start, end, unroll, (totals, zeros, rest))
         totals = self._added(totals, state, unroll)
@@ -216,7 +244,7 @@ class LoopWriter:
         for place in range(len(seen)):
             for vector in state[len(maxima) + place * unroll : len(maxima) + (place + 1) * unroll]:
                 seen[place] = f.add(seen[place], vector)
-        return self._watched(each.reductions, self.scalars.known, seen)
+        return self.watched(each.reductions, self.scalars.known, seen)
 
     def _along(
         self, each: Pass, start: Value, end: Value, unroll: int, given: tuple[State, State, State]
@@ -227,7 +255,7 @@ class LoopWriter:
         full = f.add(start, f.and_(f.sub(end, start), -step))
 
         def vectors(begin: Value, stop: Value, carried: State) -> State:
-            return f.loop(begin, stop, step, carried, lambda at, state: self._vectors(each, at, state, unroll, None))
+            return f.loop(begin, stop, step, carried, lambda at, state: self.vectors(each, at, state, unroll, None))
 
         def block(begin: Value, carried: State) -> State:
             stop = f.min(f.add(begin, _BLOCK * step), full)
@@ -235,17 +263,17 @@ class LoopWriter:
             return [*self._added(carried[: len(totals)], state, unroll), *state[len(zeros) :]]
 
         def tail(at: Value, carried: State) -> State:
-            return self._vectors(each, at, carried, unroll, f.first_lanes(f.sub(end, at), self.lanes))
+            return self.vectors(each, at, carried, unroll, f.first_lanes(f.sub(end, at), self.lanes))
 
         state = [*totals, *rest]
         state = f.loop(start, full, _BLOCK * step, state, block) if zeros else vectors(start, full, state)
         totals, rest = state[: len(totals)], state[len(totals) :]
         return totals, f.loop(full, end, self.lanes, [*zeros, *rest], tail)
 
-    def _vector(self, scalar: Scalar) -> str:
+    def vector(self, scalar: Scalar) -> str:
         return vector_of(held(scalar.dtype), self.lanes)
 
-    def _spread_before(self, each: Pass) -> None:
+    def spread_before(self, each: Pass) -> None:
         """Numbers of the row in every lane, before the loop that uses them."""
         inside = {*each.scalars, *each.kept}
         wanted = [argument for scalar in each.scalars if scalar.op != "load" for argument in scalar.args]
@@ -254,7 +282,7 @@ class LoopWriter:
             if scalar not in inside:
                 self.scalars.spread(scalar, self.lanes)
 
-    def _vectors(self, each: Pass, at: Value, state: State, unroll: int, valid: Value | None) -> State:
+    def vectors(self, each: Pass, at: Value, state: State, unroll: int, valid: Value | None) -> State:
         """Some vectors at once; under a mask only one."""
         f, state = self.f, list(state)
         sums = [one for one in each.reductions if one.attribute[0] == "sum"]
@@ -264,13 +292,13 @@ class LoopWriter:
             lanes = Lanes(self.scalars, self.lanes, at, number * self.lanes, valid)
             for scalar in each.kept:
                 place = lanes.place(self.rooms[scalar], bytes_of(held(scalar.dtype)))
-                lanes.memo[scalar] = f.load(place, self._vector(scalar))
+                lanes.memo[scalar] = f.load(place, self.vector(scalar))
             for scalar in each.scalars:
                 lanes.compute(scalar)
             for scalar in each.fills:
                 f.store(lanes.memo[scalar], lanes.place(self.rooms[scalar], bytes_of(held(scalar.dtype))))
             places = [head + place * unroll + number for place in range(len(self.seen))]
-            watched = self._watched(each.scalars, lanes.value, [state[place] for place in places], valid)
+            watched = self.watched(each.scalars, lanes.value, [state[place] for place in places], valid)
             for where, value in zip(places, watched, strict=True):
                 state[where] = value
             for index, one in enumerate((*sums, *peaks)):

@@ -47,6 +47,11 @@ class SegmentWriter:
                 self.rooms[scalar] = self.edge_bytes
                 size = bytes_of(vector_of(_in_memory(held(scalar.dtype)), loop.lanes(scalar)))
                 self.edge_bytes += -(-size // 8) * 8
+        sums = [[one for one in each.reductions if one.attribute[0] == "sum"] for each in self.passes]
+        # What the sums of a long row take, at the beginning of the scratch memory.
+        self.row_bytes = max(
+            [sum([2 * _whole_lines(bytes_of(self._wide(one))) for one in each]) for each in sums], default=0
+        )
         self.seen = sorted({self._type(each) for each in loop.watches})
         self.ahead = self._asked_for_ahead() if form.asks_ahead else []
         self.totals = [output for output in loop.outputs if output.extent == "total"]
@@ -58,7 +63,7 @@ class SegmentWriter:
 
     def scratch_bytes(self, edges: int) -> int:
         """Scratch memory that each thread needs for rows of at most so many edges."""
-        return self.edge_bytes * edges
+        return self.row_bytes + self.edge_bytes * edges
 
     def _type(self, scalar: Scalar) -> str:
         return vector_of(held(scalar.dtype), self.loop.lanes(scalar))
@@ -191,31 +196,55 @@ class SegmentWriter:
         f = self.f
         sums = [one for one in each.reductions if one.attribute[0] == "sum"]
         peaks = [one for one in each.reductions if one.attribute[0] != "sum"]
-        totals = [f.constant(0.0, self._wide(one)) for one in sums for _ in (0, 1)]
         zeros = [f.constant(0.0, self._type(one.args[0])) for one in sums]
         rest = [*(f.constant(-math.inf, self._type(one.args[0])) for one in peaks), *seen]
+        is_long = f.compare(">", f.sub(self.end, self.begin), _BLOCK)
 
         def edges(first: Value, stop: Value, carried: State) -> State:
             return f.loop(first, stop, 1, carried, lambda at, state: self._edge(each, at, state, is_first))
 
         def block(first: Value, carried: State) -> State:
             stop = f.min(f.add(first, _BLOCK), self.end)
-            state = edges(first, stop, [*zeros, *carried[len(totals) :]])
-            after: State = []
-            for number in range(len(sums)):
-                after += added(f, carried[2 * number], carried[2 * number + 1], state[number])
-            return [*after, *state[len(sums) :]]
+            state = edges(first, stop, [*zeros, *carried[len(sums) :]])
+            f.when(is_long, lambda: self._put_by(sums, state, f.compare("==", first, self.begin)))
+            return state
 
         if sums:
-            state = f.loop(self.begin, self.end, _BLOCK, [*totals, *rest], block)
+            state = f.loop(self.begin, self.end, _BLOCK, [*zeros, *rest], block)
         else:
             state = edges(self.begin, self.end, rest)
-        for number, one in enumerate(sums):
-            whole = f.add(state[2 * number], state[2 * number + 1])
-            self.values.of_row[one] = f.convert(whole, held(one.dtype))
-        for one, value in zip(peaks, state[len(totals) :], strict=False):
-            self.values.of_row[one] = value
-        return self._watched(each.reductions, state[len(totals) + len(peaks) :])
+        # A short row's sums are those of its one block; -0 becomes 0, as where it is added to 0.
+        short = [f.add(value, 0.0) for value in state[: len(sums)]]
+        whole = f.if_else(is_long, lambda: self._put_together(sums), lambda: short) if sums else []
+        self.values.of_row.update(zip([*sums, *peaks], [*whole, *state[len(sums) :]], strict=False))
+        return self._watched(each.reductions, state[len(sums) + len(peaks) :])
+
+    def _put_by(self, sums: list[Scalar], state: State, is_first: Value) -> None:
+        """Add the sums of a block to those of the blocks before: long rows are rare, so these lie in memory."""
+        f = self.f
+        for place, one, value in zip(self._places(sums), sums, state, strict=False):
+            nothing = f.constant(0.0, self._wide(one))
+            before = [f.select(is_first, nothing, f.load(each, nothing.type)) for each in place]
+            for each, more in zip(place, added(f, before[0], before[1], value), strict=True):
+                f.store(more, each)
+
+    def _put_together(self, sums: list[Scalar]) -> State:
+        """The sums of all blocks."""
+        f = self.f
+        pairs = [
+            [f.load(each, self._wide(one)) for each in place]
+            for place, one in zip(self._places(sums), sums, strict=True)
+        ]
+        return [f.convert(f.add(*pair), held(one.dtype)) for one, pair in zip(sums, pairs, strict=True)]
+
+    def _places(self, sums: list[Scalar]) -> list[tuple[Value, Value]]:
+        """Where a long row's sums lie, and what was rounded away of them."""
+        f, found, ahead = self.f, [], 0
+        for one in sums:
+            size = _whole_lines(bytes_of(self._wide(one)))
+            found.append((f.offset(f["scratch"], ahead), f.offset(f["scratch"], ahead + size)))
+            ahead += 2 * size
+        return found
 
     def _wide(self, scalar: Scalar) -> str:
         return vector_of("double", self.loop.lanes(scalar))
@@ -225,7 +254,7 @@ class SegmentWriter:
         if is_first:
             self._ask_ahead(at)
         values.start_edge(self._edge_at(at), at)
-        room = f.offset(f["scratch"], f.mul(f.sub(at, self.begin), self.edge_bytes))
+        room = f.offset(f["scratch"], f.add(f.mul(f.sub(at, self.begin), self.edge_bytes), self.row_bytes))
         for scalar in each.kept:
             type_ = vector_of(_in_memory(held(scalar.dtype)), self.loop.lanes(scalar))
             raw = f.load(f.offset(room, self.rooms[scalar]), type_)
@@ -282,6 +311,10 @@ def _indices(index: Scalar) -> list[Scalar]:
     for each in index.args:
         found += _indices(each) if each.op in ("inside", "load", "length") else []
     return [*found, index]
+
+
+def _whole_lines(size: int) -> int:
+    return -(-size // _LINE) * _LINE
 
 
 def _in_memory(element: str) -> str:

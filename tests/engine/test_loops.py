@@ -393,3 +393,31 @@ def test_what_cannot_be_compiled_runs_on_numpy(monkeypatch):
     compare(made.run({}, config.settings(), check_finite=False), [result], 1e-6)
     assert not made.loops
     assert any(reason.startswith("compile: LLVM rejects") for _, reason in made.plan.not_fused)
+
+
+@pytest.mark.parametrize("length", [2, 4, 8, 16])
+@pytest.mark.parametrize("lead", [(37,), (5, 8), (5, 16), (7, 3), (3, 4, 8), (1000, 8)], ids=str)
+def test_short_rows_that_are_only_reduced_are_right_and_the_same_alone(lead, length):
+    for dtype in ("float32", "float64"):
+        x, y = array(*lead, length, dtype=dtype), array(lead[-1], length, dtype=dtype, seed=1)
+
+        def results(x, y):
+            sums = ag.sum(x * y, axis=-1)
+            return sums, ag.exp(ag.max(x + y, axis=-1)) * 2, ag.sum(x * x, axis=-1) / (1 + ag.abs(sums))
+
+        given = ag.asarray(x), ag.asarray(y)
+        check(*results(*given), tolerance=2e-6 if dtype == "float32" else 1e-14)
+        whole = natively(*results(*given))
+        places = (0,) * len(lead), tuple(each - 1 for each in lead), tuple(each // 2 for each in lead)
+        for place in places:
+            alone = natively(*results(given[0][place][None], given[1][place[-1]][None]))
+            assert all(one.tobytes() == every[place].tobytes() for one, every in zip(alone, whole, strict=True))
+
+
+@pytest.mark.parametrize("row", [0, 5, 63, 64])
+def test_a_short_row_that_is_not_finite_is_noticed(row):
+    x = array(65, 8)
+    x[row, 3] = 3e38
+    assert natively(ag.sum(ag.asarray(x) * 1e3, axis=-1)) is None
+    x[row] = np.nan
+    assert natively(ag.max(ag.asarray(x) * 2.0, axis=-1)) is None

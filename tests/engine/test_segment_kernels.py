@@ -84,6 +84,24 @@ def test_a_row_of_very_many_edges_loses_no_digits():
     compare([total], tolerance=1e-7)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_rows_of_one_block_of_edges_or_of_several(dtype):
+    lengths = [0, 1, 63, 64, 65, 0, 127, 128, 129, 3, 700, 2]
+    rows, rng = np.repeat(np.arange(len(lengths)), lengths), np.random.default_rng(0)
+    values = ag.asarray(rng.standard_normal((len(rows), 3)).astype(dtype))
+    shares = ag.segment_softmax(values * 2, ag.asarray(rows), len(lengths))
+    total = ag.segment_sum(shares * values, ag.asarray(rows), len(lengths))
+    made = compare([total, ag.segment_sum(values * values, ag.asarray(rows), len(lengths))], tolerance=1e-6)
+    assert loops_of(made)
+
+
+def test_a_sum_of_zeros_below_0_is_0():
+    rows = np.repeat([0, 1], [3, 80])
+    total = ag.segment_sum(ag.asarray(np.full((83, 2), -0.0, "float32")) * 1.5, ag.asarray(rows), 3)
+    (found,) = planned([total]).run({}, config.settings(), check_finite=False)
+    assert not np.signbit(found).any()
+
+
 def test_rows_too_long_to_keep_are_computed_anew(monkeypatch):
     monkeypatch.setattr("attngraph.engine.segment_kernels._MOST_KEPT", 64)
     problem = Problem(gat, "hub", count=500)

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import gc
+import importlib
 import pickle
 import threading
 import weakref
@@ -816,3 +817,33 @@ def test_the_latest_trace_is_kept_for_explain():
     assert compiled.last_trace() is trace
     assert [node.shape for node in trace.results] == [(2, 3)]
     assert "compiled function <lambda>" in str(ag.explain(compiled))
+
+
+def test_arrays_alone_find_the_trace_that_any_call_finds(monkeypatch):
+    traced = []
+
+    def double(x, y=None):
+        traced.append(x.shape)
+        return x * 2
+
+    compiled = ag.compile(double)
+    x = np.arange(6.0)
+    for _ in range(3):
+        same(compiled(x), x * 2)
+        same(compiled(x=x), x * 2)
+        same(compiled(x, None), x * 2)
+    assert len(traced) == 3
+    assert compiled.cache_info()[:2] == (6, 3)
+    same(compiled(x.astype(">f8")), x * 2)
+    same(compiled(x.astype("float32")), (x * 2).astype("float32"))
+    with ag.config.set(target="reference"):
+        same(compiled(x), x * 2)
+    assert len(traced) == 5
+    module = importlib.import_module("attngraph.runtime.compiled")
+    monkeypatch.setattr(module, "_MOST_TRACES", 2)
+    for length in range(1, 5):
+        same(compiled(np.ones(length)), np.full(length, 2.0))
+    assert compiled.cache_info().size == 2
+    assert len(compiled._plain) <= 2
+    same(compiled(x), x * 2)
+    assert len(traced) == 10
