@@ -19,7 +19,7 @@ from .config import Settings, config
 from .entry_code import EntryWriter
 from .entry_layout import FUNCTIONS, TABLE
 from .entry_table import Argument as Argument
-from .entry_table import NoEntryError, TableMaker, work
+from .entry_table import NoEntryError, TableMaker, effort
 from .errors import CompileError
 from .evaluate import Prepared
 from .interpreter import evaluate_node
@@ -28,15 +28,12 @@ from .jit import compile_text
 from .leaves import Constant
 from .loop import Loop
 from .magnitudes import Magnitudes
-from .passes.fused import Fused
 from .passes.gathers import deciding_gathers
 from .single import SingleStep, single_step
 from .splits import splits_of
 
 # Operations and bytes together, up to which a kernel may run where Ctrl-C does not reach it: some milliseconds.
 _MOST_UNBROKEN = 1 << 27
-# Those up to which one thread is done before others have been found and woken from Python: some 100 µs.
-_MOST_ALONE = 1 << 23
 # Of eight results in doubt more than an eighth of all: then asking first is a waste.
 _DOUBTS = 8
 
@@ -117,7 +114,7 @@ def make_entry(
         check_finite: Whether NaN or infinity in some inputs is an error.
     """
     single = _only_step(prepared, check_finite)
-    if single is None or prepared.program is None or not is_supported() or not _is_short(single.step, settings):
+    if single is None or prepared.program is None or not is_supported() or effort(single.step) > _MOST_UNBROKEN:
         return None
     limit = settings.memory_limit
     if limit is not None and prepared.memory(settings).peak_bytes > limit:
@@ -147,12 +144,6 @@ def _only_step(prepared: Prepared, check_finite: bool) -> SingleStep | None:
     sweep = single.step.sweep
     is_watched = Magnitudes(sweep).are_watched or deciding_gathers(sweep) or (check_finite and single.step.guarded())
     return None if is_watched else single
-
-
-def _is_short(step: Fused | Loop, settings: Settings) -> bool:
-    """Whether it is soon done, in this thread: what others had better share is not for us."""
-    moved = sum(node.type.nbytes for node in (*step.inputs, *step.nodes))
-    return work(step) + moved <= (_MOST_UNBROKEN if settings.threads == 1 else _MOST_ALONE)
 
 
 @functools.cache

@@ -42,6 +42,8 @@ class Binding(NamedTuple):
         must_be_finite: Whether results that are not finite cannot be trusted either.
         inputs: What it loads.
         outputs: Slots of the results' addresses.
+        tasks: Into how much the work is cut.
+        is_shared: Whether the work is worth several threads.
         doubts: What its descriptor points to beside inputs and results, which must be held.
     """
 
@@ -53,6 +55,8 @@ class Binding(NamedTuple):
     must_be_finite: bool
     inputs: Mapping[Node, InputSlots]
     outputs: tuple[int, ...]
+    tasks: int
+    is_shared: bool
     doubts: Values | None = None
 
 
@@ -81,6 +85,8 @@ def bind_sweep(kernel: SweepKernel, arrays: Mapping[Node, Values], settings: Set
         False,
         {node: slots(node, array) for node, array in arrays.items()},
         tuple(layout.place(("out", node, "pointer")) for node in kernel.fused.nodes),
+        compiled.tasks,
+        kernel.is_shared(compiled.sizes),
         doubts,
     )
 
@@ -107,4 +113,6 @@ def bind_loop(kernel: LoopKernel, arrays: Mapping[Node, Values], settings: Setti
         False,
         {node: slots(number, array) for number, (node, array) in enumerate(arrays.items())},
         tuple(8 * slot for slot in found.outputs),
+        found.tasks,
+        found.is_shared,
     )

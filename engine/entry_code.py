@@ -84,7 +84,7 @@ class EntryWriter(ArgumentWriter):
     # --- the kernel
 
     def _write_run(self) -> Function:
-        """Run the kernel on all of its tasks in this thread; whether there was memory for its scratch."""
+        """Run the kernel on all of its tasks; whether there was memory for its scratch."""
         f = Function(self.module, "run", {"table": "ptr", "descriptor": "ptr"}, "i1", internal=True)
         scratch = word(f, f["table"], TABLE["scratch"])
         needed = f.add(scratch, 64)
@@ -109,14 +109,39 @@ class EntryWriter(ArgumentWriter):
         f.store(f.constant(0, "i64"), counter)
         kernel = word(f, f["table"], TABLE["kernel"], "ptr")
         call = f"call void {kernel.text}({f['descriptor']}, {counter}, {scratch})"
+        helpers = word(f, f["table"], TABLE["helpers"])
+        # Looked up while the interpreter's lock is held, under which it changes.
+        (share, board) = f.if_else(
+            f.compare(">", helpers, 0), lambda: self._team(f), lambda: [Value("null", "ptr")] * 2
+        )
+
+        def with_others() -> list[Value]:
+            stride = word(f, f["table"], TABLE["stride"])
+            given = ", ".join(map(str, (board, kernel, f["descriptor"], scratch, stride, helpers)))
+            return [f.emit("i64", f"call i64 {share.text}({given})", "shared")]
 
         def release() -> None:
             state = self.asked(f, "PyEval_SaveThread")
-            f.line(call)
+            (done,) = f.if_else(is_null(f, share), lambda: [f.constant(0, "i64")], with_others)
+            f.when(f.compare("==", done, 0), lambda: f.line(call))
             self.python(f, "PyEval_RestoreThread", state)
 
         releases = f.compare("!=", word(f, f["table"], TABLE["releases"]), 0)
         f.if_else(releases, release, lambda: f.line(call))
+
+    def _team(self, f: Function) -> list[Value]:
+        """The function that shares a kernel with the workers, null if there are none, and their board."""
+        team = word(f, f["table"], TABLE["team"], "ptr")
+        return [word(f, team, 0, "ptr"), word(f, team, 8, "ptr")]
+
+    def _has_helpers(self, f: Function, table: Value) -> Value:
+        """Whether nobody is needed or the workers are there; in a forked child they are not, and Python hires."""
+
+        def ask() -> list[Value]:
+            return [f.not_(is_null(f, word(f, word(f, table, TABLE["team"], "ptr"), 0, "ptr")))]
+
+        is_alone = f.compare("==", word(f, table, TABLE["helpers"]), 0)
+        return f.if_else(is_alone, lambda: [f.constant(1, "i1")], ask)[0]
 
     # --- the call
 
@@ -222,6 +247,7 @@ class EntryWriter(ArgumentWriter):
         address = self.asked(f, "PyTuple_GetItem", f["self"], f.constant(0, "i64"))
         table = self.asked(f, "PyLong_AsVoidPtr", address)
         fits = f.compare("==", f["count"], word(f, table, TABLE["arguments"]))
+        fits = f.and_(fits, self._has_helpers(f, table))
         null = Value("null", "ptr")
         (result,) = f.if_else(fits, lambda: f.call(self._attempt, table, f["args"]), lambda: [null])
 

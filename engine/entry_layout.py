@@ -6,11 +6,11 @@ def _places(*names: str) -> dict[str, int]:
 
 
 # What a call knows. ``calls`` and ``troubles`` count what was answered, and what ended with a result in doubt;
-# what was answered is also added to the number at ``counter``.
+# what was answered is also added to the number at ``counter``. ``scratch`` is that of all threads, ``stride`` of one.
 TABLE = _places(
     *("calls", "troubles", "arguments", "inputs", "input_records", "outputs", "output_records", "sentinel"),
     *("array_type", "float_type", "allocator", "descriptor", "descriptor_bytes", "doubt", "kernel", "scratch"),
-    *("releases", "counter"),
+    *("releases", "counter", "team", "helpers", "stride"),
 )
 # What an argument, or an array that the graph holds, has to be, and where the descriptor wants it.
 INPUT = _places(

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from . import workers
 from .config import Settings
 from .entry_bindings import AxisRule, Binding, bind_loop, bind_sweep
 from .entry_layout import ANY, ARRAY, AXIS, DOUBLE, FLOAT, INPUT, OUTPUT, POINTER, STATIC, TABLE
@@ -18,6 +19,10 @@ from .types import BOOL, FLOAT32, FLOAT64, DType, carrier
 
 # Work, in operations, up to which the interpreter's lock is kept: some 20 µs.
 MOST_LOCKED = 1 << 20
+# Operations and bytes together, up to which one thread is done before others have been woken: some 100 µs.
+MOST_ALONE = 1 << 23
+
+_LINE = 64
 
 # Letters that the buffer protocol has for types in the machine's byte order.
 _LETTERS = {FLOAT32: "f", FLOAT64: "d", BOOL: "?"} | {np.dtype(letter): letter for letter in "bBhHiIlL"}
@@ -33,6 +38,11 @@ class Argument(NamedTuple):
 def work(step: Fused | Loop) -> int:
     """How many operations a step is."""
     return step.sweep.flops if isinstance(step, Fused) else step.flops
+
+
+def effort(step: Fused | Loop) -> int:
+    """How many operations a step is, and how many bytes it moves, together."""
+    return work(step) + sum(node.type.nbytes for node in (*step.inputs, *step.nodes))
 
 
 def _bind(program: Program, step: Fused | Loop, arrays: dict[Node, Values], settings: Settings) -> Binding:
@@ -100,10 +110,21 @@ class TableMaker:
             "descriptor_bytes": descriptor.nbytes,
             "doubt": binding.doubt,
             "kernel": binding.address,
-            "scratch": binding.scratch_bytes,
             "releases": work(self.step) > MOST_LOCKED,
+            **self._shared(),
         }
         return _record(TABLE, words), (np.empty, binding.module, binding.doubts, *self.kept)
+
+    def _shared(self) -> dict[str, int]:
+        """By how many threads the work is shared: by those of the ordinary path."""
+        scratch, threads = self.binding.scratch_bytes, 1
+        if self.binding.is_shared and effort(self.step) > MOST_ALONE:
+            threads = max(1, min(self.settings.threads, self.binding.tasks))
+        if threads == 1:
+            return {"scratch": scratch}
+        stride = -(-scratch // _LINE) * _LINE
+        team = workers.team(threads - 1)
+        return {"scratch": threads * stride, "stride": stride, "helpers": threads - 1, "team": team, "releases": 1}
 
     def _keep(self, array: Values) -> int:
         self.kept.append(array)

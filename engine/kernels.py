@@ -185,7 +185,7 @@ class SweepKernel:
             address_of(descriptor),
             sizes["tasks"],
             compiled.scratch_bytes,
-            settings.threads if self._is_shared(sizes) else 1,
+            settings.threads if self.is_shared(sizes) else 1,
             keep=(descriptor, loaded, parts, doubts, compiled.module),
         )
         # Of one part the array itself: a view of it would be copied for being nobody else's.
@@ -210,7 +210,7 @@ class SweepKernel:
         """Which kernel it is, by the number of rows."""
         return "few-row sweep" if has_few_rows(self.sweep) else "sweep"
 
-    def _is_shared(self, sizes: Mapping[str, int]) -> bool:
+    def is_shared(self, sizes: Mapping[str, int]) -> bool:
         """Whether the work is worth waking another thread: judged from the lengths alone."""
         places = math.prod(sizes[f"batch{number}"] for number in range(len(self.sweep.batch)))
         positions = sizes["rows"] * sizes["columns"] * places

@@ -15,10 +15,13 @@ from .config import config
 from .jit import compile_text
 from .lazily import Lazily
 from .worker_ir import TEXT
+from .worker_share_ir import SHARE
 
 _binding: Any = Lazily("llvmlite.binding")
 _LINE = 64
 _SLOTS = 32
+# Slots that calls without Python take, the first: as many of them at once have helpers.
+_KEPT = 8
 _MOST_WORKERS = 512
 
 # Where things are, in bytes. What different threads write is 128 apart: processors fetch lines in pairs.
@@ -41,9 +44,11 @@ _LAYOUT = {
     "SLOT_STRIDE": 152,
     "SLOT_LOCK": 160,
     "SLOT_ASLEEP": 168,
+    "SLOT_BUSY": 176,
     "SLOT_COUNTER": 256,
     "SLOT_BYTES": 384,
     "SLOTS": _SLOTS,
+    "KEPT": _KEPT,
     # A worker. At 0 stands whether it is asleep.
     "WORKER_LOCK": 8,
     "WORKER_ID": 16,
@@ -105,7 +110,7 @@ class Board:
 
     Attributes:
         address: Where it is.
-        slots: The places for calls.
+        slots: The places for calls from Python.
         records: Numbers of the workers' records that no worker has.
         workers: How many workers there are; for whoever hires them to count.
     """
@@ -122,7 +127,8 @@ class Board:
         for number in range(_SLOTS):
             offset = _LAYOUT["FIRST_SLOT"] + number * _LAYOUT["SLOT_BYTES"]
             self._set(offset, "SLOT_LOCK", _new_lock())
-            self.slots.append(Slot(self._memory, offset, shared=True))
+            if number >= _KEPT:
+                self.slots.append(Slot(self._memory, offset, shared=True))
         self.records = deque(range(_MOST_WORKERS))
         self.workers = 0
         self._records_used = 0
@@ -159,6 +165,7 @@ class WorkerCode(NamedTuple):
     wait: Any
     close: Any
     exchange: Any
+    share: Any
 
 
 class _AnyProcessor(NamedTuple):
@@ -178,7 +185,7 @@ def worker_code() -> WorkerCode:
     """
     triple = _binding.get_process_triple()
     pause = "call void @llvm.x86.sse2.pause()" if triple.startswith("x86_64") else ""
-    text = Template(TEXT).substitute(_LAYOUT, **_CONSTANTS, PAUSE=pause)
+    text = Template(TEXT + SHARE).substitute(_LAYOUT, **_CONSTANTS, PAUSE=pause)
     pointer, number = ctypes.c_void_p, ctypes.c_int64
     signatures = {
         "serve": (None, pointer, pointer),
@@ -186,10 +193,31 @@ def worker_code() -> WorkerCode:
         "wait": (number, pointer, pointer, number),
         "close": (None, pointer),
         "exchange": (number, pointer, number),
+        "share": (number, pointer, pointer, pointer, pointer, number, number),
     }
     key = "worker code " + hashlib.sha256(text.encode()).hexdigest()
     module = compile_text(text, list(signatures), _AnyProcessor(triple), key=key, cache_dir=config.cache_dir)
     return WorkerCode(**{name: module.function(name, *types) for name, types in signatures.items()})
+
+
+class Team:
+    """What calls without Python find the workers by: a record of two words that lives for ever.
+
+    The first is the address of ``share``, null where nobody has been hired, the second the board's.
+
+    Attributes:
+        address: Where it is.
+    """
+
+    def __init__(self) -> None:
+        self._words = np.zeros(2, np.int64)
+        self._board: Board | None = None
+        self.address = int(self._words.ctypes.data)
+
+    def meet(self, board: Board | None) -> None:
+        """Be the workers of a board, or nobody."""
+        self._board = board  # which lives as long as it is pointed to
+        self._words[:] = (0, 0) if board is None else (_address_of(worker_code().share), board.address)
 
 
 def _address_of(function: Any) -> int:

@@ -17,7 +17,7 @@ from collections import deque
 from typing import NamedTuple
 
 from .watchdog import Watch, Watchdog, start_daemon
-from .worker_board import Board, Memory, Slot, worker_code
+from .worker_board import Board, Memory, Slot, Team, worker_code
 
 # A native function; ctypes releases the interpreter's lock while it runs.
 _Kernel = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
@@ -54,6 +54,19 @@ def run(
         _pool.run(_Call(address, descriptor, total_tiles, stride), threads)
 
 
+def team(helpers: int) -> int:
+    """The address of the record by which a call without Python finds the workers; so many are hired, if they can be.
+
+    It is good for ever: after a fork it says that there is nobody, until a call from Python hires anew.
+
+    Raises:
+        CompileError: If the pool's own code cannot be compiled.
+    """
+    _pool.hire(helpers)
+    _team.meet(_pool.board)
+    return _team.address
+
+
 class _Scratch(threading.local):
     """A caller's scratch memory, kept from call to call.
 
@@ -88,13 +101,17 @@ class _Call(NamedTuple):
 
 
 class _Pool:
-    """The board, and the workers who serve it."""
+    """The workers who serve a board.
+
+    Attributes:
+        board: The board.
+    """
 
     def __init__(self) -> None:
         self._hiring = threading.RLock()
         self._watchdog = Watchdog()
-        self._board = Board()
-        self._slots = deque(reversed(self._board.slots))  # workers look at the first first
+        self.board = Board()
+        self._slots = deque(reversed(self.board.slots))  # workers look at the first first
 
     def run(self, call: _Call, threads: int) -> None:
         """Run a call to its end, or, on an exception, to where nobody is in it."""
@@ -118,7 +135,7 @@ class _Pool:
     def _run_from(self, first: int, slot: Slot, call: _Call, threads: int, *, watched: bool, takes_part: bool) -> int:
         """Run the tiles from ``first`` on; the first that is left, at least the total if none is."""
         threads = max(1, min(threads, call.total - first))
-        helpers = self._hire(threads - takes_part) if slot.shared else 0
+        helpers = self.hire(threads - takes_part) if slot.shared else 0
         takes_part = takes_part or helpers == 0
         watch = Watch(slot.counter_at, call.total) if watched and takes_part else None
         slot.counter.value = first
@@ -140,7 +157,7 @@ class _Pool:
                 _kernel_at(call.address)(call.descriptor, slot.counter_at, scratch)
             else:  # a helper's scratch begins one to ``helpers`` strides from here
                 nearest = scratch if takes_part else scratch - call.stride
-                where = self._board.address, slot.address, call.address, call.descriptor, nearest
+                where = self.board.address, slot.address, call.address, call.descriptor, nearest
                 done = worker_code().run(*where, call.stride, helpers, takes_part, _MICROSECONDS_BETWEEN_LOOKS)
             if watch is not None:
                 self._watchdog.unwatch(watch)
@@ -151,7 +168,7 @@ class _Pool:
             raise
 
     def _wait(self, slot: Slot) -> int:
-        return int(worker_code().wait(self._board.address, slot.address, _MICROSECONDS_BETWEEN_LOOKS))
+        return int(worker_code().wait(self.board.address, slot.address, _MICROSECONDS_BETWEEN_LOOKS))
 
     def _abandon(self, slot: Slot, total: int, watch: Watch | None, *, nobody_in_it: bool) -> None:
         """Stop a call, and wait until nobody is in it, whatever signals come in the meantime."""
@@ -169,9 +186,9 @@ class _Pool:
             except BaseException:  # the first one is on its way to the caller already
                 continue
 
-    def _hire(self, count: int) -> int:
+    def hire(self, count: int) -> int:
         """Have so many workers; how many of them there are."""
-        board = self._board
+        board = self.board
         if board.workers < count:
             worker_code()  # what cannot be compiled is the caller's to know
             with self._hiring:
@@ -183,16 +200,19 @@ class _Pool:
                         board.records.appendleft(record)
                         break  # the system gives no more threads: do with fewer
                     board.workers += 1
+                _team.meet(board)
         return min(count, board.workers)
 
 
 _pool = _Pool()
+_team = Team()
 
 
 def _after_fork() -> None:
     """A child has none of its parent's threads, and perhaps its held locks."""
     global _pool
     _pool = _Pool()
+    _team.meet(None)
 
 
 if hasattr(os, "register_at_fork"):

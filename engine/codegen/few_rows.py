@@ -73,8 +73,9 @@ class FewRowsWriter(Writer):
     def in_chunks(self, length: int, chunk: Callable[[Value, Value | None], object]) -> None:
         """Do something for each vector along a small axis, with a mask of its lanes for a ragged last one."""
 
-        def one(first: Value, carried: list[Value], valid: Value | None, _: int) -> list[Value]:
-            chunk(first, valid)
+        def one(firsts: list[Value], carried: list[Value], valid: Value | None) -> list[Value]:
+            for first in firsts:
+                chunk(first, valid)
             return carried
 
         self.in_chunks_of(length, 1, [], one)
@@ -84,23 +85,21 @@ class FewRowsWriter(Writer):
         length: int,
         most: int,
         carried: list[Value],
-        chunk: Callable[[Value, list[Value], Value | None, int], list[Value]],
+        chunks: Callable[[list[Value], list[Value], Value | None], list[Value]],
     ) -> list[Value]:
-        """As `in_chunks`, carrying values, with up to ``most`` vectors written out in a row, which it numbers."""
+        """As `in_chunks`, carrying values, for the first places of up to ``most`` vectors at once."""
         f, lanes = self.f, self.lanes
         vectors = length // lanes
         most = max(1, min(most, vectors))
 
         def several(first: Value, values: list[Value], count: int) -> list[Value]:
-            for number in range(count):
-                values = chunk(f.add(first, number * lanes), values, None, number)
-            return values
+            return chunks([f.add(first, number * lanes) for number in range(count)], values, None)
 
         main, stop = vectors // most * most * lanes, vectors * lanes
         carried = f.loop(0, main, most * lanes, carried, lambda first, values: several(first, values, most))
         carried = f.loop(main, stop, lanes, carried, lambda first, values: several(first, values, 1))
         if stop < length:
-            carried = chunk(f.constant(stop, "i64"), carried, f.first_lanes(length - stop, lanes), vectors)
+            carried = chunks([f.constant(stop, "i64")], carried, f.first_lanes(length - stop, lanes))
         return carried
 
     # --- one task

@@ -211,32 +211,31 @@ class Contraction:
                 if part not in memo and writer.operands.fixed(part) is None:
                     memo[part] = writer.operands.scalar(part, whole, memo)
 
-        def chunk(first: Value, sums: list[Value], valid: Value | None, place: int) -> list[Value]:
-            shared: list[dict[Scalar, Value]] = [{} for _ in places]
-            after = []
-            for number, total in enumerate(sums):
-                if number % columns == 0:
-                    known = self._packed(packs[number // columns], first)
-                if ahead is not None and number < columns:
-                    self.ahead.ask(ahead[number], first, place)
-                each = shared[number % columns]
-                lanes = Lanes(
-                    writer,
-                    self.small,
-                    first,
-                    wholes[number],
-                    known={**known, **each},
-                    scalars=dict(memos[number]),
-                    pointers=pointers[number % columns],
-                    valid=valid,
-                )
-                after.append(self._added(lanes, total))
-                # What the column brings is the same for the next row: widened, and freed of its zero point, too.
-                each.update((part, lanes.known[part]) for part in self.brought if part in lanes.known)
+        def chunks(firsts: list[Value], sums: list[Value], valid: Value | None) -> list[Value]:
+            # Lines of memory are asked for and read in their order, one column after the other: as processors foresee.
+            for column_ahead, (place, first) in itertools.product(ahead or (), enumerate(firsts)):
+                self.ahead.ask(column_ahead, first, place)
+            after = list(sums)
+            for number, first in itertools.product(range(columns), firsts):
+                brought: dict[Scalar, Value] = {}
+                for place in range(number, len(sums), columns):
+                    lanes = Lanes(
+                        writer,
+                        self.small,
+                        first,
+                        wholes[place],
+                        known={**self._packed(packs[place // columns], first), **brought},
+                        scalars=dict(memos[place]),
+                        pointers=pointers[number],
+                        valid=valid,
+                    )
+                    after[place] = self._added(lanes, after[place])
+                    # What the column brings is the same for the next row: widened, and freed of its zero point, too.
+                    brought.update((part, lanes.known[part]) for part in self.brought if part in lanes.known)
             return after
 
         sums = [f.constant(0.0, writer.vector)] * writer.lanes
-        return sum_lanes(f, writer.in_chunks_of(self.small.length, _MOST_CHUNKS, sums, chunk))
+        return sum_lanes(f, writer.in_chunks_of(self.small.length, _MOST_CHUNKS, sums, chunks))
 
     def _packed(self, row: Value, first: Value) -> dict[Scalar, Value]:
         """A vector of each of a row's parts."""

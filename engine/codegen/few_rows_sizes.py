@@ -30,7 +30,7 @@ class FewRows:
 # Rows at once: so many sums, with as many columns as fit into the registers.
 _MOST_TOGETHER = 4
 # Bytes of a block's columns that are read for several rows, and again for the next accumulator.
-_BLOCK_BYTES = 1 << 16
+_BLOCK_BYTES = 1 << 17
 _LONGEST_BLOCK = 512
 
 

@@ -73,11 +73,20 @@ class RowSum:
         if self._lies_along_columns():
             f.loop(0, self.writer.rows, 1, [], lambda row, _: self._add_sums(start, size, row))
             return
-        together = self.writer.sizes.together
+        together = self._rows_together()
         pairs = f.and_(self.writer.rows, -together) if together > 1 else self.writer.rows
         f.loop(0, pairs, together, [], lambda row, _: self._add_rows(start, size, row, together))
         if together > 1:
             f.loop(pairs, self.writer.rows, 1, [], lambda row, _: self._add_rows(start, size, row, 1))
+
+    def _rows_together(self) -> int:
+        """Rows at once: so few that a column is read as a whole, in the order of memory, as processors foresee.
+
+        What is computed of what is read, such as numbers from codes, is rather computed once for all rows.
+        """
+        most = self.writer.sizes.together
+        fitting = self.registers // (self.spread * self.chunks)
+        return min(most, fitting) if fitting > 1 and self.column.op == "load" else most
 
     def _weights(self, row: Value) -> Value:
         state = self.writer.state
@@ -141,7 +150,7 @@ class RowSum:
             return after
 
         width = chunks * len(rows)
-        together = max(spread, self._together)
+        together = max(_MOST_SPREAD, self._together)
         sums = [f.constant(0.0, self.writer.vector)] * (width * spread)
         whole = f.and_(size, -together) if together > 1 else size
         # The first rows ask for all, each time for what is read then: requests come as evenly as they can.

@@ -1,11 +1,13 @@
 """Entries: what they answer, what they leave to the ordinary path, and that nothing is lost in either case."""
 
+import ctypes
 import functools
 import gc
 import os
 import sys
 import threading
 import tracemalloc
+import types
 
 import hypothesis.strategies as st
 import numpy as np
@@ -13,12 +15,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 import attngraph as ag
-from attngraph.engine import entry, entry_table, program
+from attngraph.engine import entry, entry_layout, entry_table, kernels, loops, program, workers
 from attngraph.engine.config import config
 from attngraph.engine.entry import Argument, make_entry
 from attngraph.engine.evaluate import prepare
 from attngraph.engine.leaves import Placeholder
+from attngraph.engine.passes.fused import Fused
 from attngraph.engine.types import TensorType
+from attngraph.engine.worker_board import worker_code
 from strategies import LAYOUTS, laid_out
 
 pytestmark = pytest.mark.skipif(not entry.is_supported(), reason="no entries on this interpreter")
@@ -251,14 +255,14 @@ def test_what_has_no_entry():
         assert Made(attend, Q, K, V).entry is None
 
 
-@pytest.mark.parametrize(("threads", "limit"), [(1, "_MOST_UNBROKEN"), (2, "_MOST_ALONE")])
-def test_long_work_is_not_for_entries(threads, limit, monkeypatch):
+@pytest.mark.parametrize("threads", [1, 2])
+def test_long_work_is_not_for_entries(threads, monkeypatch):
     with ag.config.set(threads=threads):
         step = Made(attend, Q, K, V).prepared.program.plan.sweeps[0]
         moved = Q.nbytes + K.nbytes + V.nbytes + 4 * len(Q) * V.shape[1]
-        monkeypatch.setattr(entry, limit, entry_table.work(step) + moved)
+        monkeypatch.setattr(entry, "_MOST_UNBROKEN", entry_table.work(step) + moved)
         assert Made(attend, Q, K, V).entry is not None
-        monkeypatch.setattr(entry, limit, entry_table.work(step) + moved - 1)
+        monkeypatch.setattr(entry, "_MOST_UNBROKEN", entry_table.work(step) + moved - 1)
         assert Made(attend, Q, K, V).entry is None
 
 
@@ -282,6 +286,164 @@ def test_the_lock_is_given_away_for_longer_work(monkeypatch):
         each.join()
     assert all(seen)
     assert made.entry.calls == len(seen) + 300
+
+
+# Shared with the workers. Eight heads are eight tiles at least.
+
+MANY = [
+    np.random.default_rng(51).standard_normal(shape).astype("float32")
+    for shape in ((8, 40, 8), (8, 300, 8), (8, 300, 5))
+]
+
+
+@pytest.fixture
+def shared(monkeypatch):
+    """Whatever has two tiles is shared, by three threads."""
+    monkeypatch.setattr(entry_table, "MOST_ALONE", 0)
+    monkeypatch.setattr(kernels, "LEAST_SHARED", 0)
+    monkeypatch.setattr(loops, "_WORTH_SHARING", 0)
+    with ag.config.set(threads=3):
+        yield
+
+
+def step_of(made):
+    return next(each for each in made.prepared.program.plan.steps if isinstance(each, Fused))
+
+
+def helpers_of(made):
+    return int(made.entry._table[entry_layout.TABLE["helpers"] // 8])
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """How the workers were asked for: notes for each call of an entry that is made from now on."""
+    notes = []
+
+    def share(*arguments):
+        notes.append(arguments)
+        return worker_code().share(*arguments)
+
+    word = ctypes.c_int64
+    kind = ctypes.CFUNCTYPE(word, *[ctypes.c_void_p] * 4, word, word)
+    function = kind(share)
+    words = np.array([ctypes.cast(function, ctypes.c_void_p).value, 0])
+
+    def team(helpers):
+        words[1] = (word * 2).from_address(workers.team(helpers))[1]
+        return words.ctypes.data
+
+    monkeypatch.setattr(entry_table, "workers", types.SimpleNamespace(team=team))
+    yield notes
+    del function
+
+
+@pytest.mark.usefixtures("shared")
+def test_bits_of_a_shared_call_are_those_of_the_ordinary_path(asked):
+    made = Made(attend, *MANY)
+    assert helpers_of(made) == 2
+    for _ in range(20):
+        np.testing.assert_array_equal(made(*MANY), made.ordinary(*MANY)[0])
+    assert made.entry.calls == len(asked) == 20
+    with ag.config.set(threads=1):
+        np.testing.assert_array_equal(made(*MANY), Made(attend, *MANY)(*MANY))
+
+
+@pytest.mark.usefixtures("shared")
+def test_scratch_of_threads_lies_apart(asked):
+    made = Made(attend, *MANY)
+    made(*MANY)
+    ((_, _, _, scratch, stride, helpers),) = asked
+    program = made.prepared.program
+    kernel = program.kernels[program.plan.steps.index(step_of(made))]
+    assert scratch % 64 == stride % 64 == 0
+    assert helpers == 2
+    assert stride >= kernel.for_plain_arrays(config.settings()).scratch_bytes
+
+
+@pytest.mark.usefixtures("shared")
+def test_a_loop_is_shared():
+    a, b = (RNG.standard_normal((4096, 32)).astype("float32") for _ in range(2))
+    made = Repeated(lambda a, b: (a * b).sum(axis=-1), a, b)
+    assert helpers_of(made) > 0
+    for _ in range(5):
+        np.testing.assert_array_equal(made(a, b), made.ordinary(a, b)[0])
+
+
+@pytest.mark.usefixtures("shared")
+def test_one_tile_is_not_shared():
+    assert helpers_of(Made(attend, Q, K, V)) == 0
+    assert helpers_of(Made(attend, *(each[:2] for each in MANY))) > 0
+
+
+@pytest.mark.usefixtures("shared")
+def test_little_work_is_not_shared(monkeypatch):
+    effort = entry_table.effort(step_of(Made(attend, *MANY)))
+    monkeypatch.setattr(entry_table, "MOST_ALONE", effort - 1)
+    assert helpers_of(Made(attend, *MANY)) == 2
+    monkeypatch.setattr(entry_table, "MOST_ALONE", effort)
+    assert helpers_of(Made(attend, *MANY)) == 0
+    monkeypatch.setattr(entry_table, "MOST_ALONE", 0)
+    monkeypatch.setattr(kernels, "LEAST_SHARED", 1 << 60)  # where the ordinary path shares nothing either
+    assert helpers_of(Made(attend, *MANY)) == 0
+
+
+@pytest.mark.usefixtures("shared")
+def test_doubts_of_a_shared_call():
+    made, bad = Made(attend, *MANY), MANY[2].copy()
+    for place in range(8):
+        bad[:] = MANY[2]
+        bad[place, 7, 3] = np.nan
+        assert made(*MANY[:2], bad) is NotImplemented
+    assert made.entry.has_doubted()
+    np.testing.assert_array_equal(made(*MANY), made.ordinary(*MANY)[0])
+
+
+@pytest.mark.usefixtures("shared")
+def test_shared_calls_at_once():
+    made = Made(attend, *MANY)
+    inputs = [[each * np.float32(1 + number) for each in MANY] for number in range(12)]  # more than kept slots
+    wanted = [made.ordinary(*each)[0] for each in inputs]
+    right = []
+
+    def call(number):
+        right.append(all(np.array_equal(made(*inputs[number]), wanted[number]) for _ in range(100)))
+
+    threads = [threading.Thread(target=call, args=(number,)) for number in range(12)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert right == [True] * 12
+    assert made.entry.calls == 1200
+
+
+@pytest.mark.usefixtures("shared")
+def test_where_no_slot_is_free_a_call_runs_alone(monkeypatch):
+    function = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_void_p] * 4, ctypes.c_int64, ctypes.c_int64)(lambda *_: 0)
+    words = np.array([ctypes.cast(function, ctypes.c_void_p).value, 0])
+    monkeypatch.setattr(entry_table, "workers", types.SimpleNamespace(team=lambda helpers: words.ctypes.data))
+    made = Made(attend, *MANY)
+    np.testing.assert_array_equal(made(*MANY), made.ordinary(*MANY)[0])
+    words[0] = 0  # nobody is hired
+    assert made(*MANY) is NotImplemented
+    assert made.entry.calls == 1
+    assert not made.entry.has_doubted()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.usefixtures("shared")
+def test_a_forked_child_shares_once_it_has_workers_of_its_own():
+    made = Made(attend, *MANY)
+    wanted = made(*MANY)
+    child = os.fork()
+    if child == 0:
+        right = made(*MANY) is NotImplemented
+        right &= np.array_equal(made.ordinary(*MANY)[0], wanted)
+        right &= all(np.array_equal(made(*MANY), wanted) for _ in range(20))
+        os._exit(0 if right and made.entry.calls == 21 else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    np.testing.assert_array_equal(made(*MANY), wanted)
 
 
 def test_where_python_lacks_a_function(monkeypatch):

@@ -1,5 +1,6 @@
 """The pool of workers: every tile once, whatever threads, callers, signals and forks there are."""
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -16,9 +17,9 @@ import pytest
 from llvmlite import binding
 
 import attngraph as ag
-from attngraph.engine import watchdog, workers
+from attngraph.engine import watchdog, worker_board, workers
 from attngraph.engine.jit import compile_unkept
-from attngraph.engine.worker_board import Memory, Slot
+from attngraph.engine.worker_board import Memory, Slot, worker_code
 
 
 class Target(NamedTuple):
@@ -105,6 +106,14 @@ class Work:
     def run(self, threads):
         workers.run(MODULE.address("fill"), self.descriptor.ctypes.data, self.tiles, 8 * self.words, threads)
 
+    def share(self, helpers):
+        """As calls without Python do it; 0 if no slot was free."""
+        workers.team(helpers)
+        stride = -(-8 * self.words // 64) * 64
+        scratch = Memory(stride * (helpers + 1))
+        where = workers._pool.board.address, MODULE.address("fill"), self.descriptor.ctypes.data
+        return worker_code().share(*where, scratch.address, stride, helpers)
+
     def right(self):
         return bool((self.times == 1).all() and (self.sums == self.words * np.arange(self.tiles)).all())
 
@@ -186,7 +195,7 @@ def test_scratch_that_there_is_no_memory_for(threads):
     with pytest.raises(MemoryError):
         workers.run(MODULE.address("fill"), work.descriptor.ctypes.data, 8, 2**55, threads)
     assert not work.times.any()
-    assert len(workers._pool._slots) == len(workers._pool._board.slots)
+    assert len(workers._pool._slots) == len(workers._pool.board.slots)
     work.run(threads)
     assert work.right()
 
@@ -226,7 +235,7 @@ def test_concurrent_callers_are_all_served(callers):
             assert work.right()
 
     in_threads(callers, call)
-    assert len(workers._pool._slots) == len(workers._pool._board.slots)
+    assert len(workers._pool._slots) == len(workers._pool.board.slots)
 
 
 def test_no_wake_up_is_lost():
@@ -300,6 +309,76 @@ def test_what_is_kept_lives_until_the_return():
     thread.join()
     assert (alive, box, reference()) == ([True], [], None)
     assert work.right()
+
+
+# Calls without Python
+
+
+@pytest.mark.parametrize("helpers", [1, 2, 7])
+@pytest.mark.parametrize("tiles", [1, 2, 7, 1000])
+def test_a_call_without_python_is_shared(tiles, helpers):
+    work = Work(tiles, spins=MILLISECOND // 20, words=20)
+    assert work.share(helpers) == 1
+    assert work.right()
+    assert len(set(work.places.tolist())) <= helpers + 1
+    assert (tiles < 1000) or len(set(work.places.tolist())) > 1
+
+
+def test_no_wake_up_is_lost_without_python():
+    rng = np.random.default_rng(0)
+    for _ in range(2000):
+        work = Work(6, spins=int(rng.integers(1, 30_000)))
+        assert work.share(2) == 1
+        assert work.right()
+        if rng.random() < 0.02:
+            time.sleep(0.001)  # so that they sleep
+
+
+def test_calls_without_python_at_once_have_slots_of_their_own():
+    shared, alone = [], []
+
+    def call(seed):
+        rng = np.random.default_rng(seed)
+        for _ in range(30):
+            work = Work(int(rng.integers(1, 100)), spins=int(rng.integers(1, 20_000)), words=int(rng.integers(0, 50)))
+            if seed % 3 == 0:  # from Python, at the same time
+                work.run(3)
+            elif work.share(2):
+                shared.append(work)
+            else:  # more at once than there are slots
+                alone.append(work)
+                continue
+            assert work.right()
+
+    in_threads(18, call)
+    assert shared
+    assert not any(work.times.any() for work in alone)
+    assert not busy_slots()
+
+
+def busy_slots():
+    """Slots of calls without Python that are taken."""
+    board = workers._pool.board
+    first, size = worker_board._LAYOUT["FIRST_SLOT"], worker_board._LAYOUT["SLOT_BYTES"]
+    at = [board.address + first + number * size for number in range(worker_board._KEPT)]
+    flags = [ctypes.c_int64.from_address(each + worker_board._LAYOUT["SLOT_BUSY"]) for each in at]
+    return [flag for flag in flags if flag.value]
+
+
+def test_the_team_is_the_latest_board_that_hired(monkeypatch):
+    words = (ctypes.c_int64 * 2).from_address(workers.team(1))
+    assert words[1] == workers._pool.board.address
+    assert words[0]
+    with monkeypatch.context() as patched:
+        patched.setattr(workers, "start_daemon", lambda work, name: False)
+        patched.setattr(workers, "_pool", workers._Pool())
+        work = Work(100, words=4)
+        assert work.share(3) == 1  # where nobody comes
+        assert work.right()
+        assert words[1] == workers._pool.board.address
+    workers._team.meet(None)
+    assert list(words) == [0, 0]
+    workers._team.meet(workers._pool.board)
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs Linux")
@@ -402,7 +481,7 @@ def test_an_exception_in_the_middle_leaves_nobody_in_the_function(threads, monke
     assert work.right()  # the main thread had come to the end of the tiles
     assert len(calls) == 4
     assert workers._pool._watchdog._watched is None
-    assert len(workers._pool._slots) == len(workers._pool._board.slots)
+    assert len(workers._pool._slots) == len(workers._pool.board.slots)
     again = Work(100, words=10)
     again.run(threads)
     assert again.right()
@@ -538,6 +617,27 @@ def test_a_signal_whose_handler_returns_changes_nothing(start):
     assert finish(child) == "True True\n"
 
 
+def test_signals_do_not_end_a_call_without_python(start):
+    child = start("""
+        handled = []
+        def handler(number, frame):
+            handled.append(number)
+            raise KeyboardInterrupt
+        work = Work(200, spins=MILLISECOND, words=10)
+        work.share(1)
+        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, 0.002, 0.002)
+        work, interrupted = Work(2, spins=20 * MILLISECOND, words=10), False
+        try:
+            work.share(1)
+        except KeyboardInterrupt:
+            interrupted = True
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        print(interrupted, work.right())
+        """)
+    assert finish(child) == "True True\n"
+
+
 def test_whatever_a_handler_raises_stops_the_call(start):
     child = start("""
         class Late(Exception):
@@ -580,6 +680,26 @@ def test_a_child_computes(start):
         print(work.right())
         """)
     assert finish(child) == "0\nTrue\n"
+
+
+def test_a_child_has_no_team_until_it_hires(start):
+    child = start("""
+        import ctypes, warnings
+        # Newer Pythons warn of every fork beside threads: that is what is tried here.
+        warnings.filterwarnings("ignore", ".*is multi-threaded, use of fork", DeprecationWarning)
+        words = (ctypes.c_int64 * 2).from_address(workers.team(2))
+        before = list(words)
+        pid = os.fork()
+        if pid == 0:
+            right = list(words) == [0, 0]
+            Work(100, spins=1000).run(3)
+            right &= words[0] == before[0] and words[1] != before[1]
+            work = Work(100, spins=1000)
+            right &= work.share(2) == 1 and work.right()
+            os._exit(0 if right else 1)
+        print(os.waitpid(pid, 0)[1], list(words) == before)
+        """)
+    assert finish(child) == "0 True\n"
 
 
 def test_a_child_of_a_process_that_computes_computes(start):

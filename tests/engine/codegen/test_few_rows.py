@@ -2,6 +2,7 @@
 
 import ctypes
 import mmap
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from attngraph.engine import kernels, program
 from attngraph.engine.codegen.few_rows import FewRows, few_rows_for
 from attngraph.engine.codegen.few_rows_contract import sum_lanes
 from attngraph.engine.codegen.few_rows_lanes import slope
+from attngraph.engine.codegen.few_rows_sums import RowSum
 from attngraph.engine.codegen.llvm import Function, Module
 from attngraph.engine.codegen.target import host_target, named_target
 from attngraph.engine.config import config
@@ -167,7 +169,7 @@ def test_a_block_of_columns_fits_what_it_brings():
         return few_rows_for(sweep)
 
     assert block(1, 128) == FewRows(512, single=True)
-    assert [block(4, width).block for width in (8, 64, 128, 256)] == [512, 256, 128, 64]
+    assert [block(4, width).block for width in (8, 64, 128, 256)] == [512, 512, 256, 128]
 
 
 @pytest.mark.parametrize("rows", [1, 13])
@@ -181,8 +183,9 @@ def test_same_bits_for_any_number_of_threads(rows, monkeypatch):
     assert len(set(results)) == 1
 
 
-def test_rows_do_not_depend_on_their_neighbours():
-    q, k, v = (np.asarray(each) for each in inputs(rows=8, columns=200, width=32))
+@pytest.mark.parametrize("width", [32, 128])
+def test_rows_do_not_depend_on_their_neighbours(width):
+    q, k, v = (np.asarray(each) for each in inputs(rows=8, columns=203, width=width))
     (whole,) = natively(ag.attention(q, k, v))
     (some,) = natively(ag.attention(q[:, :, :3], k, v))
     np.testing.assert_array_equal(whole[:, :, :3], some)
@@ -281,6 +284,18 @@ def test_slopes_of_indices():
     assert slope(elements.subtract(i, j), axis) == -1
     assert slope(elements.add(elements.subtract(j, i), elements.constant(4)), axis) == 1
     assert slope(elements.multiply(j, j), axis) is None
+
+
+@pytest.mark.parametrize(
+    ("op", "width", "rows"),
+    [("load", 16, 4), ("load", 32, 2), ("load", 64, 2), ("load", 128, 2), ("load", 256, 4), ("multiply", 128, 4)],
+)
+def test_sums_take_so_few_rows_that_a_column_is_read_as_a_whole(op, width, rows):
+    part = RowSum.__new__(RowSum)
+    part.writer, part.column = SimpleNamespace(sizes=FewRows(block=64, together=4)), SimpleNamespace(op=op)
+    part.registers, part.chunks = 16, width // 16
+    part.spread = min(4, max(1, 8 // part.chunks))
+    assert part._rows_together() == rows
 
 
 def test_narrow_columns_are_asked_for_once_a_line():
