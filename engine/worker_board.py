@@ -58,8 +58,9 @@ _LAYOUT = {
 _CONSTANTS = {
     "OPEN": 1 << 32,
     "NOT_OPEN": (1 << 32) - 1,
-    # How often to look before sleeping: some 50 µs for a worker. A caller has nothing else to do.
-    "LOOKS": 2000,
+    # How often to look before sleeping: some 150 µs for a worker, longer than what lies between the kernels of two
+    # short calls, for to wake it takes 25. A caller has nothing else to do.
+    "LOOKS": 8000,
     "CALLERS_LOOKS": 8000,
 }
 
