@@ -14,11 +14,12 @@ from ..engine.ir import Node
 from ..engine.types import FLOAT32, broadcast, is_float
 from ..ops.array import Array, ArrayLike, lift
 from ..ops.guard import Guard
+from ..ops.joining import repeat
 from ..ops.logic import logical_and
-from ..ops.pages import visible_pages
 from ..ops.selection import where
 from ..ops.shape import broadcast_to
 from ..ops.softmax import logsumexp, softmax
+from ..ops.visible_pages import visible_pages, visible_rows
 
 
 class Inputs(NamedTuple):
@@ -80,16 +81,20 @@ def checked_inputs(function: str, query: ArrayLike, key: ArrayLike, value: Array
     guarded = [Array(Guard(visible_pages(node)[0], function, name)) for name, node in arrays.items()]
     # Half floats are storage: scores are computed in float32.
     computing = [array if array.dtype.itemsize >= 4 else array.astype(FLOAT32) for array in guarded]
-    inputs = Inputs(computing[0], computing[1], computing[2], groups, q.dtype, function, _visible(k, v))
+    inputs = Inputs(computing[0], computing[1], computing[2], groups, q.dtype, function, _visible(k, v, groups))
     _check_batches(inputs, sides)
     return inputs
 
 
-def _visible(key: Node, value: Node) -> Array | None:
-    """Where keys and values are there, if they lie in pages: (batch, 1, 1, keys)."""
-    found = dict.fromkeys(each for each in (visible_pages(key)[1], visible_pages(value)[1]) if each is not None)
+def _visible(key: Node, value: Node, groups: int) -> Array | None:
+    """Where keys and values are there, if they lie in pages: (batch, 1 or heads, 1, keys)."""
+    found = dict.fromkeys(each.node for each in (visible_rows(key), visible_rows(value)) if each is not None)
     both = [Array(each).mT for each in found]
-    return functools.reduce(logical_and, both) if both else None
+    if not both:
+        return None
+    visible = functools.reduce(logical_and, both)
+    is_of_heads = groups > 1 and len(visible.shape) > 2 and visible.shape[-3] > 1
+    return repeat(visible, groups, axis=-3) if is_of_heads else visible
 
 
 def _groups(function: str, sides: str, q: Any, k: Any, v: Any, enable_gqa: bool) -> int:

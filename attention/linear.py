@@ -139,7 +139,11 @@ def _stretches(inputs: Inputs, features: FeatureMap, offset: int | None, chunk: 
     size = -(-length // (_STRETCHES * chunk)) * chunk
     pieces = [slice(start, start + size) for start in range(0, length, size)]
     of_each = [[each[..., piece, :] for each in inputs[:3]] for piece in pieces]
-    return [inputs._replace(query=query, key=key, value=value) for query, key, value in of_each]
+    seen = [inputs.visible if inputs.visible is None else inputs.visible[..., piece] for piece in pieces]
+    return [
+        inputs._replace(query=query, key=key, value=value, visible=visible)
+        for (query, key, value), visible in zip(of_each, seen, strict=True)
+    ]
 
 
 def _chunk_size(given: Any) -> int:
@@ -157,7 +161,7 @@ def _problem(inputs: Inputs, features: FeatureMap, root: Any, state: Any, chunk:
         raise ShapeError(
             f"{_FUNCTION}: the feature map made {query.shape[-1]} features of queries, {key.shape[-1]} of keys"
         )
-    query, key, value = _grouped(inputs, query, key, inputs.value)
+    query, key, value = _grouped(inputs, query, *_seen(inputs, key, features.is_exponential))
     before = state
     if state is not None and not isinstance(state, State):
         before = checked_state(inputs, state, key.shape[-1], features.is_exponential)
@@ -166,6 +170,17 @@ def _problem(inputs: Inputs, features: FeatureMap, root: Any, state: Any, chunk:
         return _Problem(query, key, value, None, shift, chunk)
     query, key, before, shift = shifted(query, key, before, features.is_exponential)
     return _Problem(query, key, value, before, shift, chunk)
+
+
+def _seen(inputs: Inputs, key: Array, is_exponential: bool) -> tuple[Array, Array]:
+    """Features of keys and values that add nothing where no page holds them."""
+    if inputs.visible is None:
+        return key, inputs.value
+    visible = inputs.visible.mT
+    if visible.shape[-3] > 1:  # one for each query head
+        visible = visible[..., :: inputs.groups, :, :]
+    # Of logarithms not -inf: where a sequence is empty they are taken from each other.
+    return where(visible, key, -1e30 if is_exponential else 0), where(visible, inputs.value, 0)
 
 
 def _root(scale: Any) -> Any:

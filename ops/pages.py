@@ -127,17 +127,13 @@ class Pages(Where):
     """``left``, which is read through a page table, where ``condition`` says that a position is there; else 0."""
 
 
-def visible_pages(node: Node) -> tuple[Node, Node | None]:
-    """What a paged array reads, and where that counts: (batch, 1, positions, 1); of any other, itself and None."""
-    return (node.left, node.condition) if isinstance(node, Pages) else (node, None)
-
-
 @public()
 def pages(pool: ArrayLike, table: ArrayLike, lengths: ArrayLike, *, layout: str = "HND") -> Array:
     """Sequences that lie in pages of a pool: ``result[b, h, j] = pool[table[b, j // page_size], h, j % page_size]``.
 
     The pool is never copied: attention reads keys and values where they lie, masks what lies at or beyond a
-    sequence's length by itself, and leaves out its tiles. What the pool and the table hold there may be anything.
+    sequence's length by itself, and leaves out its tiles. What the pool and the table hold there may be anything. So
+    it is with what is computed from pages position by position: casts, scales, slices, joins, products with weights.
 
     Args:
         pool: (pages, heads, page_size, dim), or (pages, page_size, heads, dim) for ``layout="NHD"``.
@@ -195,4 +191,4 @@ def _check(nodes: dict[str, Node], order: tuple[int, ...]) -> None:
         raise ShapeError(f"pages: a page holds at least one position: {sides}")
 
 
-__all__ = ["Pages", "UsedLengths", "UsedPages", "pages", "visible_pages"]
+__all__ = ["Pages", "UsedLengths", "UsedPages", "pages"]
