@@ -51,6 +51,8 @@ class _CallableModule(ModuleType):
         return importlib.import_module, (self.__name__,)
 
 
+# What `help` shows: the name leads here.
+__doc__ = f"{__doc__}\n{inspect.cleandoc(attention.__doc__ or '')}\n"
 _signature = inspect.signature(attention)
 _self = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
 _CallableModule.__call__.__doc__ = attention.__doc__

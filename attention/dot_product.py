@@ -123,7 +123,7 @@ def _attended(
     """Attention, and the logarithms of its sums where they are wanted."""
     offset = causal_offset(inputs.function, is_causal, *inputs.scores_shape[-2:])
     pattern = mask.pattern if isinstance(mask, SparseMask) else None
-    if takes_pairs(pattern):
+    if inputs.visible is None and takes_pairs(pattern):  # pairs are taken whatever lies there
         mask.check_fits(inputs.function, inputs.scores_shape)
         pairs = pattern if offset is None else pattern.below(offset)
         added = None if bias is None else _checked_bias(inputs, bias, inputs.scores_shape)

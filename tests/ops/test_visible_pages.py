@@ -100,6 +100,16 @@ def test_one_of_both_is_enough(cache, query):
         np.testing.assert_allclose(found[place], wanted, rtol=0, atol=TOLERANCE)
 
 
+def test_pairs_of_a_sparse_mask_are_of_what_is_there(query):
+    pool = np.full((3, 2, 64, WIDTH), np.nan, np.float32)
+    pool[:, :, :40] = np.random.default_rng(7).standard_normal((3, 2, 40, WIDTH))
+    paged = ag.pages(pool, np.arange(3)[:, None], np.full(3, 40))
+    mask = ag.SparseMask.coo([0, 1, 1, 2], [39, 3, 40, 63], (3, 64))
+    found = ag.attention(query, paged, paged, mask=mask, enable_gqa=True).compute()
+    np.testing.assert_allclose(found[:, :, :2], pool.repeat(2, 1)[:, :, [39, 3]], rtol=0, atol=TOLERANCE)
+    assert not found[:, :, 2].any()  # which sees nothing that is there
+
+
 def test_quantized_pages(query):
     rng = np.random.default_rng(5)
     codes, scales = rng.integers(-128, 128, (6, 2, PAGE, WIDTH)).astype("int8"), rng.random((6, 2, PAGE, 1), "float32")
