@@ -4,6 +4,7 @@ A pattern of positions is arithmetic, so kernels tell whole tiles empty or full 
 (`attention.listed_pattern`) is gone through as lists.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..engine.block_states import EMPTY, FULL, PARTIAL, States, block_states
+from ..engine.errors import LimitError
 from ..engine.immediate import evaluate_now
 from ..engine.ir import Values
 from ..ops.array import Array
@@ -57,9 +59,21 @@ class Pattern(ABC):
         return sum(int(strip.sum()) for strip in self._strips())
 
     def dense(self) -> Values:
-        """The booleans of all pairs."""
-        strips = [*self._strips()]
-        return np.concatenate(strips, axis=-2) if strips else np.zeros(self.shape, np.bool_)
+        """The booleans of all pairs.
+
+        Raises:
+            LimitError: If there is no memory for them.
+        """
+        try:
+            found = np.empty(self.shape, np.bool_)
+        except (MemoryError, ValueError):  # more than an array may have
+            size = math.prod(self.shape)
+            raise LimitError(f"SparseMask: {self}: no memory for {size:,} booleans, {list(self.shape)}") from None
+        first = 0
+        for strip in self._strips():
+            found[..., first : first + strip.shape[-2], :] = strip
+            first += strip.shape[-2]
+        return found
 
     def states(self, block: tuple[int, int]) -> States:
         """Whether blocks are empty, partial or full: (heads or 1, blocks of rows, blocks of columns)."""
@@ -139,7 +153,8 @@ class Positions(Pattern):
     def count(self) -> int:
         """How many pairs there are, from the numbers of each row."""
         rows, columns = self.shape
-        return int(self.of_rows(np.arange(rows), columns).sum())
+        parts = (np.arange(first, min(first + _MOST_POSITIONS, rows)) for first in range(0, rows, _MOST_POSITIONS))
+        return sum(int(self.of_rows(part, columns).sum()) for part in parts)
 
     @abstractmethod
     def of_rows(self, row: Values, columns: int) -> Values:

@@ -244,7 +244,11 @@ class SparseMask:
         return self.num_active / size if size else 0.0
 
     def to_dense(self) -> Values:
-        """The booleans of all pairs, as an array of ``shape``."""
+        """The booleans of all pairs, as an array of ``shape``.
+
+        Raises:
+            LimitError: If there is no memory for them.
+        """
         return self.pattern.dense()
 
     def __and__(self, other: Any) -> "SparseMask":

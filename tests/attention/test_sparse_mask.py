@@ -313,3 +313,9 @@ def test_junk_is_a_typed_error_or_a_mask(rows, columns, size, pairs):
         return
     assert mask.to_dense().shape == SHAPE
     assert mask.num_active == mask.to_dense().sum()
+
+
+def test_more_booleans_than_there_is_memory_for():
+    mask = ag.SparseMask.windowed(10, 0, (10**9, 10**9))
+    with pytest.raises(ag.LimitError, match=r"windowed.*no memory for 1,000,000,000,000,000,000 booleans"):
+        mask.to_dense()
