@@ -17,7 +17,7 @@ Line = tuple[str, int]
 _ROOT = __name__.rsplit(".engine", 1)[0]
 # Frames of these modules are never the user's: ours, and the libraries that call us back.
 _PACKAGES = frozenset({"numpy", "torch", "xarray", "dask", "functools", "contextlib", "concurrent", "threading"})
-_LAYERS = (f"{_ROOT}.engine", f"{_ROOT}.ops", f"{_ROOT}.attention", f"{_ROOT}.runtime.")
+_LAYERS = (f"{_ROOT}.engine", f"{_ROOT}.ops", f"{_ROOT}.attention", f"{_ROOT}.runtime")
 # The demo is a user of the library that happens to live inside it.
 _USERS = f"{_ROOT}.runtime.demo"
 
