@@ -25,6 +25,7 @@ from .logic import bitwise_and, bitwise_left_shift, bitwise_or
 from .reduction import max as largest
 from .reduction import min as least
 from .registry import public
+from .rounding import floor
 from .rounding import round as rounded
 from .selection import where
 from .shape import broadcast_to
@@ -208,7 +209,7 @@ def quantize(
     # The difference itself may overflow.
     parts = (maximum(highest, -lowest) / high, 0.0) if is_symmetric else (highest / (high - low), lowest / (high - low))
     scale = parts[0] - parts[1]
-    scale = where(scale == 0.0, 1.0, scale)
+    scale = _within_reach(where(scale == 0.0, 1.0, scale), maximum(highest, -lowest))
     zero = None if is_symmetric else rounded(low - lowest / scale).clip(low, high)
     numbers = rounded(groups / scale)
     numbers = (numbers if zero is None else numbers + zero).clip(-high if is_symmetric else low, high)
@@ -263,6 +264,19 @@ def dequantize(
         zero = _checked_zero(zero_point, kind, low, high)
         result = result - _spread("zero_point", zero, numbers.shape).astype(computed)
     return result * _spread("scale", factor, numbers.shape).astype(computed)
+
+
+def _within_reach(scale: Array, farthest: Array) -> Array:
+    """The scale, where all that it is multiplied by stays finite; a larger one elsewhere.
+
+    Near the largest float the multiple next to a number may lie beyond it. Then the number itself becomes the last
+    multiple: a little less, so that rounding does not take it beyond.
+    """
+    limits = np.finfo(scale.dtype)
+    bit = float(limits.eps)
+    steps = farthest / scale
+    is_beyond = rounded(steps) * (scale / float(limits.max)) > 1.0 - 4.0 * bit
+    return where(is_beyond, farthest / maximum(floor(steps + 0.001), 1.0) * (1.0 - 2.0 * bit), scale)
 
 
 def _computed(array: Any) -> Any:

@@ -131,6 +131,21 @@ def test_the_largest_numbers_have_a_scale():
     assert np.abs(read(found)[0] - x[0]).max() <= found.scale[0, 0]
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("kind", ["float32", "float64"])
+def test_the_largest_numbers_come_back(dtype, symmetric, kind):
+    rng, largest = np.random.default_rng(5), float(np.finfo(kind).max)
+    x = rng.uniform(-largest / 2, largest / 2, (400, 8)) * 2
+    x[:, 0] = rng.choice([-largest, largest], 400) * rng.uniform(0.9, 1, 400)
+    x[0], x[1, ::2], x[1, 1::2] = -largest, largest, -largest
+    x = x.astype(kind)
+    found = ag.quantize(x, dtype, symmetric=symmetric).compute()
+    back = ag.dequantize(found).compute()
+    assert np.isfinite(back).all()
+    assert (np.abs(back / found.scale - x / found.scale) <= 0.5001).all()
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_what_is_not_finite_stays_that(bad):
     x = numbers(3, 8)
