@@ -35,6 +35,11 @@ class KVStore:
     commit record: replacing that file is what commits, for all arrays at once, and where the arrays' own
     ``zarr.json`` say something else it is right (they are repaired when the store is opened for writing).
 
+    Rows that are not compressed lie in files as long as all the rows they may come to hold: of a head up to 64 MiB, or
+    256 MiB where ``capacity`` bounds them, with holes for what is not there. ``ls`` shows that length, ``du`` what is
+    used; ``cp --sparse=always`` and ``rsync -S`` keep the holes. A small ``capacity`` makes files no longer than its
+    rows, a small ``chunk`` no longer than 4096 chunks.
+
     One object at a time may write, on this machine held to by a lock that dies with its process; in a remote
     place only objects of one process are. Any number may read. Usable in ``with``; safe to use from several
     threads; pickles as its path, to be read from.
