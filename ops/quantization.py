@@ -200,7 +200,7 @@ def quantize(
     array = Array(node) if node.dtype.itemsize >= 4 else Array(node).astype(FLOAT32)
     place = len(node.shape) + axis
     length = node.shape[place]
-    groups = array.reshape((*node.shape[:place], length // size if size else 0, size, *node.shape[place + 1 :]))
+    groups = array.reshape((*node.shape[:place], length // size, size, *node.shape[place + 1 :]))
     within = place + 1
     is_symmetric = flag("quantize", "symmetric", symmetric)
     # 0 is always among what is covered, so that padding with it is exact.
@@ -214,7 +214,7 @@ def quantize(
     numbers = rounded(groups / scale)
     numbers = (numbers if zero is None else numbers + zero).clip(-high if is_symmetric else low, high)
     data = numbers.astype(_INT8).reshape(node.shape)
-    shape = (*node.shape[:place], length // size if size else 0, *node.shape[place + 1 :])
+    shape = (*node.shape[:place], length // size, *node.shape[place + 1 :])
     zero_point = None if zero is None else zero.astype(_INT8).reshape(shape)
     return Quantized(data if dtype == "int8" else pack_int4(data), scale.reshape(shape), zero_point, dtype)
 
@@ -299,7 +299,7 @@ def _grouped_axis(node: Node, per: Any, group_size: Any) -> tuple[int, int]:
     axis = -1 if per == "token" else -2
     length = node.shape[axis]
     if group_size is None:
-        return axis, length
+        return axis, max(length, 1)  # of nothing there is no group
     if isinstance(group_size, bool) or not isinstance(group_size, int | np.integer) or group_size < 1:
         raise ArgumentError(f"quantize: group_size is a positive integer, not {group_size!r}")
     if length % group_size:

@@ -93,6 +93,16 @@ def test_nothing_packs_to_nothing():
     assert ag.pack_int4(np.zeros((0, 4), np.int8)).compute().shape == (0, 2)
 
 
+@pytest.mark.parametrize("shape", [(4, 0), (0, 4), (0, 0), (3, 4, 0)])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("per", ["token", "channel"])
+def test_nothing_is_quantized_to_nothing(shape, dtype, per):
+    found = ag.quantize(np.zeros(shape, "float32"), dtype, per=per)
+    assert found.shape == shape
+    assert ag.dequantize(found).compute().shape == shape
+    assert found.compute().data.size == 0
+
+
 def test_whole_numbers_have_no_gradient():
     x = ag.asarray(np.zeros((2, 3), np.uint8))
     loss = lambda y: ag.sum(ag.unpack_int4(x).astype("float32") * y)  # noqa: E731
