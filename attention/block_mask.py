@@ -16,6 +16,7 @@ from ..ops.registry import public
 from ..ops.shape import broadcast_to
 from .block_picture import drawn, share_of_empty
 from .inputs import check_signature
+from .mask_operators import RefusesOperators
 from .patterns import states_of
 
 MaskFunction = Callable[[Array, Array, Array, Array], Any]
@@ -64,7 +65,7 @@ def _name(function: Any) -> str:
     return str(getattr(function, "__name__", function))
 
 
-class BlockMask:
+class BlockMask(RefusesOperators):
     """A lazy predicate over positions; no mask array is ever kept.
 
     Attributes:
@@ -72,6 +73,9 @@ class BlockMask:
         block_size: (rows, columns) of the blocks that `sparsity`, `to_dense` and ``str`` speak of.
         mask_mod: The function.
     """
+
+    hint = "combine functions, and_masks(a.mask_mod, b) or or_masks, and make a block mask of that"
+    inverse = "make one of the function that says the opposite"
 
     def __init__(self, mask_mod: MaskFunction, shape: tuple[int, int, int, int], block_size: tuple[int, int]) -> None:
         self.mask_mod = mask_mod

@@ -10,6 +10,7 @@ from ..engine.ir import Values
 from ..ops.array import Array, ArrayLike, asarray
 from .block_picture import MOST_SHOWN, drawn
 from .listed_pattern import Listed, from_pairs
+from .mask_operators import RefusesOperators, refuse
 from .patterns import Combined, Dense, Dilated, Indices, Pattern, Strided, Windowed
 from .random_blocks import bigbird_lists, random_lists
 from .sparse_arguments import (
@@ -24,17 +25,21 @@ from .sparse_arguments import (
 )
 
 
-class SparseMask:
+class SparseMask(RefusesOperators):
     """Which pairs of a query and a key attend to each other, as ``mask=`` of any attention.
 
     Make one by `dense`, `coo`, `blocks`, `windowed`, `strided`, `dilated`, `random_blocks` or `bigbird`, and of two of
-    them others by ``&`` and ``|``. Lists of blocks are gone through as lists, forward and backward; of pairs alone
-    (`coo`) `attention` computes those pairs alone, where they are few; windows and strides are arithmetic of
-    positions, by which kernels leave out whole tiles. An array of all pairs is there only where one was given.
+    them, or of one and a boolean array, others by ``&`` and ``|``. Lists of blocks are gone through as lists, forward
+    and backward; of pairs alone (`coo`) `attention` computes those pairs alone, where they are few; windows and strides
+    are arithmetic of positions, by which kernels leave out whole tiles. An array of all pairs is there only where one
+    was given.
 
     Attributes:
         shape: (queries, keys), or (…, heads, queries, keys) where heads differ.
     """
+
+    hint = "& and | take sparse masks and boolean arrays: SparseMask.dense(...) makes one of all pairs"
+    inverse = "what is not there is not sparse: SparseMask.dense(~mask.to_dense()) is one of all pairs"
 
     def __init__(self, pattern: Pattern) -> None:
         self.pattern = pattern
@@ -253,15 +258,20 @@ class SparseMask:
 
     def __and__(self, other: Any) -> "SparseMask":
         """Pairs that both have; of a `coo` mask and another one those of its pairs that the other has."""
-        return self._combined(other, both=True)
+        return self._combined(other, "&")
 
     def __or__(self, other: Any) -> "SparseMask":
         """Pairs that either has."""
-        return self._combined(other, both=False)
+        return self._combined(other, "|")
 
-    def _combined(self, other: Any, *, both: bool) -> "SparseMask":
+    __rand__, __ror__ = __and__, __or__
+
+    def _combined(self, other: Any, symbol: str) -> "SparseMask":
+        if isinstance(other, np.ndarray | Array):
+            other = SparseMask.dense(other)
         if not isinstance(other, SparseMask):
-            return NotImplemented  # type: ignore[no-any-return]
+            refuse(self, symbol, other, self.hint)
+        both = symbol == "&"
         shorter, longer = sorted((self.shape, other.shape), key=len)
         if shorter != longer[len(longer) - len(shorter) :]:
             raise ShapeError(f"SparseMask: of shapes {self.shape} and {other.shape} there is no common one")

@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeGuard
 import numpy as np
 
 from .boxes import Box
+from .declared import read_dask
 from .ir import Values
 from .sources import has_blocks, library
 from .types import Shape
@@ -117,14 +118,27 @@ def _zarr(source: Any) -> Blocks:
     return _Sliced(source, tuple(map(int, source.chunks)), np.asarray)
 
 
+class _Tasks:
+    """Blocks that dask computes."""
+
+    def __init__(self, source: Any) -> None:
+        self.source = source
+        self.steps: Shape = tuple(max(lengths, default=1) for lengths in source.chunks)
+
+    def read(self, box: Box) -> Values:
+        return read_dask(self.source, box)
+
+
 def _dask(source: Any) -> Blocks:
-    return _Sliced(source, tuple(max(lengths, default=1) for lengths in source.chunks), lambda part: part.compute())
+    return _Tasks(source)
 
 
 def _xarray(source: Any) -> Blocks | None:
     variable = getattr(source, "variable", source)
     if isinstance(variable._data, np.ndarray):
         return None
+    if library(variable._data) == "dask":
+        return _dask(variable._data)
     chunks = variable.chunks or ()
     steps = tuple(max(lengths, default=1) for lengths in chunks) or (1,) * variable.ndim
     return _Sliced(variable, steps, lambda part: np.asarray(part.values))

@@ -12,6 +12,7 @@ import ml_dtypes
 import numpy as np
 
 from .boxes import whole_box
+from .declared import as_declared, read_dask
 from .errors import ArgumentError, DTypeError
 from .types import DType, Shape, as_dtype
 
@@ -31,16 +32,23 @@ def _read_torch(tensor: Any) -> Values:
 
 
 def _read_zarr(array: Any) -> Values:
-    return np.asarray(array[...])
+    return _whole(array[...], array)
 
 
 def _read_dask(array: Any) -> Values:
-    return np.asarray(array.compute())
+    return read_dask(array, whole_box(array.shape))
 
 
 def _read_xarray(array: Any) -> Values:
+    variable = getattr(array, "variable", array)
+    if library(variable._data) == "dask":
+        return _read_dask(variable._data)
     # A copy has a cache of its own: what is read of a file does not stay in the object of the user's.
-    return np.asarray(getattr(array, "variable", array).copy(deep=False))
+    return _whole(variable.copy(deep=False), array)
+
+
+def _whole(came: Any, source: Any) -> Values:
+    return as_declared(came, whole_box(source.shape), source.dtype, source)
 
 
 # By the top-level module of the object's class. Everything else goes through NumPy.
@@ -107,12 +115,17 @@ def describe(source: Any) -> tuple[Shape, DType]:
 
 
 def read(source: Any) -> Values:
-    """The data, now: in the machine's byte order, otherwise without a copy where possible."""
+    """The data, now: in the machine's byte order, otherwise without a copy where possible.
+
+    Raises:
+        ShapeError: If what comes has another shape than the array declares.
+        DTypeError: If it has another type, and holds what the declared one cannot.
+    """
     array: Values
     if type(source) is np.ndarray:
         array = source
     elif has_blocks(source):
-        array = source.__attngraph_blocks__().read(whole_box(source.shape))
+        array = _whole(source.__attngraph_blocks__().read(whole_box(source.shape)), source)
     else:
         array = _READERS.get(library(source), _plain)(source)
     if array is not source:

@@ -9,6 +9,7 @@ import numpy as np
 
 from .blocks import Blocks, is_divided, is_mapped
 from .boxes import Box
+from .declared import as_declared
 from .ir import Node, Values
 from .leaves import Data
 
@@ -77,7 +78,7 @@ class Streamed:
 
     def read(self, box: Box) -> Values:
         """A part of it, as kernels take it."""
-        return self._converted(np.asarray(self.blocks.read(box)))
+        return self._converted(self._read(box))
 
     def pieces(self, box: Box) -> Sequence[Box]:
         """The pieces of a part that threads make."""
@@ -95,12 +96,15 @@ class Streamed:
             read = np.empty(out.shape, self.leaf.dtype) if is_converted else out
             self.blocks.read_into(box, read)
         else:
-            read = self.blocks.read(box)
+            read = self._read(box)
         if self._is_widened:
             # The upper half of a float32 is a bfloat16: several times as fast as casts element by element.
             np.left_shift(read.view(np.uint16), 16, out=out.view(np.uint32), dtype=np.uint32)
         elif read is not out:
             out[...] = self._converted(read)
+
+    def _read(self, box: Box) -> Values:
+        return as_declared(self.blocks.read(box), box, self.leaf.dtype, self.leaf.source)
 
     @property
     def _is_widened(self) -> bool:

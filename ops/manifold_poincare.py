@@ -59,6 +59,10 @@ class PoincareBall(Manifold):
     ) -> Array:
         """``acosh(1 + z) / √c``, ``z = 2c|x - y|² / ((1 - c|x|²)(1 - c|y|²))`` (Nickel & Kiela 2017).
 
+        Of a point on the edge or outside, ``1 - c|x|²`` counts as a rounding of the type (2⁻²³ of float32, 2⁻⁵² of
+        float64), and ``|x - y|²`` as it is: a finite number, but no distance of the manifold. `projx` brings points
+        inside.
+
         See `Manifold.dist`.
         """
         taken = self._take("dist", dim, x, y)

@@ -25,6 +25,7 @@ from .logic import bitwise_and, bitwise_left_shift, bitwise_or
 from .reduction import max as largest
 from .reduction import min as least
 from .registry import public
+from .rounding import floor
 from .rounding import round as rounded
 from .selection import where
 from .shape import broadcast_to
@@ -199,7 +200,7 @@ def quantize(
     array = Array(node) if node.dtype.itemsize >= 4 else Array(node).astype(FLOAT32)
     place = len(node.shape) + axis
     length = node.shape[place]
-    groups = array.reshape((*node.shape[:place], length // size if size else 0, size, *node.shape[place + 1 :]))
+    groups = array.reshape((*node.shape[:place], length // size, size, *node.shape[place + 1 :]))
     within = place + 1
     is_symmetric = flag("quantize", "symmetric", symmetric)
     # 0 is always among what is covered, so that padding with it is exact.
@@ -208,12 +209,12 @@ def quantize(
     # The difference itself may overflow.
     parts = (maximum(highest, -lowest) / high, 0.0) if is_symmetric else (highest / (high - low), lowest / (high - low))
     scale = parts[0] - parts[1]
-    scale = where(scale == 0.0, 1.0, scale)
+    scale = _within_reach(where(scale == 0.0, 1.0, scale), maximum(highest, -lowest))
     zero = None if is_symmetric else rounded(low - lowest / scale).clip(low, high)
     numbers = rounded(groups / scale)
     numbers = (numbers if zero is None else numbers + zero).clip(-high if is_symmetric else low, high)
     data = numbers.astype(_INT8).reshape(node.shape)
-    shape = (*node.shape[:place], length // size if size else 0, *node.shape[place + 1 :])
+    shape = (*node.shape[:place], length // size, *node.shape[place + 1 :])
     zero_point = None if zero is None else zero.astype(_INT8).reshape(shape)
     return Quantized(data if dtype == "int8" else pack_int4(data), scale.reshape(shape), zero_point, dtype)
 
@@ -265,6 +266,19 @@ def dequantize(
     return result * _spread("scale", factor, numbers.shape).astype(computed)
 
 
+def _within_reach(scale: Array, farthest: Array) -> Array:
+    """The scale, where all that it is multiplied by stays finite; a larger one elsewhere.
+
+    Near the largest float the multiple next to a number may lie beyond it. Then the number itself becomes the last
+    multiple: a little less, so that rounding does not take it beyond.
+    """
+    limits = np.finfo(scale.dtype)
+    bit = float(limits.eps)
+    steps = farthest / scale
+    is_beyond = rounded(steps) * (scale / float(limits.max)) > 1.0 - 4.0 * bit
+    return where(is_beyond, farthest / maximum(floor(steps + 0.001), 1.0) * (1.0 - 2.0 * bit), scale)
+
+
 def _computed(array: Any) -> Any:
     return array.compute() if isinstance(array, Array) else array
 
@@ -285,7 +299,7 @@ def _grouped_axis(node: Node, per: Any, group_size: Any) -> tuple[int, int]:
     axis = -1 if per == "token" else -2
     length = node.shape[axis]
     if group_size is None:
-        return axis, length
+        return axis, max(length, 1)  # of nothing there is no group
     if isinstance(group_size, bool) or not isinstance(group_size, int | np.integer) or group_size < 1:
         raise ArgumentError(f"quantize: group_size is a positive integer, not {group_size!r}")
     if length % group_size:

@@ -328,6 +328,8 @@ def compute(*expressions: Any, scheduler: Any = None) -> Any:
         expressions: What to compute.
         scheduler: None for the threads of this process; ``"threads"``, ``"synchronous"`` or ``"processes"`` for those
             schedulers of dask, or a ``distributed.Client``: the same numbers to the last bit, from tasks.
+            ``"processes"`` starts new ones, each of which imports the script that is running: there the call must be
+            under ``if __name__ == "__main__":``.
 
     Returns:
         An array for one expression, a tuple for several. What is no lazy array is taken as one.

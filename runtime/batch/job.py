@@ -104,7 +104,8 @@ class Job:
         """Compute a piece, and write it.
 
         Raises:
-            ShapeError: If a result is not as long as the piece.
+            ShapeError: If a result is not as long as the piece, or not shaped as that of an earlier one.
+            DTypeError: If it is of another type than that.
             StoreError: If something cannot be read or written.
         """
         start = time.perf_counter()
@@ -118,7 +119,7 @@ class Job:
             result_of(name, value, self.over, size, self.chunk, self.length)
             for name, value in zip(names, values, strict=True)
         ]
-        self.output.create(results)
+        self.output.create(results, number)
         written = sum(self.output.write(one, number, value) for one, value in zip(results, values, strict=True))
         flops = self._flops(size, prepared)
         seconds = time.perf_counter() - start

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ...engine.errors import ArgumentError, ShapeError, StoreError
+from ...engine.errors import ArgumentError, DTypeError, ShapeError, StoreError
 from ...engine.ir import Values
 from ...engine.structure import Structure
 from ..store.files import store_errors, sync_folder
@@ -93,6 +93,19 @@ def result_of(name: str, values: Values, over: int, piece: int, chunk: int, leng
     return Result(name, shape, values.dtype.name, axis, tuple(chunks))
 
 
+def _check_like_earlier(result: Result, number: int, array: Any) -> None:
+    """Raise ShapeError or DTypeError unless a piece's result goes with the array that earlier pieces made."""
+    label = f"batch: {result.name or 'the result'} of chunk {number}"
+    apart = [shape[: result.axis] + shape[result.axis + 1 :] for shape in (result.shape, array.shape)]
+    if len(result.shape) != len(array.shape) or apart[0] != apart[1]:
+        raise ShapeError(
+            f"{label} makes a whole of shape {list(result.shape)}, and chunks before it one of {list(array.shape)}: "
+            f"results of all chunks are alike but along axis {result.axis} (over)"
+        )
+    if result.stored_dtype != array.dtype.name:
+        raise DTypeError(f"{label} is {result.stored_dtype}, and chunks before it are {array.dtype.name}")
+
+
 class Output:
     """The folder of a batch's results. It travels.
 
@@ -110,10 +123,15 @@ class Output:
         """The folder of an array."""
         return Path(self.path) / result.name if result.name else Path(self.path)
 
-    def create(self, results: list[Result]) -> None:
+    def create(self, results: list[Result], number: int = 0) -> None:
         """Make the arrays that are not there.
 
+        Args:
+            results: What they are.
+            number: The piece whose results say so; the first one made them.
+
         Raises:
+            ShapeError, DTypeError: If an earlier piece said something else.
             StoreError: If there is no room, or another array in their place.
         """
         import zarr
@@ -123,7 +141,7 @@ class Output:
             for each in results:
                 if not (self.place(each) / "zarr.json").exists():
                     self._create(each)
-                self._opened(each)
+                self._opened(each, number)
             if results and results[0].name and not (Path(self.path) / "zarr.json").exists():
                 # Listed in one file, so that nobody looks into the folder, where the record lies, too.
                 zarr.open_group(self.path, mode="a")
@@ -146,7 +164,7 @@ class Output:
         )
         _sync(self.place(result) / "zarr.json")
 
-    def _opened(self, result: Result) -> Any:
+    def _opened(self, result: Result, number: int = 0) -> Any:
         import zarr
 
         place = self.place(result)
@@ -156,6 +174,8 @@ class Output:
             raise StoreError(f"batch: {place}: {error}") from error
         found = array.shape, array.dtype.name, array.chunks
         wanted = result.shape, result.stored_dtype, result.chunks
+        if number:
+            _check_like_earlier(result, number, array)
         if found != wanted:
             raise StoreError(f"batch: {place} is {found} (shape, dtype, chunks) where the results are {wanted}")
         return array.with_config({"write_empty_chunks": True})

@@ -10,6 +10,7 @@ import numpy as np
 
 from ...engine.blocks import blocks_of
 from ...engine.boxes import Box, inside, starts_of
+from ...engine.declared import as_declared
 from ...engine.errors import ArgumentError, AttnGraphError, DTypeError, StoreError
 from ...engine.ir import Values
 from ...engine.leaves import Data
@@ -56,7 +57,7 @@ class Stored:
         blocks = blocks_of(self.source)
         assert blocks is not None
         try:
-            return np.asarray(blocks.read(box))
+            return as_declared(blocks.read(box), box, self.source.dtype, self.source)
         except AttnGraphError:
             raise
         except OSError as error:

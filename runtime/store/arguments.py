@@ -5,10 +5,12 @@ import operator
 from dataclasses import replace
 from typing import Any
 
-from ...engine.errors import ArgumentError, DTypeError
+from ...engine.errors import ArgumentError, DTypeError, LimitError
 from ...engine.types import as_dtype
 from .layout import DTYPES, QUANTIZED, Layout
 from .record import ATTRIBUTE
+
+_MOST_HEADS, _MOST_FILE_BYTES = 2**20, 2**62
 
 
 def new_layout(heads: Any, dim: Any, value_dim: Any, dtype: Any, capacity: Any) -> Layout:
@@ -53,6 +55,22 @@ def with_groups(layout: Layout, group_size: Any, symmetric: Any) -> Layout:
     if group is not None and any(width % group for width in widths):
         raise ArgumentError(f"create: groups of {group} do not divide rows of {widths[0]} and {widths[1]}")
     return replace(layout, group=group, symmetric=symmetric)
+
+
+def check_limits(layout: Layout) -> None:
+    """Raise LimitError for a layout that no store can have.
+
+    The commit record lists a number for each head.
+    """
+    if layout.heads > _MOST_HEADS:
+        raise LimitError(f"create: a store has at most {_MOST_HEADS} heads, not {layout.heads}")
+    for key in layout.arrays:
+        size = layout.unit_bytes(key)
+        if size > _MOST_FILE_BYTES:
+            raise LimitError(
+                f"create: a file of {layout.unit} rows of {layout.width(key)} ({key}) would be {size} bytes, and files "
+                f"have at most {_MOST_FILE_BYTES}"
+            )
 
 
 def positive(name: str, given: Any) -> int:

@@ -3,7 +3,7 @@
 import json
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from types import TracebackType
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from ...engine.errors import ArgumentError, LimitError
 from ...ops.array import Array, asarray
 from ...ops.quantization import dequantize
-from .arguments import new_attributes, new_layout, positive, whole, with_groups
+from .arguments import check_limits, new_attributes, new_layout, positive, whole, with_groups
 from .codec import describe_codecs
 from .files import Files, store_errors
 from .information import StoreInformation, describe_store
@@ -34,6 +34,11 @@ class KVStore:
     beside them; zarr and ``xarray.open_zarr`` read it as it is. Its ``zarr.json`` is the
     commit record: replacing that file is what commits, for all arrays at once, and where the arrays' own
     ``zarr.json`` say something else it is right (they are repaired when the store is opened for writing).
+
+    Rows that are not compressed lie in files as long as all the rows they may come to hold: of a head up to 64 MiB, or
+    256 MiB where ``capacity`` bounds them, with holes for what is not there. ``ls`` shows that length, ``du`` what is
+    used; ``cp --sparse=always`` and ``rsync -S`` keep the holes. A small ``capacity`` makes files no longer than its
+    rows, a small ``chunk`` no longer than 4096 chunks.
 
     One object at a time may write, on this machine held to by a lock that dies with its process; in a remote
     place only objects of one process are. Any number may read. Usable in ``with``; safe to use from several
@@ -84,12 +89,15 @@ class KVStore:
             StoreError: If there is something at ``path``, or no room.
             ArgumentError: If a number is not positive, or an argument of another kind.
             DTypeError: If ``dtype`` is another.
+            LimitError: If there are more heads than a record lists (2**20), or a file of so wide rows would be larger
+                than files are.
         """
         layout, attributes = new_layout(heads, dim, value_dim, dtype, capacity), new_attributes(attrs)
         layout = with_groups(layout, group_size, symmetric)
         chunk = None if chunk is None else positive("chunk", chunk)
         files = open_files(path, storage_options)
         layout = plan(layout, chunk=chunk, remote=not files.mappable, encoded=compressor is not None)
+        check_limits(layout)
         if compressor is not None:
             layout = replace(layout, codecs=describe_codecs(layout, compressor))
         record = Record.new(layout, attributes)
@@ -235,12 +243,12 @@ class KVStore:
             The new length.
 
         Raises:
-            ArgumentError: If a block is no pair.
+            ArgumentError: If a block is no pair, or ``blocks`` nothing to iterate over.
             StoreError: As `append`, which raises others as well. Blocks before stay appended.
         """
         with progress_bar(f"rows to {self.path.rpartition('/')[2]}", total, progress) as advance:
             block: Any
-            for block in blocks:
+            for block in _iterated(blocks):
                 if not isinstance(block, tuple | list) or len(block) != 2:
                     raise ArgumentError(f"extend: a block is a pair (k, v), not {type(block).__name__}")
                 with self._busy:
@@ -311,3 +319,12 @@ class KVStore:
         layout, state = self._session.record.layout, "closed" if self._session.closed else self.mode
         shape = f"{layout.heads} heads, {self._session.record.length} rows of {layout.dim} and {layout.value_dim}"
         return f"<attngraph.KVStore {self.path} ({state}): {layout.dtype}, {shape}>"
+
+
+def _iterated(blocks: Any) -> Iterator[Any]:
+    try:
+        return iter(blocks)
+    except TypeError:
+        raise ArgumentError(
+            f"extend: blocks are pairs (k, v), in a list or any other iterable, not {type(blocks).__name__}"
+        ) from None

@@ -308,3 +308,13 @@ def test_a_mask_of_one_value():
         block = ag.create_block_mask(lambda b, h, i, j, value=value: value, None, None, 5, 7)
         assert block.sparsity() == 0
         assert block.to_dense().tolist() == [[[[1]]]]
+
+
+def test_operators_say_what_to_write():
+    block = ag.create_block_mask(MASKS["causal"], None, None, 5, 5)
+    dense = np.ones((5, 5), bool)
+    for combined in (lambda: block & block, lambda: block | dense, lambda: dense & block, lambda: block - block):
+        with pytest.raises(ag.DTypeError, match="and_masks"):
+            combined()
+    with pytest.raises(ag.DTypeError, match="~BlockMask"):
+        _ = ~block

@@ -149,8 +149,29 @@ def test_both_and_either():
     assert "pairs" in repr(masks[0] & masks[1])
     with pytest.raises(ag.ShapeError, match="no common one"):
         _ = masks[0] & SparseMask.windowed(5, 1, (40, 51))
-    with pytest.raises(TypeError):
-        _ = masks[0] & 3
+
+
+def test_a_boolean_array_is_a_mask_too():
+    mask, array = SparseMask.windowed(3, 1, (8, 9)), np.random.default_rng(0).random((8, 9)) < 0.5
+    check(mask & array, mask.to_dense() & array)
+    check(array & mask, mask.to_dense() & array)
+    check(mask | array, mask.to_dense() | array)
+    check(array | mask, mask.to_dense() | array)
+    with pytest.raises(ag.DTypeError, match="boolean"):
+        _ = mask & np.ones((8, 9))
+
+
+BLOCK_MASK = ag.create_block_mask(lambda b, h, i, j: i >= j, None, None, 8, 9)
+
+
+@pytest.mark.parametrize("other", [3, None, BLOCK_MASK], ids=["3", "None", "block mask"])
+def test_what_there_is_no_mask_of_says_what_to_write(other):
+    mask = SparseMask.windowed(3, 1, (8, 9))
+    for combined in (lambda: mask & other, lambda: mask | other, lambda: other & mask, lambda: mask ^ mask):
+        with pytest.raises(TypeError, match=r"there is no such mask; .*(SparseMask\.dense|and_masks)"):
+            combined()
+    with pytest.raises(ag.DTypeError, match="~SparseMask: "):
+        _ = ~mask
 
 
 def test_pictures():

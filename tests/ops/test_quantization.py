@@ -93,6 +93,16 @@ def test_nothing_packs_to_nothing():
     assert ag.pack_int4(np.zeros((0, 4), np.int8)).compute().shape == (0, 2)
 
 
+@pytest.mark.parametrize("shape", [(4, 0), (0, 4), (0, 0), (3, 4, 0)])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("per", ["token", "channel"])
+def test_nothing_is_quantized_to_nothing(shape, dtype, per):
+    found = ag.quantize(np.zeros(shape, "float32"), dtype, per=per)
+    assert found.shape == shape
+    assert ag.dequantize(found).compute().shape == shape
+    assert found.compute().data.size == 0
+
+
 def test_whole_numbers_have_no_gradient():
     x = ag.asarray(np.zeros((2, 3), np.uint8))
     loss = lambda y: ag.sum(ag.unpack_int4(x).astype("float32") * y)  # noqa: E731
@@ -129,6 +139,21 @@ def test_the_largest_numbers_have_a_scale():
     found = ag.quantize(x).compute()
     assert np.isfinite(found.scale).all()
     assert np.abs(read(found)[0] - x[0]).max() <= found.scale[0, 0]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("kind", ["float32", "float64"])
+def test_the_largest_numbers_come_back(dtype, symmetric, kind):
+    rng, largest = np.random.default_rng(5), float(np.finfo(kind).max)
+    x = rng.uniform(-largest / 2, largest / 2, (400, 8)) * 2
+    x[:, 0] = rng.choice([-largest, largest], 400) * rng.uniform(0.9, 1, 400)
+    x[0], x[1, ::2], x[1, 1::2] = -largest, largest, -largest
+    x = x.astype(kind)
+    found = ag.quantize(x, dtype, symmetric=symmetric).compute()
+    back = ag.dequantize(found).compute()
+    assert np.isfinite(back).all()
+    assert (np.abs(back / found.scale - x / found.scale) <= 0.5001).all()
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

@@ -226,6 +226,14 @@ def test_errors(tmp_path, options, error, said):
         ag.batch(**options)
 
 
+def test_results_of_all_chunks_are_alike(tmp_path):
+    x = np.ones((6, 5), "float32")
+    with pytest.raises(ag.ShapeError, match=r"the result of chunk 1 makes a whole of shape \[6, 5\], .* \[6, 3\]"):
+        ag.batch(lambda x: x[:, : 3 if len(x) == 4 else 5], x, tmp_path / "shapes", chunk=4)
+    with pytest.raises(ag.DTypeError, match="chunk 1 is float64, and chunks before it are float32"):
+        ag.batch(lambda x: x.astype("f4" if len(x) == 4 else "f8"), x, tmp_path / "types", chunk=4)
+
+
 def test_what_no_batch_has_made_stays(tmp_path):
     (tmp_path / "note").write_text("mine")
     for resume in (True, False):

@@ -157,6 +157,8 @@ def test_capacity_is_a_limit(path):
     ("wrong", "error", "message"),
     [
         ({"heads": 0}, ag.ArgumentError, "heads is at least 1, not 0"),
+        ({"heads": 10**12}, ag.LimitError, "at most 1048576 heads, not 1000000000000"),
+        ({"dim": 10**30}, ag.LimitError, "a file of 1 rows of 1000000000000000000000000000000 .keys."),
         ({"dim": 2.5}, ag.ArgumentError, "dim is an integer, not 2.5"),
         ({"value_dim": True}, ag.ArgumentError, "value_dim is an integer, not True"),
         ({"capacity": 0}, ag.ArgumentError, "capacity is at least 1"),
@@ -292,6 +294,8 @@ def test_extend_appends_each_block_and_shows_how_far_it_is(path, capfd):
         with pytest.raises(ag.ArgumentError, match="a block is a pair"):
             store.extend([*blocks, keys], progress=False)
         assert len(store) == 90
+        with pytest.raises(ag.ArgumentError, match="blocks are pairs"):
+            store.extend(5)
 
 
 def test_info_says_what_it_is(path):

@@ -129,6 +129,14 @@ def test_damage_of_any_array_is_found(path):
         assert (problem.array, problem.head, problem.chunk) == ("values_scale", 1, 0)
 
 
+@pytest.mark.parametrize("dtype", ["int8", "int4"])
+def test_the_largest_numbers_are_read_finite(path, dtype):
+    keys, values = (np.where(np.sign(each) < 0, -3.4e38, 3.4e38).astype("float32") for each in pair(3))
+    with create(path, dtype) as store:
+        store.append(keys, values)
+        assert np.allclose(store.keys.compute(), keys, rtol=1e-5)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_what_has_no_number_is_not_appended(path, bad):
     keys, values = pair(3)
